@@ -1,0 +1,46 @@
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An IP address of either family, 16 bytes in network order; IPv4 stands as `::ffff:a.b.c.d`
+/// (RFC 4291 section 2.5.5.2), so that one map serves both families.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// The mapped form of the IPv4 address with these bytes.
+    #[inline(always)]
+    pub const fn from_ipv4(b: [u8; 4]) -> Self {
+        Self([
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3],
+        ])
+    }
+
+    /// The address as four words, each with its bytes in memory order: what the flow hash takes.
+    #[inline(always)]
+    pub fn words(&self) -> [u32; 4] {
+        let b = &self.0;
+        [
+            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
+            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
+        ]
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::from_ipv4(v4.octets()),
+            IpAddr::V6(v6) => Self(v6.octets()),
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(Address(bytes): Address) -> Self {
+        let v6 = Ipv6Addr::from(bytes);
+        v6.to_ipv4_mapped()
+            .map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4))
+    }
+}

@@ -1,0 +1,35 @@
+/// A server: where to send and what to write into the packet. `BACKENDS[id]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// In network order; all zero if the server has none.
+    pub ipv4: [u8; 4],
+    /// In network order; all zero if the server has none.
+    pub ipv6: [u8; 16],
+    /// Next hop to `ipv4`.
+    pub hop4: NextHop,
+    /// Next hop to `ipv6`.
+    pub hop6: NextHop,
+}
+
+/// The link-layer next hop, resolved and kept fresh by the agent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextHop {
+    /// The egress interface; 0 while the next hop is not resolved.
+    pub ifindex: u32,
+    /// The egress interface's own address.
+    pub source_mac: [u8; 6],
+    /// The neighbour's address.
+    pub mac: [u8; 6],
+}
+
+impl NextHop {
+    /// Whether frames can be sent to it.
+    #[inline(always)]
+    pub const fn is_resolved(&self) -> bool {
+        self.ifindex != 0
+    }
+}
+
+const _: () = assert!(size_of::<Backend>() == 52 && size_of::<NextHop>() == 16);

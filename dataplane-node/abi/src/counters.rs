@@ -1,0 +1,106 @@
+/// Packets and bytes; bytes count from the network layer's header on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Slots of `COUNTERS`; verdicts come first, drop reasons from [`DropReason::FIRST`] on.
+pub const COUNTER_SLOTS: u32 = 64;
+
+macro_rules! counted {
+    ($(#[$meta:meta])* $name:ident from $first:literal { $($(#[$doc:meta])* $variant:ident = $index:literal => $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant = $first + $index,)+
+        }
+
+        impl $name {
+            /// Index of the first one in `COUNTERS`.
+            pub const FIRST: u32 = $first;
+            /// All of them, in order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name under which the counter is reported.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            /// Its index in `COUNTERS`.
+            #[inline(always)]
+            pub const fn index(self) -> u32 {
+                self as u32
+            }
+        }
+    };
+}
+
+counted! {
+    /// How a packet left the program other than by being dropped.
+    Verdict from 0 {
+        /// Neither IPv4 nor IPv6: passed to the kernel untouched.
+        PassNotIp = 0 => "pass-not-ip",
+        /// Not for a VIP, nor an answer to translate: passed to the kernel untouched.
+        PassNotVip = 1 => "pass-not-vip",
+        /// For a VIP's address, but for no port or protocol that is served there: passed to the kernel untouched.
+        PassNotServed = 2 => "pass-not-served",
+        /// A translated answer whose next hop the kernel has to find out: passed to the kernel, which forwards it.
+        PassToRoute = 3 => "pass-to-route",
+        /// Sent to a server by destination NAT.
+        Dnat = 4 => "l4-dnat",
+        /// A server's answer, made the VIP's.
+        DnatAnswer = 5 => "l4-dnat-answer",
+        /// Sent to a server by full NAT.
+        Fullnat = 6 => "l4-fullnat",
+        /// A server's answer, made the VIP's and sent to its client.
+        FullnatAnswer = 7 => "l4-fullnat-answer",
+        /// Sent to a server by its MAC address.
+        Dsr = 8 => "l4-dsr",
+        /// Sent to a server through a tunnel.
+        Tunnel = 9 => "l4-tunnel",
+        /// Unpacked from a tunnel on a server and passed to the kernel.
+        Decapsulated = 10 => "decapsulated",
+    }
+}
+
+counted! {
+    /// Why a packet for a VIP was dropped.
+    DropReason from 32 {
+        /// A header is cut short.
+        Truncated = 0 => "drop-truncated",
+        /// A length field says more than there is, or less than its own header.
+        BadLength = 1 => "drop-bad-length",
+        /// A fragment.
+        Fragment = 2 => "drop-fragment",
+        /// The time to live would reach 0 at this node.
+        TtlExpired = 3 => "drop-ttl-expired",
+        /// The ring has no server: the pool is empty or every weight is 0.
+        NoBackend = 4 => "drop-no-backend",
+        /// The server has no address of the packet's family.
+        NoBackendAddress = 5 => "drop-no-backend-address",
+        /// The server's link-layer address is not known (yet).
+        NextHopUnresolved = 6 => "drop-next-hop-unresolved",
+        /// The node has no address of the family to send from.
+        NoSourceAddress = 7 => "drop-no-source-address",
+        /// Every source port that was tried is taken.
+        NatPortsExhausted = 8 => "drop-nat-ports-exhausted",
+        /// The full-NAT tables could not take the flow.
+        NatTableFull = 9 => "drop-nat-table-full",
+        /// No room in the frame for the outer header.
+        NoHeadroom = 10 => "drop-no-headroom",
+        /// The answer has no route.
+        NoRoute = 11 => "drop-no-route",
+        /// A map that is always there was not: a defect.
+        Internal = 12 => "drop-internal",
+    }
+}
+
+const _: () = assert!(DropReason::FIRST + DropReason::ALL.len() as u32 <= COUNTER_SLOTS);
+const _: () = assert!(Verdict::ALL.len() as u32 <= DropReason::FIRST);

@@ -1,0 +1,47 @@
+//! What the XDP programs and the node agent share byte for byte: map keys and values, limits, verdicts, drop
+//! reasons, and the arithmetic that both sides must agree on.
+//!
+//! | map | kind | key | value |
+//! | --- | --- | --- | --- |
+//! | `SETTINGS` | array of 1 | 0 | [`Settings`] |
+//! | `VIP_PORTS` | hash | [`Endpoint`] | [`VipService`] |
+//! | `VIP_RANGES` | LPM trie | [`EndpointPrefix`] | [`VipService`] |
+//! | `VIP_ADDRESSES` | hash | [`Address`] | `u32`, always 1 |
+//! | `POOLS` | hash | pool id | [`PoolRing`] (read by the agent only) |
+//! | `RINGS` | array | slot | [`RingSlot`] |
+//! | `BACKENDS` | array | backend id | [`Backend`] |
+//! | `REVERSE_PORTS` | hash | [`Endpoint`] of a server | [`Reverse`] |
+//! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
+//! | `NAT_FORWARD` | LRU hash | [`Flow`] client to VIP | [`NatForward`] |
+//! | `NAT_REVERSE` | LRU hash | [`Flow`] server to node | [`NatReverse`] |
+//! | `SERVER_VIPS` | hash | [`Address`] | `u32`, always 1 |
+//! | `COUNTERS` | per-CPU array | [`Verdict`] or [`DropReason`] index | `u64` packets |
+//! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
+//! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
+#![no_std]
+
+mod address;
+mod backend;
+mod checksum;
+mod counters;
+mod endpoint;
+mod flow_hash;
+mod limits;
+mod nat;
+#[cfg(feature = "aya")]
+mod pod;
+mod ring;
+mod service;
+mod settings;
+
+pub use address::Address;
+pub use backend::{Backend, NextHop};
+pub use checksum::Checksum;
+pub use counters::{COUNTER_SLOTS, DropReason, Traffic, Verdict};
+pub use endpoint::{Endpoint, EndpointPrefix};
+pub use flow_hash::{FlowHasher, slot_of};
+pub use limits::*;
+pub use nat::{Flow, NatForward, NatReverse, Reverse};
+pub use ring::{PoolRing, RingSlot};
+pub use service::{Affinity, Mode, Protocol, VipService};
+pub use settings::Settings;

@@ -1,0 +1,37 @@
+//! Every limit of the fabric. The API refuses what would exceed one; no node ever finds out by `E2BIG`.
+
+/// Version of the pinned maps' layout. Maps of another version are never opened; a new set is built beside them.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Services of a fabric; ids are below it.
+pub const SERVICES_MAX: u32 = 65_536;
+/// Pools of a fabric; ids are below it.
+pub const POOLS_MAX: u32 = 16_384;
+/// Servers of a fabric, over all pools; ids are below it.
+pub const BACKENDS_MAX: u32 = 65_536;
+/// Declared nodes of a fabric.
+pub const NODES_MAX: u32 = 4_096;
+/// VIPs of one service.
+pub const SERVICE_VIPS_MAX: usize = 64;
+/// Ports and port ranges of one service.
+pub const SERVICE_PORTS_MAX: usize = 64;
+/// Servers of one pool.
+pub const POOL_BACKENDS_MAX: u32 = 512;
+/// Servers that a pool has room for when it does not say.
+pub const POOL_BACKENDS_DEFAULT: u32 = 32;
+/// Slots of a ring for each server that the pool has room for.
+pub const SLOTS_PER_BACKEND: u32 = 128;
+/// Entries of `VIP_PORTS` and of `REVERSE_PORTS`.
+pub const ENDPOINTS_MAX: u32 = 262_144;
+/// Entries of `VIP_RANGES` and of `REVERSE_RANGES`; a range takes at most 30.
+pub const ENDPOINT_PREFIXES_MAX: u32 = 262_144;
+/// Entries of `VIP_ADDRESSES` and of `SERVER_VIPS`.
+pub const VIP_ADDRESSES_MAX: u32 = 131_072;
+/// Slots of `RINGS` unless the agent is told otherwise: 8 bytes each, 255 pools of the default size.
+pub const RING_SLOTS_DEFAULT: u32 = 1 << 20;
+/// Entries of `NAT_FORWARD` and of `NAT_REVERSE` unless the agent is told otherwise.
+pub const NAT_FLOWS_DEFAULT: u32 = 1 << 18;
+/// Source addresses of full NAT and tunnels, for each family.
+pub const SOURCES_MAX: usize = 8;
+/// Source ports that full NAT tries before it gives up on a new flow.
+pub const NAT_PORT_TRIES: u32 = 16;

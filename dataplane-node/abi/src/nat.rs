@@ -1,0 +1,67 @@
+use crate::Address;
+
+/// The addresses and ports of packets in one direction.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Source port, in network order.
+    pub source_port_be: [u8; 2],
+    /// Destination port, in network order.
+    pub destination_port_be: [u8; 2],
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub zero: [u8; 3],
+}
+
+/// How a full-NAT flow goes on from the node to its server.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatForward {
+    /// The node's address.
+    pub source: Address,
+    /// The node's port, in network order.
+    pub source_port_be: [u8; 2],
+    /// The server's port, in network order.
+    pub backend_port_be: [u8; 2],
+    /// The server's id.
+    pub backend: u32,
+}
+
+/// How the answers of a full-NAT flow go back to the client.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatReverse {
+    /// The client's address.
+    pub client: Address,
+    /// The VIP.
+    pub vip: Address,
+    /// The client's port, in network order.
+    pub client_port_be: [u8; 2],
+    /// The VIP's port, in network order.
+    pub vip_port_be: [u8; 2],
+    /// The service's id.
+    pub service: u32,
+}
+
+/// What a DNAT server's answers become: the VIP that its endpoint belongs to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reverse {
+    /// The VIP.
+    pub vip: Address,
+    /// The VIP's port in network order; zero: the server's own.
+    pub vip_port_be: [u8; 2],
+    /// Zero.
+    pub zero: [u8; 2],
+    /// The service's id.
+    pub service: u32,
+}
+
+const _: () = assert!(size_of::<Flow>() == 40);
+const _: () = assert!(size_of::<NatForward>() == 24 && size_of::<NatReverse>() == 40);
+const _: () = assert!(size_of::<Reverse>() == 24);

@@ -1,0 +1,24 @@
+//! Lets aya copy the map types as bytes.
+#![expect(unsafe_code, reason = "`Pod` is an unsafe trait")]
+
+use aya::Pod;
+
+use crate::{
+    Address, Backend, Endpoint, EndpointPrefix, Flow, NatForward, NatReverse, PoolRing, Reverse,
+    RingSlot, Settings, Traffic, VipService,
+};
+
+macro_rules! pod {
+    ($($type:ty),+) => {
+        $(
+            // SAFETY: `repr(C)`, `Copy`, made of integers only, and without implicit padding: the size assertion beside the
+            // type equals the sum of its fields.
+            unsafe impl Pod for $type {}
+        )+
+    };
+}
+
+pod!(
+    Address, Backend, Endpoint, EndpointPrefix, Flow, NatForward, NatReverse, PoolRing, Reverse,
+    RingSlot, Settings, Traffic, VipService
+);

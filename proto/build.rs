@@ -1,0 +1,29 @@
+//! Compiles the `.proto` files with `protox`, so that no `protoc` is needed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+const PUBLIC: &[&str] = &[
+    "lbfabric/v1/fabric.proto",
+    "lbfabric/v1/fabric_service.proto",
+    "lbfabric/v1/node_service.proto",
+];
+const INTERNAL: &[&str] = &["lbfabric/internal/v1/controller.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=lbfabric");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // Reflection serves the public files only.
+    let public = protox::compile(PUBLIC, ["."])?;
+    fs::write(
+        out.join("lbfabric.v1.binpb"),
+        prost::Message::encode_to_vec(&public),
+    )?;
+    let all = protox::compile(PUBLIC.iter().chain(INTERNAL), ["."])?;
+    tonic_prost_build::configure()
+        .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
+        .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
+        .build_transport(env::var_os("CARGO_FEATURE_CLIENT").is_some())
+        .btree_map(".")
+        .compile_fds(all)?;
+    Ok(())
+}
