@@ -1,1 +1,51 @@
-//! Placeholder.
+//! What a fabric is and what follows from it, without a socket or a clock: validation of specifications, the replicated
+//! state and its commands, compilation to a node's snapshot, and the servers' places on a ring.
+//!
+//! ```text
+//! v1::FabricSpec ─ Document::parse ─► Document ─► Command ─ FabricState::apply ─► FabricState
+//!                                                                                    │
+//!         Delta ◄─ NodeSnapshot::delta ─ NodeSnapshot ◄─ CompiledFabric::for_node ───┘
+//!           └─ SnapshotObject::decode (on the node)
+//! ```
+
+mod backend;
+mod command;
+mod compile;
+mod document;
+mod fields;
+mod generation;
+mod health_check;
+mod id;
+pub mod maglev;
+mod name;
+mod node;
+mod object_key;
+mod outcome;
+mod pool;
+mod port_range;
+mod service;
+pub mod snapshot;
+mod state;
+mod violation;
+mod vip;
+mod wire_enum;
+
+pub use backend::Backend;
+pub use command::{Apply, Command, Delete, ObjectRef};
+pub use compile::{
+    CompiledFabric, EncodedObject, NodeFacts, NodeSnapshot, Role, digest_of_object, digest_of_whole,
+};
+pub use document::{Document, InvalidDocument};
+pub use generation::Generation;
+pub use health_check::{Check, HealthCheck};
+pub use id::{BackendId, PoolId, ServiceId};
+pub use lbfabric_abi::{Affinity, Mode, Protocol};
+pub use name::Name;
+pub use node::Node;
+pub use object_key::{ObjectKey, ObjectKind, UnknownObjectKind};
+pub use outcome::{Outcome, Refusal, RefusalKind};
+pub use pool::Pool;
+pub use port_range::PortRange;
+pub use service::Service;
+pub use state::FabricState;
+pub use violation::Violation;

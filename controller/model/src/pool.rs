@@ -1,0 +1,130 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use lbfabric_abi::{POOL_BACKENDS_DEFAULT, POOL_BACKENDS_MAX, SLOTS_PER_BACKEND};
+use lbfabric_proto::v1;
+
+use crate::{Backend, HealthCheck, Name, Violation, fields::Fields, maglev::next_prime};
+
+/// A set of servers. Names and addresses of its servers are unique within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The object's name.
+    pub name: Name,
+    /// The servers, at most `backends_max`.
+    pub backends: Vec<Backend>,
+    /// How they are probed; `None`: every server counts as healthy.
+    pub health_check: Option<HealthCheck>,
+    /// How many servers it may ever hold.
+    pub backends_max: u32,
+}
+
+impl Pool {
+    pub(crate) fn parse(
+        spec: &v1::PoolSpec,
+        path: &str,
+        violations: &mut Vec<Violation>,
+    ) -> Option<Self> {
+        let before = violations.len();
+        let name = Name::parse(&spec.name, &format!("{path}.name"))
+            .map_err(|v| violations.push(v))
+            .ok();
+        let backends_max = match spec.max_backends {
+            0 => POOL_BACKENDS_DEFAULT,
+            n => n,
+        };
+        if backends_max > POOL_BACKENDS_MAX {
+            violations.push(Violation::new(
+                format!("{path}.max_backends"),
+                format!("{backends_max} is out of range: use 1 to {POOL_BACKENDS_MAX}"),
+            ));
+        } else if spec.backends.len() > backends_max as usize {
+            violations.push(Violation::new(
+                format!("{path}.backends"),
+                format!(
+                    "{} servers are more than `max_backends`, {backends_max}: raise it (at most {POOL_BACKENDS_MAX}, and \
+                     only when the pool is created) or name fewer",
+                    spec.backends.len()
+                ),
+            ));
+        }
+        let backends = parse_backends(&spec.backends, path, violations);
+        let health_check = spec
+            .health_check
+            .as_ref()
+            .and_then(|spec| HealthCheck::parse(spec, &format!("{path}.health_check"), violations));
+        (violations.len() == before).then_some(Self {
+            name: name?,
+            backends,
+            health_check,
+            backends_max,
+        })
+    }
+
+    /// The slots of the pool's ring: a prime, 128 for each server that it may hold.
+    pub fn slots(&self) -> u32 {
+        next_prime(self.backends_max * SLOTS_PER_BACKEND)
+    }
+
+    /// The specification with every default filled in.
+    pub fn to_spec(&self) -> v1::PoolSpec {
+        v1::PoolSpec {
+            name: self.name.to_string(),
+            backends: self.backends.iter().map(Backend::to_spec).collect(),
+            health_check: self.health_check.as_ref().map(HealthCheck::to_spec),
+            max_backends: self.backends_max,
+        }
+    }
+
+    pub(crate) fn fields(&self) -> Fields {
+        let Self {
+            name: _,
+            backends,
+            health_check,
+            backends_max,
+        } = self;
+        let mut fields = Fields::default();
+        for backend in backends {
+            backend.fields(&mut fields);
+        }
+        if let Some(health_check) = health_check {
+            health_check.fields(&mut fields);
+        }
+        fields.put("max_backends", backends_max);
+        fields
+    }
+}
+
+fn parse_backends(
+    specs: &[v1::BackendSpec],
+    path: &str,
+    violations: &mut Vec<Violation>,
+) -> Vec<Backend> {
+    let mut names = BTreeSet::new();
+    let mut addresses = BTreeMap::new();
+    let mut backends = Vec::new();
+    for (i, spec) in specs.iter().enumerate() {
+        let path = format!("{path}.backends[{i}]");
+        let Some(backend) = Backend::parse(spec, &path, violations) else {
+            continue;
+        };
+        if !names.insert(backend.name.clone()) {
+            violations.push(Violation::new(
+                format!("{path}.name"),
+                format!(
+                    "`{}` is the name of another server of the pool: give each its own",
+                    backend.name
+                ),
+            ));
+        }
+        for address in backend.addresses() {
+            if let Some(other) = addresses.insert(address, backend.name.clone()) {
+                violations.push(Violation::new(
+                    format!("{path}.addresses"),
+                    format!("{address} is server `{other}`'s already: name each server once"),
+                ));
+            }
+        }
+        backends.push(backend);
+    }
+    backends
+}

@@ -1,0 +1,163 @@
+//! The replicated state: what all controllers agree on, changed by commands alone.
+
+mod apply;
+mod check;
+mod restore;
+mod stored;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lbfabric_abi::{BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
+use lbfabric_proto::v1;
+
+pub(crate) use self::stored::{Stored, StoredPool, StoredService};
+use crate::{
+    BackendId, Command, Generation, Name, Node, Outcome, PoolId, ServiceId, Violation,
+    id::IdAllocator,
+};
+
+/// The fabric as all controllers hold it. Cloning is cheap for the objects, which are shared.
+#[derive(Clone, Debug)]
+pub struct FabricState {
+    generation: Generation,
+    services: BTreeMap<Name, Arc<StoredService>>,
+    pools: BTreeMap<Name, Arc<StoredPool>>,
+    nodes: BTreeMap<Name, Arc<Stored<Node>>>,
+    hash_key: Option<[u8; 16]>,
+    service_ids: IdAllocator,
+    pool_ids: IdAllocator,
+    backend_ids: IdAllocator,
+}
+
+impl Default for FabricState {
+    fn default() -> Self {
+        Self {
+            generation: Generation::default(),
+            services: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            hash_key: None,
+            service_ids: IdAllocator::new(SERVICES_MAX),
+            pool_ids: IdAllocator::new(POOLS_MAX),
+            backend_ids: IdAllocator::new(BACKENDS_MAX),
+        }
+    }
+}
+
+// === impl FabricState ===
+
+impl FabricState {
+    /// The generation of the last change.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Executes the log entry with this index. The outcome depends on the state and the command only; a command that is
+    /// refused, or finds everything as asked, changes nothing.
+    pub fn apply(&mut self, index: Generation, command: &Command) -> Outcome {
+        let mut next = self.clone();
+        match next.execute(index, command) {
+            Ok(changes) => {
+                if apply::is_change(&changes) || next.hash_key != self.hash_key {
+                    next.generation = index;
+                    *self = next;
+                }
+                Outcome::Applied {
+                    generation: self.generation,
+                    changes,
+                }
+            }
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// What [`Self::apply`] would answer now, with the generation as it is.
+    pub fn preview(&self, command: &Command) -> Outcome {
+        match self.clone().execute(self.generation, command) {
+            Ok(changes) => Outcome::Applied {
+                generation: self.generation,
+                changes,
+            },
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Every mistake of a specification: those of an object by itself, and those against this state.
+    pub fn violations(&self, spec: &v1::FabricSpec, prune: bool) -> Vec<Violation> {
+        check::violations(self, spec, prune)
+    }
+
+    /// Whether the key of the selection hash is set. Nodes get nothing before it is.
+    pub fn has_hash_key(&self) -> bool {
+        self.hash_key.is_some()
+    }
+
+    /// One object, without its status.
+    pub fn object(&self, kind: v1::Kind, name: &str) -> Option<v1::Object> {
+        match kind {
+            v1::Kind::Unspecified => None,
+            v1::Kind::Service => self.services.get(name).map(|s| s.to_object()),
+            v1::Kind::Pool => self.pools.get(name).map(|p| p.to_object()),
+            v1::Kind::Node => self.nodes.get(name).map(|n| n.to_object()),
+        }
+    }
+
+    /// All objects of a kind, or of every kind for the unspecified one, by kind and name, without their status.
+    pub fn objects(&self, kind: v1::Kind) -> Vec<v1::Object> {
+        let wanted = |k| kind == k || kind == v1::Kind::Unspecified;
+        let mut objects = Vec::new();
+        if wanted(v1::Kind::Service) {
+            objects.extend(self.services.values().map(|s| s.to_object()));
+        }
+        if wanted(v1::Kind::Pool) {
+            objects.extend(self.pools.values().map(|p| p.to_object()));
+        }
+        if wanted(v1::Kind::Node) {
+            objects.extend(self.nodes.values().map(|n| n.to_object()));
+        }
+        objects
+    }
+
+    /// The name of the service with this id.
+    pub fn service_name(&self, id: ServiceId) -> Option<&str> {
+        let found = self.services.values().find(|s| s.id == id)?;
+        Some(found.service.name.as_str())
+    }
+
+    /// The name of the pool with this id.
+    pub fn pool_name(&self, id: PoolId) -> Option<&str> {
+        let found = self.pools.values().find(|p| p.id == id)?;
+        Some(found.pool.name.as_str())
+    }
+
+    /// The names of the pool and the server with this id.
+    pub fn pool_of_backend(&self, id: BackendId) -> Option<(&str, &str)> {
+        self.pools.values().find_map(|p| {
+            let at = p.backend_ids.iter().position(|b| *b == id)?;
+            Some((p.pool.name.as_str(), p.pool.backends[at].name.as_str()))
+        })
+    }
+
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<StoredService>> {
+        self.services.values()
+    }
+
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<StoredPool>> {
+        self.pools.values()
+    }
+
+    pub(crate) fn pool(&self, name: &Name) -> Option<&Arc<StoredPool>> {
+        self.pools.get(name)
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Stored<Node>>> {
+        self.nodes.values()
+    }
+
+    pub(crate) fn hash_key(&self) -> Option<[u8; 16]> {
+        self.hash_key
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+use lbfabric_proto::v1::{self, object};
+
+use crate::{BackendId, Generation, Node, Pool, PoolId, Service, ServiceId};
+
+/// An object and the generation of its last change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored<T> {
+    pub(crate) generation: Generation,
+    pub(crate) value: T,
+}
+
+/// A service as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredService {
+    pub(crate) generation: Generation,
+    pub(crate) id: ServiceId,
+    pub(crate) service: Service,
+}
+
+/// A pool as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredPool {
+    pub(crate) generation: Generation,
+    pub(crate) id: PoolId,
+    pub(crate) pool: Pool,
+    /// In the order of `pool.backends`.
+    pub(crate) backend_ids: Vec<BackendId>,
+}
+
+impl StoredService {
+    pub(crate) fn to_object(&self) -> v1::Object {
+        object(
+            v1::Kind::Service,
+            self.service.name.as_str(),
+            self.generation,
+            object::Spec::Service(self.service.to_spec()),
+        )
+    }
+}
+
+impl StoredPool {
+    pub(crate) fn to_object(&self) -> v1::Object {
+        object(
+            v1::Kind::Pool,
+            self.pool.name.as_str(),
+            self.generation,
+            object::Spec::Pool(self.pool.to_spec()),
+        )
+    }
+}
+
+impl Stored<Node> {
+    pub(crate) fn to_object(&self) -> v1::Object {
+        object(
+            v1::Kind::Node,
+            self.value.name.as_str(),
+            self.generation,
+            object::Spec::Node(self.value.to_spec()),
+        )
+    }
+}
+
+fn object(kind: v1::Kind, name: &str, generation: Generation, spec: object::Spec) -> v1::Object {
+    v1::Object {
+        r#ref: Some(v1::ObjectRef {
+            kind: kind.into(),
+            name: name.to_owned(),
+        }),
+        generation: generation.0,
+        spec: Some(spec),
+        status: None,
+    }
+}

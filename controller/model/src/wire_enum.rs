@@ -1,0 +1,95 @@
+use lbfabric_proto::v1;
+
+use crate::{Affinity, Mode, Protocol, Violation};
+
+/// An enum of the API and its counterpart here.
+pub(crate) trait WireEnum: Copy + PartialEq + 'static {
+    /// The generated type.
+    type Proto: Copy + PartialEq + TryFrom<i32> + 'static;
+    /// The field's name in a service.
+    const FIELD: &'static str;
+    /// Every value, with the name that users write.
+    const VALUES: &'static [(Self, Self::Proto, &'static str)];
+    /// What the unspecified value stands for; `None`: it is refused.
+    const DEFAULT: Option<Self>;
+
+    /// Checks a field of the service at `path`.
+    fn parse(value: i32, path: &str, violations: &mut Vec<Violation>) -> Option<Self> {
+        let known = Self::Proto::try_from(value).ok();
+        let parsed = match value {
+            0 => Self::DEFAULT,
+            _ => known.and_then(Self::from_proto),
+        };
+        if parsed.is_none() {
+            let names: Vec<_> = Self::VALUES.iter().map(|(_, _, name)| *name).collect();
+            let what = match value {
+                0 => "it is required".to_owned(),
+                _ => format!("{value} is unknown"),
+            };
+            violations.push(Violation::new(
+                format!("{path}.{}", Self::FIELD),
+                format!("{what}: use one of `{}`", names.join("`, `")),
+            ));
+        }
+        parsed
+    }
+
+    /// The counterpart, or `None` for the unspecified value.
+    fn from_proto(proto: Self::Proto) -> Option<Self> {
+        let found = Self::VALUES.iter().find(|(_, p, _)| *p == proto);
+        found.map(|(value, _, _)| *value)
+    }
+
+    /// The generated value.
+    fn to_proto(self) -> Self::Proto {
+        self.row().1
+    }
+
+    /// The name that users write.
+    fn name(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Its row of [`Self::VALUES`].
+    fn row(self) -> &'static (Self, Self::Proto, &'static str) {
+        let found = Self::VALUES.iter().find(|(value, _, _)| *value == self);
+        found.expect("every value has a row")
+    }
+}
+
+impl WireEnum for Mode {
+    type Proto = v1::Mode;
+    const FIELD: &'static str = "mode";
+    const VALUES: &'static [(Self, v1::Mode, &'static str)] = &[
+        (Self::Dnat, v1::Mode::L4Dnat, "l4-dnat"),
+        (Self::Fullnat, v1::Mode::L4Fullnat, "l4-fullnat"),
+        (Self::Dsr, v1::Mode::L4Dsr, "l4-dsr"),
+        (Self::Tunnel, v1::Mode::L4Tunnel, "l4-tunnel"),
+    ];
+    const DEFAULT: Option<Self> = None;
+}
+
+impl WireEnum for Protocol {
+    type Proto = v1::Protocol;
+    const FIELD: &'static str = "protocol";
+    const VALUES: &'static [(Self, v1::Protocol, &'static str)] = &[
+        (Self::Tcp, v1::Protocol::Tcp, "tcp"),
+        (Self::Udp, v1::Protocol::Udp, "udp"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Tcp);
+}
+
+impl WireEnum for Affinity {
+    type Proto = v1::Affinity;
+    const FIELD: &'static str = "affinity";
+    const VALUES: &'static [(Self, v1::Affinity, &'static str)] = &[
+        (Self::FiveTuple, v1::Affinity::FiveTuple, "five-tuple"),
+        (Self::Source, v1::Affinity::Source, "source"),
+        (
+            Self::SourceDestination,
+            v1::Affinity::SourceDestination,
+            "source-destination",
+        ),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::FiveTuple);
+}
