@@ -90,14 +90,11 @@ impl TryFrom<internal::Command> for Command {
                 expected_generation: expected(delete.expected_generation),
             })),
             Some(command::Command::SetHashKey(set)) => {
-                let key = <[u8; 16]>::try_from(set.key.as_slice()).map_err(
-                    |_: std::array::TryFromSliceError| {
-                        vec![Violation::new(
-                            "set_hash_key.key",
-                            format!("{} bytes: 16 are right", set.key.len()),
-                        )]
-                    },
-                )?;
+                let key = <[u8; 16]>::try_from(set.key.as_slice()).ok();
+                let key = key.ok_or_else(|| {
+                    let reason = format!("{} bytes: 16 are right", set.key.len());
+                    vec![Violation::new("set_hash_key.key", reason)]
+                })?;
                 Ok(Self::SetHashKey(key))
             }
             None => Err(vec![Violation::new("command", "it is of no known kind")]),

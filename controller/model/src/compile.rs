@@ -9,7 +9,7 @@ use prost::Message as _;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange,
+    FabricState, Generation, HealthCheck, Mode, ObjectKey, ObjectKind, PortRange,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
     wire_enum::WireEnum as _,
@@ -278,7 +278,7 @@ fn encode_pool(stored: &StoredPool) -> Arc<EncodedObject> {
                 weight: backend.weight.into(),
             })
             .collect(),
-        health_check: pool.health_check.as_ref().map(|check| check.to_spec()),
+        health_check: pool.health_check.as_ref().map(HealthCheck::to_spec),
     };
     encode(
         stored.generation,
