@@ -174,9 +174,8 @@ fn decode_backend(proto: v1::NodeBackend) -> Result<NodeBackend, DecodeSnapshotE
         match bytes.len() {
             0 => Ok(None),
             _ => {
-                Ok(Some(bytes.try_into().map_err(
-                    |_: std::array::TryFromSliceError| Field(field),
-                )?))
+                let octets = bytes.try_into().ok();
+                octets.map(Some).ok_or(Field(field))
             }
         }
     }
@@ -191,7 +190,8 @@ fn decode_backend(proto: v1::NodeBackend) -> Result<NodeBackend, DecodeSnapshotE
         weight: proto
             .weight
             .try_into()
-            .map_err(|_: std::num::TryFromIntError| Field("pool.backends.weight"))?,
+            .ok()
+            .ok_or(Field("pool.backends.weight"))?,
     })
 }
 
@@ -212,6 +212,7 @@ fn decode_service(proto: &v1::NodeServiceObject) -> Result<NodeService, DecodeSn
         pool: PoolId(proto.pool_id),
         backend_port: backend_port
             .map(NonZeroU16::new)
-            .map_err(|_: std::num::TryFromIntError| Field("service.backend_port"))?,
+            .ok()
+            .ok_or(Field("service.backend_port"))?,
     })
 }

@@ -4,7 +4,7 @@ use crate::{Violation, name::shortened};
 
 /// Parses an address that packets on a network can carry, for a VIP, a server or a node.
 pub(crate) fn parse_unicast(text: &str, path: &str) -> Result<IpAddr, Violation> {
-    let address: IpAddr = text.parse().map_err(|_: std::net::AddrParseError| {
+    let address: IpAddr = text.parse().ok().ok_or_else(|| {
         Violation::new(
             path,
             format!(

@@ -47,7 +47,7 @@ pub(super) fn against_state(
 ) -> Vec<Violation> {
     let candidate = Candidate::new(state, document, prune);
     let mut violations = Vec::new();
-    candidate.check_pools(state, document, &mut violations);
+    Candidate::check_pools(state, document, &mut violations);
     candidate.check_references(broken_pools, &mut violations);
     candidate.check_vips(&mut violations);
     candidate.check_backend_addresses(&mut violations);
@@ -78,12 +78,7 @@ impl<'a> Candidate<'a> {
         Self { pools, services }
     }
 
-    fn check_pools(
-        &self,
-        state: &FabricState,
-        document: &Document,
-        violations: &mut Vec<Violation>,
-    ) {
+    fn check_pools(state: &FabricState, document: &Document, violations: &mut Vec<Violation>) {
         for (i, pool) in &document.pools {
             if let Some(stored) = state.pools.get(&pool.name)
                 && stored.pool.backends_max != pool.backends_max
