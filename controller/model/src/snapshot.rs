@@ -171,13 +171,11 @@ fn decode_backend(proto: v1::NodeBackend) -> Result<NodeBackend, DecodeSnapshotE
         bytes: &[u8],
         field: &'static str,
     ) -> Result<Option<[u8; N]>, DecodeSnapshotError> {
-        match bytes.len() {
-            0 => Ok(None),
-            _ => {
-                let octets = bytes.try_into().ok();
-                octets.map(Some).ok_or(Field(field))
-            }
+        if bytes.is_empty() {
+            return Ok(None);
         }
+        let octets = bytes.try_into().ok();
+        octets.map(Some).ok_or(Field(field))
     }
     if proto.id >= BACKENDS_MAX {
         return Err(Field("pool.backends.id"));

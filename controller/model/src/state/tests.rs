@@ -228,7 +228,7 @@ fn dnat_answers_must_belong_to_one_service() {
     ];
     let violations = FabricState::default().violations(&spec, false);
     assert_eq!(violations.len(), 1, "{violations:?}");
-    assert!(violations[0].path.ends_with(".pool"));
+    assert_eq!(violations[0].path, "services[1].pool");
     spec.services[1].backend_port = 8080;
     assert_eq!(FabricState::default().violations(&spec, false), []);
 }

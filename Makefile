@@ -1,0 +1,58 @@
+# make demo     installs what is missing, builds, and shows every mode with real traffic
+# make test     installs what is missing and runs every test
+# make verify   the gate: format, lints, documentation, dependencies, tests' tidy rules; edits nothing
+# make fix      formats and applies what clippy can
+# make ebpf     compiles the XDP programs anew, after a change in dataplane-node/ebpf or dataplane-node/abi
+# make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
+
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+CARGO ?= cargo
+BINARIES := -p lbfabric -p lbfabric-controller -p lbfabric-node
+PACKAGES := -p lbfabric -p lbfabric-abi -p lbfabric-bgp -p lbfabric-chaos -p lbfabric-controller \
+            -p lbfabric-model -p lbfabric-node -p lbfabric-proto -p lbfabric-proxy
+# Namespaces and XDP need root; cargo itself does not.
+ifneq ($(shell id -u),0)
+SUDO := sudo -E env PATH=$(PATH)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
+endif
+
+.PHONY: help setup demo lab build test verify fix ebpf
+
+help:
+	@sed -n 's/^# make /  make /p' Makefile
+
+setup:
+	@deploy/setup.sh
+
+build: setup
+	$(CARGO) build --locked --release --bins $(BINARIES)
+
+demo: build
+	$(SUDO) $(CARGO_TARGET_DIR)/release/lbfabric lab
+
+lab: build
+	$(SUDO) $(CARGO_TARGET_DIR)/release/lbfabric lab --faults $(LAB)
+
+# The daemons are built first: tests of the command line start them.
+test: setup
+	$(CARGO) build --locked --bins $(BINARIES)
+	$(CARGO) test --locked $(PACKAGES)
+
+verify:
+	@deploy/setup.sh verify
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked $(PACKAGES) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps $(PACKAGES)
+	$(CARGO) deny --all-features check
+	$(CARGO) test --locked -p lbfabric-chaos --test tidy
+
+fix:
+	$(CARGO) fmt --all
+	$(CARGO) clippy --locked $(PACKAGES) --all-targets --fix --allow-dirty --allow-staged
+
+ebpf:
+	@deploy/setup.sh ebpf
+	dataplane-node/ebpf/build.sh
