@@ -108,3 +108,6 @@ fn check_unique<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod proptests;

@@ -1,0 +1,246 @@
+//! Any specification is either refused with paths or understood in full, and what was understood survives every encoding.
+
+use lbfabric_proto::{internal::v1 as internal, v1};
+use proptest::prelude::*;
+use prost::Message as _;
+
+use crate::{
+    Apply, Command, CompiledFabric, Document, FabricState, Generation, NodeFacts, ObjectKey,
+    Outcome, Role, digest_of_whole, snapshot::SnapshotObject,
+};
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![9 => "[a-d]", 1 => "[a-c-]{0,2}|\\PC{0,4}"]
+}
+
+fn address() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (0u8..8).prop_map(|n| format!("10.0.0.{n}")),
+        4 => (0u8..8).prop_map(|n| format!("fd00::{n}")),
+        1 => "[0-9.:a-f]{0,12}",
+    ]
+}
+
+fn vip() -> impl Strategy<Value = String> {
+    prop_oneof![
+        5 => (0u8..8).prop_map(|n| format!("192.0.2.{n}")),
+        5 => (0u8..8).prop_map(|n| format!("2001:db8::{n}")),
+        1 => address(),
+    ]
+}
+
+fn port() -> impl Strategy<Value = String> {
+    prop_oneof![
+        5 => (1u16..).prop_map(|n| n.to_string()),
+        3 => (1u16.., 1u16..).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+        1 => "[0-9-]{0,6}",
+    ]
+}
+
+fn backend() -> impl Strategy<Value = v1::BackendSpec> {
+    (
+        name(),
+        prop::collection::vec(address(), 0..3),
+        prop::option::of(prop_oneof![0u32..300, any::<u32>()]),
+    )
+        .prop_map(|(name, addresses, weight)| v1::BackendSpec {
+            name,
+            addresses,
+            weight,
+        })
+}
+
+fn health_check() -> impl Strategy<Value = v1::HealthCheckSpec> {
+    (0u32..70_000, 0u32..70_000, 0u32..70_000, 0u32..12, 0u32..12).prop_map(
+        |(port, interval_ms, timeout_ms, rise, fall)| v1::HealthCheckSpec {
+            check: (port % 7 != 0)
+                .then_some(v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port })),
+            interval_ms,
+            timeout_ms,
+            rise,
+            fall,
+        },
+    )
+}
+
+fn pool() -> impl Strategy<Value = v1::PoolSpec> {
+    (
+        name(),
+        prop::collection::vec(backend(), 0..4),
+        prop::option::weighted(0.2, health_check()),
+        prop_oneof![9 => 0u32..4, 1 => any::<u32>()],
+    )
+        .prop_map(
+            |(name, backends, health_check, max_backends)| v1::PoolSpec {
+                name,
+                backends,
+                health_check,
+                max_backends,
+            },
+        )
+}
+
+fn service() -> impl Strategy<Value = v1::ServiceSpec> {
+    (
+        name(),
+        prop::collection::vec(vip(), 0..3),
+        prop::collection::vec(port(), 0..3),
+        (0i32..4, 0i32..6, 0i32..5),
+        name(),
+        prop_oneof![9 => Just(0u32), 1 => any::<u32>()],
+    )
+        .prop_map(
+            |(name, vips, ports, (protocol, mode, affinity), pool, backend_port)| v1::ServiceSpec {
+                name,
+                vips,
+                ports,
+                protocol,
+                mode,
+                pool,
+                affinity,
+                backend_port,
+            },
+        )
+}
+
+fn fabric() -> impl Strategy<Value = v1::FabricSpec> {
+    (
+        prop::collection::vec(pool(), 0..4),
+        prop::collection::vec(service(), 0..4),
+        prop::collection::vec((name(), prop::collection::vec(address(), 0..3)), 0..2),
+    )
+        .prop_map(|(pools, services, nodes)| v1::FabricSpec {
+            pools,
+            services,
+            nodes: nodes
+                .into_iter()
+                .map(|(name, source_addresses)| v1::NodeSpec {
+                    name,
+                    source_addresses,
+                })
+                .collect(),
+        })
+}
+
+/// The valid objects of a specification, which is what a user has after mending every mistake by deleting the object.
+fn valid(spec: &v1::FabricSpec) -> Document {
+    match Document::parse(spec) {
+        Ok(document) => document,
+        Err(invalid) => {
+            assert!(!invalid.violations.is_empty());
+            invalid.valid
+        }
+    }
+}
+
+/// Does the path lead to something in a specification of this size?
+fn leads_somewhere(path: &str, spec: &v1::FabricSpec) -> bool {
+    let Some((field, rest)) = path.split_once('[') else {
+        return matches!(path, "pools" | "services" | "nodes");
+    };
+    let length = match field {
+        "pools" => spec.pools.len(),
+        "services" => spec.services.len(),
+        "nodes" => spec.nodes.len(),
+        _ => return false,
+    };
+    let index = rest.split(']').next().and_then(|i| i.parse::<usize>().ok());
+    index.is_some_and(|i| i < length)
+}
+
+proptest! {
+    #[test]
+    fn every_mistake_has_a_path_and_a_reason(spec in fabric()) {
+        for violation in FabricState::default().violations(&spec, false) {
+            prop_assert!(leads_somewhere(&violation.path, &spec), "{violation}");
+            prop_assert!(!violation.reason.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_mistake_means_that_apply_works(spec in fabric(), prune in any::<bool>()) {
+        let mut state = FabricState::default();
+        if state.violations(&spec, prune).is_empty() {
+            let document = Document::parse(&spec).expect("it has no mistake");
+            let command = Command::Apply(Apply { document, prune, expected_generation: None });
+            let outcome = state.apply(Generation(3), &command);
+            prop_assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_understood_is_written_as_it_is_read(spec in fabric()) {
+        let document = valid(&spec);
+        let command = Command::Apply(Apply { document, prune: false, expected_generation: None });
+        let bytes = internal::Command::from(&command).encode_to_vec();
+        let proto = internal::Command::decode(bytes.as_slice()).unwrap();
+        // A name that stands twice is a mistake of the whole, which single objects do not show.
+        if let Ok(again) = Command::try_from(proto) {
+            let (Command::Apply(again), Command::Apply(command)) = (again, command) else { unreachable!() };
+            prop_assert_eq!(again.document.to_spec(), command.document.to_spec());
+        }
+    }
+
+    #[test]
+    fn random_histories_keep_the_state_sound(
+        history in prop::collection::vec((fabric(), any::<bool>()), 1..12),
+    ) {
+        let mut state = FabricState::default();
+        state.apply(Generation(1), &Command::SetHashKey([1; 16]));
+        let facts = NodeFacts { name: "n".into(), role: Role::LoadBalancer, addresses: vec![] };
+        let mut compiled = CompiledFabric::compile(&state, None);
+        let mut held = compiled.for_node(&facts).held();
+        for (index, (spec, prune)) in (2..).zip(history) {
+            let Ok(document) = Document::parse(&v1::FabricSpec {
+                services: vec![], nodes: vec![], ..spec.clone()
+            }) else { continue };
+            let pools = Command::Apply(Apply { document, prune: false, expected_generation: None });
+            state.apply(Generation(index * 2), &pools);
+            let document = valid(&v1::FabricSpec { pools: vec![], ..spec });
+            let services = Command::Apply(Apply { document, prune, expected_generation: None });
+            let before = state.to_snapshot();
+            if let Outcome::Refused(_) = state.apply(Generation(index * 2 + 1), &services) {
+                prop_assert_eq!(&before, &state.to_snapshot());
+            }
+            // The state is one that may be applied as a whole, and a snapshot of it is the same state.
+            let restored = FabricState::from_snapshot(state.to_snapshot()).unwrap();
+            prop_assert_eq!(restored.to_snapshot(), state.to_snapshot());
+            let all = whole(&state);
+            prop_assert_eq!(state.violations(&all, true), vec![]);
+            // A node that follows the deltas holds what a node that starts afresh gets.
+            let next = CompiledFabric::compile(&state, Some(&compiled));
+            let snapshot = next.for_node(&facts);
+            let delta = snapshot.delta(&held);
+            for upsert in &delta.upserts {
+                SnapshotObject::decode(&upsert.object).unwrap();
+                let key = ObjectKey::try_from(upsert.key.unwrap()).unwrap();
+                held.insert(key, crate::digest_of_object(&upsert.object));
+            }
+            for removal in &delta.removals {
+                held.remove(&ObjectKey::try_from(*removal).unwrap());
+            }
+            let afresh = CompiledFabric::compile(&state, None).for_node(&facts);
+            prop_assert_eq!(&held, &afresh.held());
+            prop_assert_eq!(delta.digest, digest_of_whole(&held));
+            compiled = next;
+        }
+    }
+
+    #[test]
+    fn any_bytes_of_a_snapshot_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let read = SnapshotObject::decode(&bytes);
+        prop_assert!(read.is_ok() || read.is_err_and(|e| !e.to_string().is_empty()));
+    }
+}
+
+fn whole(state: &FabricState) -> v1::FabricSpec {
+    let mut spec = v1::FabricSpec::default();
+    for object in state.objects(v1::Kind::Unspecified) {
+        match object.spec.expect("stored objects have a specification") {
+            v1::object::Spec::Service(service) => spec.services.push(service),
+            v1::object::Spec::Pool(pool) => spec.pools.push(pool),
+            v1::object::Spec::Node(node) => spec.nodes.push(node),
+        }
+    }
+    spec
+}
