@@ -17,7 +17,7 @@ impl Address {
 
     /// The address as four words, each with its bytes in memory order: what the flow hash takes.
     #[inline(always)]
-    pub fn words(&self) -> [u32; 4] {
+    pub const fn words(&self) -> [u32; 4] {
         let b = &self.0;
         [
             u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),

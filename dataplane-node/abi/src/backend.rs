@@ -1,3 +1,5 @@
+use crate::Address;
+
 /// A server: where to send and what to write into the packet. `BACKENDS[id]`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,6 +12,20 @@ pub struct Backend {
     pub hop4: NextHop,
     /// Next hop to `ipv6`.
     pub hop6: NextHop,
+}
+
+impl Backend {
+    /// Its IPv4 address, if it has one.
+    #[inline(always)]
+    pub fn address4(&self) -> Option<Address> {
+        (self.ipv4 != [0; 4]).then(|| Address::from_ipv4(self.ipv4))
+    }
+
+    /// Its IPv6 address, if it has one.
+    #[inline(always)]
+    pub fn address6(&self) -> Option<Address> {
+        (self.ipv6 != [0; 16]).then_some(Address(self.ipv6))
+    }
 }
 
 /// The link-layer next hop, resolved and kept fresh by the agent.

@@ -99,6 +99,8 @@ counted! {
         NoRoute = 11 => "drop-no-route",
         /// A map that is always there was not: a defect.
         Internal = 12 => "drop-internal",
+        /// A tunnel has marked congestion on a packet whose sender does not know such marks (RFC 6040 section 4.2).
+        Ecn = 13 => "drop-ecn",
     }
 }
 

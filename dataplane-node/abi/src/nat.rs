@@ -1,4 +1,4 @@
-use crate::Address;
+use crate::{Address, Affinity, FlowHasher};
 
 /// The addresses and ports of packets in one direction.
 #[repr(C)]
@@ -16,6 +16,40 @@ pub struct Flow {
     pub protocol: u8,
     /// Zero.
     pub zero: [u8; 3],
+}
+
+impl Flow {
+    /// The hash over addresses, ports and protocol.
+    #[inline(always)]
+    pub const fn hash(&self, key: [u64; 2]) -> u32 {
+        let Self {
+            source,
+            destination,
+            source_port_be: [a, b],
+            destination_port_be: [c, d],
+            protocol,
+            zero: _,
+        } = self;
+        FlowHasher::new(key)
+            .address(source.words())
+            .address(destination.words())
+            .word(u32::from_le_bytes([*a, *b, *c, *d]) as u64 | (*protocol as u64) << 32)
+            .finish(key)
+    }
+
+    /// The hash over what an [`Affinity`] goes by; what is none counts as [`Affinity::FiveTuple`]. Its
+    /// [`slot_of`](crate::slot_of) a ring holds the server.
+    #[inline(always)]
+    pub const fn affinity_hash(&self, key: [u64; 2], affinity: u8) -> u32 {
+        const SOURCE: u8 = Affinity::Source as u8;
+        const SOURCE_DESTINATION: u8 = Affinity::SourceDestination as u8;
+        let by_source = FlowHasher::new(key).address(self.source.words());
+        match affinity {
+            SOURCE => by_source.finish(key),
+            SOURCE_DESTINATION => by_source.address(self.destination.words()).finish(key),
+            _ => self.hash(key),
+        }
+    }
 }
 
 /// How a full-NAT flow goes on from the node to its server.

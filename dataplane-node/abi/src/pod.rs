@@ -19,6 +19,17 @@ macro_rules! pod {
 }
 
 pod!(
-    Address, Backend, Endpoint, EndpointPrefix, Flow, NatForward, NatReverse, PoolRing, Reverse,
-    RingSlot, Settings, Traffic, VipService
+    Address,
+    Backend,
+    Endpoint,
+    EndpointPrefix,
+    Flow,
+    NatForward,
+    NatReverse,
+    PoolRing,
+    Reverse,
+    RingSlot,
+    Settings,
+    Traffic,
+    VipService
 );

@@ -1,0 +1,280 @@
+//! Full NAT: towards the server the node takes the client's place, and the server the VIP's. Both directions have an
+//! exact entry, made together:
+//!
+//! ```text
+//! NAT_FORWARD   C:c -> V:v   =>   L:l, backend id, S's port     what the client sends
+//! NAT_REVERSE   S:s -> L:l   =>   C:c, V:v                      what the server answers
+//! ```
+//!
+//! A port of the node belongs to the flow that has the reverse entry. Either table may forget: a lost forward entry is made
+//! again from the ports that the flow would try first, where its reverse entry still stands; a lost reverse entry is made
+//! again from the forward one, or, where another flow has taken the port meanwhile, the flow gets a new one.
+
+use core::num::NonZeroU32;
+
+use lbfabric_abi::{
+    Address, Backend, DropReason, Flow, NAT_PORT_TRIES, NatForward, NatReverse, SOURCES_MAX,
+    Settings, Verdict, VipService,
+};
+
+use super::{
+    dnat,
+    exit::Exit,
+    frame::Frame,
+    maps::{self, Inserted},
+    packet::{Family, Packet},
+    rewrite, ring, route,
+    words::{self, Aligned},
+};
+
+/// The distance between the candidates that a flow tries: a prime above their number, so that none comes twice.
+const STEP: u32 = 1_000_003;
+const _: () = assert!(STEP > (SOURCES_MAX as u32) << 16);
+
+/// Sends a client's packet to its server, from an address and port of the node.
+#[inline(always)]
+pub(crate) fn forward(
+    frame: &Frame,
+    packet: &mut Packet,
+    settings: &Settings,
+    service: &VipService,
+) -> Result<Exit, DropReason> {
+    packet.check_ttl()?;
+    let mut entry = Aligned(NatForward::default());
+    if !known(packet, &mut entry)? {
+        admit(packet, settings, service, &mut entry)?;
+    }
+    let exit = send(frame, packet, &entry)?;
+    maps::count_traffic(service.service, entry.backend, packet.length);
+    Ok(exit)
+}
+
+/// Sends a packet of a flow that has an entry.
+#[inline(never)]
+fn send(
+    frame: &Frame,
+    packet: &mut Packet,
+    entry: &Aligned<NatForward>,
+) -> Result<Exit, DropReason> {
+    let backend = maps::backend(entry.backend).ok_or(DropReason::Internal)?;
+    let (server, hop) = dnat::server(packet.family, backend)?;
+    let mut new = packet.flow;
+    new.source = entry.source;
+    new.source_port_be = entry.source_port_be;
+    new.destination = server;
+    new.destination_port_be = entry.backend_port_be;
+    rewrite::flow(frame, packet, &new)?;
+    rewrite::hop(frame, packet, hop)?;
+    Ok(Exit::send(
+        Verdict::Fullnat,
+        hop.ifindex,
+        frame.ingress_ifindex(),
+    ))
+}
+
+/// Sends a server's answer to its client, from the VIP; `otherwise` is how a packet passes that belongs to no flow.
+#[inline(never)]
+pub(crate) fn answer(
+    frame: &Frame,
+    packet: &mut Packet,
+    otherwise: Verdict,
+) -> Result<Exit, DropReason> {
+    let Some(reverse) = maps::nat_reverse(&packet.flow) else {
+        return Ok(Exit::pass(otherwise));
+    };
+    packet.check_ttl()?;
+    let mut client = packet.flow;
+    client.source = reverse.client;
+    client.source_port_be = reverse.client_port_be;
+    client.destination = reverse.vip;
+    client.destination_port_be = reverse.vip_port_be;
+    // Looked up for its use to be seen: the table forgets what is not used, and this flow is.
+    let _: Option<&NatForward> = maps::nat_forward(&client);
+    let mut new = packet.flow;
+    new.source = client.destination;
+    new.source_port_be = client.destination_port_be;
+    new.destination = client.source;
+    new.destination_port_be = client.source_port_be;
+    rewrite::flow(frame, packet, &new)?;
+    route::answer(frame, packet, Verdict::FullnatAnswer)
+}
+
+/// Finds the entry of a flow that is known and still has its server and its port.
+#[inline(never)]
+fn known(packet: &Packet, entry: &mut Aligned<NatForward>) -> Result<bool, DropReason> {
+    let Some(found) = maps::nat_forward(&packet.flow) else {
+        return Ok(false);
+    };
+    entry.0 = *found;
+    if let Some(server) = maps::backend(entry.backend).and_then(|it| address(packet.family, it)) {
+        let mut back = answers(packet, server, entry.backend_port_be);
+        back.destination = entry.source;
+        back.destination_port_be = entry.source_port_be;
+        // Looked up even so, which keeps the entry in use while the client alone is sending.
+        if claim(&back, &client(packet, 0))? {
+            return Ok(true);
+        }
+    }
+    maps::nat_forward_remove(&packet.flow);
+    Ok(false)
+}
+
+/// Chooses a server, an address and a port for a flow, and writes both entries.
+#[inline(never)]
+fn admit(
+    packet: &Packet,
+    settings: &Settings,
+    service: &VipService,
+    entry: &mut Aligned<NatForward>,
+) -> Result<(), DropReason> {
+    let id = ring::choose(settings, service, &packet.flow)?;
+    let backend = maps::backend(id).ok_or(DropReason::Internal)?;
+    let (server, _) = dnat::server(packet.family, backend)?;
+    entry.backend = id;
+    entry.backend_port_be = dnat::port_or(service.backend_port_be, packet.flow.destination_port_be);
+
+    let candidates = Candidates::new(settings, packet)?;
+    let client = client(packet, service.service);
+    let mut back = answers(packet, server, entry.backend_port_be);
+    for attempt in 0..NAT_PORT_TRIES {
+        (back.destination, back.destination_port_be) = candidates.get(settings, attempt);
+        if claim(&back, &client)? {
+            entry.source = back.destination;
+            entry.source_port_be = back.destination_port_be;
+            return record(packet, entry, &back);
+        }
+    }
+    Err(DropReason::NatPortsExhausted)
+}
+
+/// Writes the forward entry of a flow that has its port. Another CPU may have done the same a moment ago with another
+/// port: then its entry holds, and ours is given back.
+#[inline(always)]
+fn record(
+    packet: &Packet,
+    entry: &mut Aligned<NatForward>,
+    back: &Aligned<Flow>,
+) -> Result<(), DropReason> {
+    match maps::nat_forward_insert(&packet.flow, entry) {
+        Some(Inserted::New) => Ok(()),
+        Some(Inserted::Exists) => {
+            if let Some(winner) = maps::nat_forward(&packet.flow) {
+                if winner.source_port_be != back.destination_port_be
+                    || !words::same(&winner.source, &back.destination)
+                    || winner.backend != entry.backend
+                {
+                    maps::nat_reverse_remove(back);
+                }
+                entry.0 = *winner;
+            }
+            Ok(())
+        }
+        None => {
+            maps::nat_reverse_remove(back);
+            Err(DropReason::NatTableFull)
+        }
+    }
+}
+
+/// Takes the node's port that `back` answers to, unless another client's flow has it.
+#[inline(always)]
+fn claim(back: &Aligned<Flow>, client: &Aligned<NatReverse>) -> Result<bool, DropReason> {
+    match maps::nat_reverse(back) {
+        Some(owner) => Ok(is_same(owner, client)),
+        None => match maps::nat_reverse_insert(back, client) {
+            Some(Inserted::New) => Ok(true),
+            // Another CPU was faster; if for the same flow, both may use it.
+            Some(Inserted::Exists) => {
+                Ok(maps::nat_reverse(back).is_some_and(|owner| is_same(owner, client)))
+            }
+            None => Err(DropReason::NatTableFull),
+        },
+    }
+}
+
+/// Whether two entries lead to the same flow.
+#[inline(always)]
+fn is_same(a: &NatReverse, b: &NatReverse) -> bool {
+    words::same(&a.client, &b.client)
+        && words::same(&a.vip, &b.vip)
+        && a.client_port_be == b.client_port_be
+        && a.vip_port_be == b.vip_port_be
+}
+
+/// Where a flow's answers go.
+#[inline(always)]
+fn client(packet: &Packet, service: u32) -> Aligned<NatReverse> {
+    Aligned(NatReverse {
+        client: packet.flow.source,
+        vip: packet.flow.destination,
+        client_port_be: packet.flow.source_port_be,
+        vip_port_be: packet.flow.destination_port_be,
+        service,
+    })
+}
+
+/// The server's answers to a flow, before it is known where the node takes them.
+#[inline(always)]
+fn answers(packet: &Packet, server: Address, server_port_be: [u8; 2]) -> Aligned<Flow> {
+    Aligned(Flow {
+        source: server,
+        destination: Address([0; 16]),
+        source_port_be: server_port_be,
+        destination_port_be: [0; 2],
+        protocol: packet.flow.protocol,
+        zero: [0; 3],
+    })
+}
+
+#[inline(always)]
+fn address(family: Family, backend: &Backend) -> Option<Address> {
+    match family {
+        Family::Ipv4 => backend.address4(),
+        Family::Ipv6 => backend.address6(),
+    }
+}
+
+/// All addresses and ports that the node sends from, counted through as one row.
+struct Candidates {
+    family: Family,
+    start: u32,
+    ports: NonZeroU32,
+    count: NonZeroU32,
+}
+
+impl Candidates {
+    #[inline(always)]
+    fn new(settings: &Settings, packet: &Packet) -> Result<Self, DropReason> {
+        let sources = match packet.family {
+            Family::Ipv4 => settings.source4_count,
+            Family::Ipv6 => settings.source6_count,
+        };
+        let sources =
+            NonZeroU32::new(sources.min(SOURCES_MAX as u32)).ok_or(DropReason::NoSourceAddress)?;
+        let ports = NonZeroU32::new(settings.nat_port_count.min(1 << 16))
+            .ok_or(DropReason::NatPortsExhausted)?;
+        let count = ports.saturating_mul(sources);
+        // Of the whole flow, whatever the affinity: one client's flows must not all begin at one port.
+        let start = packet.flow.hash(settings.hash_key) % count;
+        Ok(Self {
+            family: packet.family,
+            start,
+            ports,
+            count,
+        })
+    }
+
+    #[inline(always)]
+    fn get(&self, settings: &Settings, attempt: u32) -> (Address, [u8; 2]) {
+        let at = (self.start + attempt * STEP) % self.count;
+        // The remainder holds by construction; written out, the verifier sees it too.
+        let source = (at / self.ports) as usize % SOURCES_MAX;
+        let address = match self.family {
+            Family::Ipv4 => Address::from_ipv4(settings.source4[source]),
+            Family::Ipv6 => Address(settings.source6[source]),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "ports end at 65535")]
+        let port = (settings.nat_port_first + at % self.ports) as u16;
+        (address, port.to_be_bytes())
+    }
+}

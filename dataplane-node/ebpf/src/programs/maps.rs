@@ -1,0 +1,190 @@
+//! The maps of `lbfabric_abi`, and their use without `unsafe`.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+};
+use lbfabric_abi::{
+    Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
+    EndpointPrefix, Flow, NAT_FLOWS_DEFAULT, NatForward, NatReverse, POOLS_MAX, PoolRing,
+    RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings, Traffic, VIP_ADDRESSES_MAX,
+    VipService,
+};
+
+/// Memory for entries that exist only: these maps have room for far more than most fabrics have.
+const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+/// Insert only what is not there.
+const NO_EXIST: u64 = aya_ebpf::bindings::BPF_NOEXIST as u64;
+const EEXIST: i32 = -17;
+
+#[map]
+static SETTINGS: Array<Settings> = Array::pinned(1, 0);
+#[map]
+static VIP_PORTS: HashMap<Endpoint, VipService> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
+#[map]
+static VIP_RANGES: LpmTrie<EndpointPrefix, VipService> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
+#[map]
+static VIP_ADDRESSES: HashMap<Address, u32> = HashMap::pinned(VIP_ADDRESSES_MAX, NO_PREALLOC);
+#[map]
+static POOLS: HashMap<u32, PoolRing> = HashMap::pinned(POOLS_MAX, NO_PREALLOC);
+#[map]
+static RINGS: Array<RingSlot> = Array::pinned(RING_SLOTS_DEFAULT, 0);
+#[map]
+static BACKENDS: Array<Backend> = Array::pinned(BACKENDS_MAX, 0);
+#[map]
+static REVERSE_PORTS: HashMap<Endpoint, Reverse> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
+#[map]
+static REVERSE_RANGES: LpmTrie<EndpointPrefix, Reverse> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
+#[map]
+static NAT_FORWARD: LruHashMap<Flow, NatForward> = LruHashMap::pinned(NAT_FLOWS_DEFAULT, 0);
+#[map]
+static NAT_REVERSE: LruHashMap<Flow, NatReverse> = LruHashMap::pinned(NAT_FLOWS_DEFAULT, 0);
+#[map]
+static SERVER_VIPS: HashMap<Address, u32> = HashMap::pinned(VIP_ADDRESSES_MAX, NO_PREALLOC);
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTER_SLOTS, 0);
+#[map]
+static SERVICE_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(SERVICES_MAX, 0);
+#[map]
+static BACKEND_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(BACKENDS_MAX, 0);
+
+#[inline(always)]
+pub(crate) fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
+}
+
+#[inline(always)]
+pub(crate) fn is_vip(address: &Address) -> bool {
+    VIP_ADDRESSES.get_ptr(address).is_some()
+}
+
+#[inline(always)]
+pub(crate) fn is_server_vip(address: &Address) -> bool {
+    SERVER_VIPS.get_ptr(address).is_some()
+}
+
+/// The service of exactly this endpoint.
+#[inline(always)]
+pub(crate) fn vip_port(endpoint: &Endpoint) -> Option<&'static VipService> {
+    // SAFETY: the agent replaces an entry as a whole, and the kernel frees the old one only after all programs that may
+    // read it have ended.
+    unsafe { VIP_PORTS.get(endpoint) }
+}
+
+/// The service of the narrowest range with this endpoint.
+#[inline(always)]
+pub(crate) fn vip_range(endpoint: &Endpoint) -> Option<&'static VipService> {
+    VIP_RANGES.get(prefix(endpoint))
+}
+
+/// What the answers of exactly this server's endpoint become.
+#[inline(always)]
+pub(crate) fn reverse_port(endpoint: &Endpoint) -> Option<&'static Reverse> {
+    // SAFETY: as for `VIP_PORTS`.
+    unsafe { REVERSE_PORTS.get(endpoint) }
+}
+
+/// What the answers of the narrowest range with this server's endpoint become.
+#[inline(always)]
+pub(crate) fn reverse_range(endpoint: &Endpoint) -> Option<&'static Reverse> {
+    REVERSE_RANGES.get(prefix(endpoint))
+}
+
+#[inline(always)]
+pub(crate) fn ring_slot(slot: u32) -> Option<RingSlot> {
+    RINGS.get(slot).copied()
+}
+
+#[inline(always)]
+pub(crate) fn backend(id: u32) -> Option<&'static Backend> {
+    BACKENDS.get(id)
+}
+
+#[inline(always)]
+pub(crate) fn nat_forward(flow: &Flow) -> Option<&'static NatForward> {
+    // SAFETY: an entry that is evicted at this moment may be reused under our hands; what is read then is another flow's
+    // entry, which the reverse entry does not agree with.
+    unsafe { NAT_FORWARD.get(flow) }
+}
+
+#[inline(always)]
+pub(crate) fn nat_reverse(flow: &Flow) -> Option<&'static NatReverse> {
+    // SAFETY: as for `NAT_FORWARD`; the window is the run of one program against an entry that no packet has used for a
+    // whole table's worth of flows.
+    unsafe { NAT_REVERSE.get(flow) }
+}
+
+/// Whether an entry was made, or stood there.
+pub(crate) enum Inserted {
+    New,
+    Exists,
+}
+
+#[inline(always)]
+pub(crate) fn nat_forward_insert(flow: &Flow, entry: &NatForward) -> Option<Inserted> {
+    inserted(NAT_FORWARD.insert(flow, entry, NO_EXIST))
+}
+
+#[inline(always)]
+pub(crate) fn nat_reverse_insert(flow: &Flow, entry: &NatReverse) -> Option<Inserted> {
+    inserted(NAT_REVERSE.insert(flow, entry, NO_EXIST))
+}
+
+#[inline(always)]
+pub(crate) fn nat_forward_remove(flow: &Flow) {
+    // It may be gone already, which is as good.
+    let _: Result<(), i32> = NAT_FORWARD.remove(flow);
+}
+
+#[inline(always)]
+pub(crate) fn nat_reverse_remove(flow: &Flow) {
+    // It may be gone already, which is as good.
+    let _: Result<(), i32> = NAT_REVERSE.remove(flow);
+}
+
+#[inline(always)]
+pub(crate) fn count_exit(counter: u32) {
+    if let Some(count) = COUNTERS.get_ptr_mut(counter) {
+        // SAFETY: the slot of this CPU; nothing else runs on it meanwhile that writes there.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Counts what goes from a client to a server.
+#[inline(always)]
+pub(crate) fn count_traffic(service: u32, backend: u32, bytes: u32) {
+    add(SERVICE_COUNTERS.get_ptr_mut(service), bytes);
+    add(BACKEND_COUNTERS.get_ptr_mut(backend), bytes);
+}
+
+#[inline(always)]
+fn add(traffic: Option<*mut Traffic>, bytes: u32) {
+    if let Some(traffic) = traffic {
+        // SAFETY: the slot of this CPU; nothing else runs on it meanwhile that writes there.
+        let traffic = unsafe { &mut *traffic };
+        traffic.packets += 1;
+        traffic.bytes += u64::from(bytes);
+    }
+}
+
+#[inline(always)]
+const fn prefix(endpoint: &Endpoint) -> Key<EndpointPrefix> {
+    Key::new(
+        EndpointPrefix::BITS,
+        EndpointPrefix {
+            address: endpoint.address,
+            protocol: endpoint.protocol,
+            zero: 0,
+            port_be: endpoint.port_be,
+        },
+    )
+}
+
+#[inline(always)]
+const fn inserted(result: Result<(), i32>) -> Option<Inserted> {
+    match result {
+        Ok(()) => Some(Inserted::New),
+        Err(EEXIST) => Some(Inserted::Exists),
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,31 @@
+//! Which service a packet is for.
+
+use lbfabric_abi::{Endpoint, Flow, VipService};
+
+use super::{maps, words::Aligned};
+
+/// What is known of a packet's destination.
+pub(crate) enum Found {
+    Service(&'static VipService),
+    /// A VIP's address, but no port of it that is served.
+    NotServed,
+    NotVip,
+}
+
+/// Single ports come before ranges, which are only looked through for VIPs.
+#[inline(always)]
+pub(crate) fn find(flow: &Flow) -> Found {
+    let endpoint = Aligned(Endpoint {
+        address: flow.destination,
+        port_be: flow.destination_port_be,
+        protocol: flow.protocol,
+        zero: 0,
+    });
+    if let Some(service) = maps::vip_port(&endpoint) {
+        return Found::Service(service);
+    }
+    if !maps::is_vip(&flow.destination) {
+        return Found::NotVip;
+    }
+    maps::vip_range(&endpoint).map_or(Found::NotServed, Found::Service)
+}
