@@ -19,7 +19,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup demo lab build test verify fix ebpf
+.PHONY: help setup demo lab build test verify advisories fix ebpf
 
 help:
 	@sed -n 's/^# make /  make /p' Makefile
@@ -46,8 +46,13 @@ verify:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked $(PACKAGES) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps $(PACKAGES)
-	$(CARGO) deny --all-features check
+	$(CARGO) deny --all-features check bans licenses sources
 	$(CARGO) test --locked -p lbfabric-chaos --test tidy
+
+# Needs the advisory database, which is fetched from the Internet.
+advisories:
+	@deploy/setup.sh verify
+	$(CARGO) deny --all-features check advisories
 
 fix:
 	$(CARGO) fmt --all
