@@ -1,0 +1,332 @@
+//! The nodes whose stream ends, or last ended, at this member: soft state, rebuilt by the nodes' reports.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use lbfabric_model::{BackendId, FabricState, ObjectKey, ObjectKind, PoolId, ServiceId, Violation};
+use lbfabric_proto::{internal::v1 as internal, v1};
+use tokio::{sync::watch, time::Instant};
+
+use crate::hello::Hello;
+
+/// Nodes that one member keeps track of.
+const NODES_MAX: usize = 8_192;
+
+/// The nodes, by name.
+#[derive(Default)]
+pub(crate) struct NodeRegistry(Mutex<Records>);
+
+#[derive(Default)]
+struct Records {
+    nodes: BTreeMap<String, Record>,
+    last_session: u64,
+}
+
+struct Record {
+    session: u64,
+    connected: bool,
+    role: v1::NodeRole,
+    version: String,
+    addresses: Vec<String>,
+    applied_generation: u64,
+    refusals: BTreeMap<ObjectKey, v1::NodeObjectRefusal>,
+    report: v1::NodeReport,
+    heard: Instant,
+    end: watch::Sender<Option<SessionEnd>>,
+}
+
+/// Why a node's stream is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SessionEnd {
+    /// The node has opened another one.
+    Superseded,
+    /// The node sent something that it must not.
+    Invalid(Violation),
+    /// The node has ended it.
+    Gone,
+}
+
+/// A node's open stream; the node counts as disconnected when this is dropped.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) end: watch::Receiver<Option<SessionEnd>>,
+    registry: Arc<NodeRegistry>,
+}
+
+/// Names a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionId {
+    pub(crate) node: String,
+    number: u64,
+}
+
+/// There are too many nodes.
+#[derive(Debug)]
+pub(crate) struct TooManyNodes {
+    pub(crate) limit: usize,
+}
+
+// === impl NodeRegistry ===
+
+impl NodeRegistry {
+    /// Opens a node's session; an older one of the same node ends.
+    pub(crate) fn open(self: &Arc<Self>, hello: &Hello) -> Result<Session, TooManyNodes> {
+        let mut records = self.lock();
+        let node = hello.facts.name.clone();
+        if !records.nodes.contains_key(&node) {
+            records.make_room()?;
+        }
+        records.last_session += 1;
+        let number = records.last_session;
+        let (end, ended) = watch::channel(None);
+        let record = Record {
+            session: number,
+            connected: true,
+            role: hello.facts.role.to_proto(),
+            version: hello.version.clone(),
+            addresses: hello
+                .facts
+                .addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            applied_generation: hello.generation.0,
+            refusals: BTreeMap::new(),
+            report: v1::NodeReport::default(),
+            heard: Instant::now(),
+            end,
+        };
+        if let Some(old) = records.nodes.insert(node.clone(), record) {
+            old.end.send_replace(Some(SessionEnd::Superseded));
+        }
+        Ok(Session {
+            id: SessionId { node, number },
+            end: ended,
+            registry: self.clone(),
+        })
+    }
+
+    /// Ends a session from this side, or because the node did.
+    pub(crate) fn end(&self, id: &SessionId, end: SessionEnd) {
+        self.with(id, |record| {
+            record.end.send_replace(Some(end));
+        });
+    }
+
+    /// Takes a node's report.
+    pub(crate) fn report(&self, id: &SessionId, report: v1::NodeReport) {
+        self.with(id, |record| {
+            record.applied_generation = record.applied_generation.max(report.applied_generation);
+            record.refusals = by_key(&report.refusals).collect();
+            if !report.addresses.is_empty() {
+                record.addresses.clone_from(&report.addresses);
+            }
+            record.report = report;
+        });
+    }
+
+    /// Takes a node's answer to a delta.
+    pub(crate) fn delta_result(&self, id: &SessionId, result: &v1::DeltaResult) {
+        self.with(id, |record| {
+            record.applied_generation = record.applied_generation.max(result.generation);
+            record.refusals.extend(by_key(&result.refusals));
+        });
+    }
+
+    /// What this member, called `member`, knows of its nodes.
+    pub(crate) fn statuses(
+        &self,
+        member: &str,
+        state: &FabricState,
+    ) -> Vec<internal::MemberNodeStatus> {
+        self.lock()
+            .nodes
+            .iter()
+            .map(|(name, record)| record.status(name, member, state))
+            .collect()
+    }
+
+    fn with(&self, id: &SessionId, change: impl FnOnce(&mut Record)) {
+        let mut records = self.lock();
+        if let Some(record) = records.nodes.get_mut(&id.node)
+            && record.session == id.number
+        {
+            record.heard = Instant::now();
+            change(record);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Records ===
+
+impl Records {
+    /// Forgets the node that has been away longest if there are too many.
+    fn make_room(&mut self) -> Result<(), TooManyNodes> {
+        if self.nodes.len() < NODES_MAX {
+            return Ok(());
+        }
+        let away = self
+            .nodes
+            .iter()
+            .filter(|(_, record)| !record.connected)
+            .min_by_key(|(_, record)| record.heard)
+            .map(|(name, _)| name.clone());
+        match away {
+            Some(name) => {
+                self.nodes.remove(&name);
+                Ok(())
+            }
+            None => Err(TooManyNodes { limit: NODES_MAX }),
+        }
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    fn status(&self, name: &str, member: &str, state: &FabricState) -> internal::MemberNodeStatus {
+        let report = &self.report;
+        let refusals = self
+            .refusals
+            .iter()
+            .filter_map(|(key, refusal)| {
+                Some(v1::ObjectRefusal {
+                    r#ref: Some(object_ref(*key, name, state)?),
+                    generation: refusal.generation,
+                    reason: refusal.reason.clone(),
+                })
+            })
+            .collect();
+        let health = report.backends.iter().filter_map(|backend| {
+            let (pool, server) = state.pool_of_backend(BackendId(backend.id))?;
+            Some(v1::BackendHealth {
+                node: name.to_owned(),
+                pool: pool.to_owned(),
+                backend: server.to_owned(),
+                healthy: backend.healthy,
+                reason: backend.reason.clone(),
+                packets: backend.packets,
+            })
+        });
+        let traffic = report.services.iter().filter_map(|service| {
+            let name = state.service_name(ServiceId(service.id))?;
+            let traffic = internal::ServiceTraffic {
+                packets: service.packets,
+                bytes: service.bytes,
+            };
+            Some((name.to_owned(), traffic))
+        });
+        internal::MemberNodeStatus {
+            name: name.to_owned(),
+            status: Some(v1::NodeStatus {
+                role: self.role.into(),
+                connected: self.connected,
+                member: if self.connected {
+                    member.to_owned()
+                } else {
+                    String::new()
+                },
+                applied_generation: self.applied_generation,
+                interface: report.interface.clone(),
+                xdp_mode: report.xdp_mode,
+                fault: report.fault.clone(),
+                addresses: self.addresses.clone(),
+                counters: report.counters.clone(),
+                version: self.version.clone(),
+                refusals,
+            }),
+            age_ms: u64::try_from(self.heard.elapsed().as_millis()).unwrap_or(u64::MAX),
+            health: health.collect(),
+            traffic: traffic.collect(),
+        }
+    }
+}
+
+fn by_key(
+    refusals: &[v1::NodeObjectRefusal],
+) -> impl Iterator<Item = (ObjectKey, v1::NodeObjectRefusal)> + '_ {
+    refusals.iter().filter_map(|refusal| {
+        let key = ObjectKey::try_from(refusal.key?).ok()?;
+        Some((key, refusal.clone()))
+    })
+}
+
+/// The object that a key stands for; none once it is deleted.
+fn object_ref(key: ObjectKey, node: &str, state: &FabricState) -> Option<v1::ObjectRef> {
+    let (kind, name) = match key.kind {
+        ObjectKind::Service => (v1::Kind::Service, state.service_name(ServiceId(key.id))?),
+        ObjectKind::Pool => (v1::Kind::Pool, state.pool_name(PoolId(key.id))?),
+        ObjectKind::Settings | ObjectKind::ServerVips => (v1::Kind::Node, node),
+    };
+    Some(v1::ObjectRef {
+        kind: kind.into(),
+        name: name.to_owned(),
+    })
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.registry.with(&self.id, |record| {
+            record.connected = false;
+            record.end.send_replace(Some(SessionEnd::Gone));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(name: &str) -> Hello {
+        Hello::try_from(v1::Hello {
+            name: name.to_owned(),
+            role: v1::NodeRole::Server.into(),
+            ..v1::Hello::default()
+        })
+        .unwrap()
+    }
+
+    fn connected(registry: &NodeRegistry) -> Vec<(String, bool)> {
+        registry
+            .statuses("1", &FabricState::default())
+            .into_iter()
+            .map(|node| (node.name, node.status.unwrap().connected))
+            .collect()
+    }
+
+    #[test]
+    fn newer_session_supersedes() {
+        let registry = Arc::new(NodeRegistry::default());
+        let old = registry.open(&hello("n1")).unwrap();
+        let new = registry.open(&hello("n1")).unwrap();
+        assert_eq!(*old.end.borrow(), Some(SessionEnd::Superseded));
+        assert_eq!(*new.end.borrow(), None);
+        // The old one's end does not touch the new one.
+        registry.end(&old.id, SessionEnd::Gone);
+        drop(old);
+        assert_eq!(*new.end.borrow(), None);
+        assert_eq!(connected(&registry), [("n1".to_owned(), true)]);
+        drop(new);
+        assert_eq!(connected(&registry), [("n1".to_owned(), false)]);
+    }
+
+    #[test]
+    fn oldest_absent_node_makes_room() {
+        let registry = Arc::new(NodeRegistry::default());
+        let mut sessions: Vec<_> = (0..NODES_MAX)
+            .map(|i| registry.open(&hello(&format!("n{i}"))).unwrap())
+            .collect();
+        assert!(registry.open(&hello("one-more")).is_err());
+        drop(sessions.swap_remove(5));
+        let _one_more = registry.open(&hello("one-more")).unwrap();
+        let known = connected(&registry);
+        assert_eq!(known.len(), NODES_MAX);
+        assert!(!known.iter().any(|(name, _)| name == "n5"));
+    }
+}

@@ -1,0 +1,126 @@
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use lbfabric_model::{CompiledFabric, Generation, NodeFacts, ObjectKey};
+use lbfabric_proto::v1;
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::{
+    hello::Hello,
+    node_registry::{Session, SessionEnd},
+    raft::RaftView,
+    status,
+};
+
+/// How long a member may take to reach what the node has seen already.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What one node is sent: always the newest snapshot, as the difference to what the node holds by then. It is asked for the
+/// next delta when the connection takes one, so a slow node skips generations and costs no memory.
+pub(crate) struct NodeStream {
+    session: Session,
+    facts: NodeFacts,
+    held: BTreeMap<ObjectKey, u64>,
+    /// Nothing older than this is sent.
+    next: Generation,
+    /// Until when the first delta has to come.
+    catch_up: Option<Instant>,
+    compiled: watch::Receiver<Arc<CompiledFabric>>,
+    view: watch::Receiver<RaftView>,
+    was_connected: bool,
+    stopping: CancellationToken,
+}
+
+// === impl NodeStream ===
+
+impl NodeStream {
+    pub(crate) fn new(
+        session: Session,
+        hello: Hello,
+        compiled: watch::Receiver<Arc<CompiledFabric>>,
+        view: watch::Receiver<RaftView>,
+        stopping: CancellationToken,
+    ) -> Self {
+        let Hello {
+            facts,
+            version: _,
+            generation,
+            held,
+        } = hello;
+        let was_connected = view.borrow().connected;
+        Self {
+            session,
+            facts,
+            held,
+            // A state without any generation is not an empty fabric but one that this member has not got yet.
+            next: generation.max(Generation(1)),
+            catch_up: Some(Instant::now() + CATCH_UP_TIMEOUT),
+            compiled,
+            was_connected,
+            view,
+            stopping,
+        }
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.facts.name
+    }
+
+    /// Waits for a state that the node does not have.
+    pub(crate) async fn next_delta(&mut self) -> Result<v1::Delta, Status> {
+        loop {
+            if let Some(end) = self.session.end.borrow().as_ref() {
+                return Err(status::session_ended(end));
+            }
+            let compiled = self.compiled.borrow_and_update().clone();
+            if compiled.generation() >= self.next {
+                return Ok(self.delta(&compiled));
+            }
+            self.changed().await?;
+        }
+    }
+
+    fn delta(&mut self, compiled: &CompiledFabric) -> v1::Delta {
+        let snapshot = compiled.for_node(&self.facts);
+        let delta = snapshot.delta(&self.held);
+        self.held = snapshot.held();
+        self.next = Generation(snapshot.generation.0 + 1);
+        self.catch_up = None;
+        delta
+    }
+
+    /// Waits until there may be something to send.
+    async fn changed(&mut self) -> Result<(), Status> {
+        let catch_up = async {
+            match self.catch_up {
+                Some(at) => time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.compiled.changed() => {
+                changed.map_err(|_closed: watch::error::RecvError| status::stopping())
+            }
+            end = self.session.end.wait_for(Option::is_some) => {
+                let end = end.ok().and_then(|end| end.clone()).unwrap_or(SessionEnd::Gone);
+                Err(status::session_ended(&end))
+            }
+            changed = self.view.changed() => {
+                changed.map_err(|_closed: watch::error::RecvError| status::stopping())?;
+                let connected = self.view.borrow_and_update().connected;
+                // Only who has lost its leader sends its nodes away: one that never had one is as good as any other.
+                if self.was_connected && !connected {
+                    return Err(status::cut_off());
+                }
+                self.was_connected = connected;
+                Ok(())
+            }
+            () = catch_up => Err(status::behind(self.next.0)),
+            () = self.stopping.cancelled() => Err(status::stopping()),
+        }
+    }
+}
