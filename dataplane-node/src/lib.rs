@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The node agent: follows the controller, probes servers, resolves next hops, and writes the XDP program's maps.
+//!
+//! ```text
+//! controllers ◄── stream ──► Follower ──► Desired ─┐
+//! servers ◄──── TCP ────────► Probers ──► Health ──┤ Agent (one task)
+//! kernel ◄───── netlink ────► NetworkWatch ────────┼──► Reconciler ──► plan ──► LbMaps ──► kernel
+//!                                                  └──► ServerSetup (role server)
+//! ```
+//!
+//! Whatever the agent does, the program in the kernel goes on forwarding: it and its maps are pinned.
+
+mod agent;
+mod chain;
+mod config;
+mod controller;
+mod health;
+mod jitter;
+mod maps;
+mod netlink;
+pub mod object;
+mod plan;
+mod reconciler;
+mod server;
+mod snapshot;
+mod state_file;
+mod xdp;
+
+pub use agent::{DetachError, NodeAgent, StartError, detach};
+pub use config::{NodeConfig, Role, XdpModeChoice};

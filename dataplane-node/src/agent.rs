@@ -1,0 +1,258 @@
+mod program;
+mod report;
+mod role;
+mod run;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lbfabric_model::Role;
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::{
+    NodeConfig,
+    chain::Chain,
+    controller,
+    health::Probers,
+    netlink::NetworkWatch,
+    server::ServerSetup,
+    snapshot::HeldSnapshot,
+    state_file::StateFile,
+    xdp::{self, MapSizes, Pins, ProgramKind},
+};
+use program::{Program, ProgramOptions};
+use role::{LoadBalancer, RoleState, Server};
+use run::{Agent, Progress};
+
+/// Events that wait for the agent's task.
+const EVENTS_MAX: usize = 64;
+
+/// A running agent. Dropping it without [`Self::stop`] stops it without tidying up, as a crash would.
+#[derive(Debug)]
+pub struct NodeAgent {
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+    _lock: File,
+}
+
+/// The agent could not start. Faults of the program are not among these: the agent runs, reports them, and tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration lacks something.
+    #[error("{0}")]
+    Config(&'static str),
+    /// The state folder cannot be used.
+    #[error("state folder {path}")]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent uses the state folder.
+    #[error("another agent runs with the state folder {0}; stop it, or choose another --state-dir")]
+    Running(PathBuf),
+    /// The record of changes to the machine cannot be read.
+    #[error("the record of what was changed on this machine: {0}")]
+    Record(String),
+    /// No netlink socket.
+    #[error("open a netlink socket")]
+    Netlink(#[source] io::Error),
+}
+
+impl NodeAgent {
+    /// Starts an agent in the current thread's network namespace.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        if config.name.is_empty() {
+            return Err(StartError::Config("the node needs a name"));
+        }
+        if config.interfaces.is_empty() {
+            return Err(StartError::Config("the node needs an interface"));
+        }
+        let lock = lock(&config.state_dir)?;
+        let network =
+            NetworkWatch::start(config.interfaces.clone()).map_err(StartError::Netlink)?;
+        let file = StateFile::new(&config.state_dir, "snapshot");
+        let held = match file.read() {
+            Ok(bytes) => bytes.as_deref().and_then(HeldSnapshot::decode),
+            Err(error) => {
+                // Everything in it comes again from a controller; the maps stay as they are until then.
+                warn!(error = %Chain(&error), "the kept snapshot is not used");
+                None
+            }
+        };
+        let role = role_state(&config, &network)?;
+        let (events, controller_events) = mpsc::channel(EVENTS_MAX);
+        let (results, probe_results) = mpsc::channel(EVENTS_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(controller::follow(
+            config.name.clone(),
+            config.controllers.clone(),
+            events,
+        ));
+        let stop = CancellationToken::new();
+        let agent = Agent {
+            network,
+            controller_events,
+            probe_results,
+            probers: Probers::new(results),
+            role,
+            file,
+            stop: stop.clone(),
+            progress: Progress::new(held),
+            tasks,
+            config,
+        };
+        let task = tokio::spawn(async move { tidy_up(agent.run().await).await });
+        Ok(Self {
+            stop,
+            task: Some(task),
+            _lock: lock,
+        })
+    }
+
+    /// Stops the agent. A load balancer's program goes on forwarding if the configuration says so; a server takes its
+    /// program, VIPs and settings away.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take()
+            && let Err(error) = task.await
+        {
+            error!(%error, "the agent's task did not end well");
+        }
+    }
+}
+
+impl Drop for NodeAgent {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+fn lock(state_dir: &Path) -> Result<File, StartError> {
+    let failed = |source| StartError::StateDir {
+        path: state_dir.to_owned(),
+        source,
+    };
+    fs::create_dir_all(state_dir).map_err(failed)?;
+    let file = File::create(state_dir.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::Running(state_dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, StartError> {
+    let options = ProgramOptions {
+        interfaces: config.interfaces.clone(),
+        choice: config.xdp_mode,
+        sizes: MapSizes {
+            ring_slots: config.ring_slots,
+            nat_flows: config.nat_flows,
+        },
+    };
+    match config.role {
+        Role::LoadBalancer => Ok(RoleState::LoadBalancer(LoadBalancer {
+            program: Program::new(&config.pin_dir, options),
+            panics: std::collections::BTreeSet::new(),
+        })),
+        Role::Server => {
+            let mut setup = ServerSetup::open(&config.state_dir, network.requests.clone())
+                .map_err(|error| StartError::Record(Chain(&error).to_string()))?;
+            if let Err(error) = setup.apply_settings(&config.interfaces) {
+                // Without them the VIPs may attract other servers' traffic: said, and the operator can set them.
+                error!(error = %Chain(&error), "kernel settings for the VIPs");
+            }
+            Ok(RoleState::Server(Server {
+                program: Program::new(&config.pin_dir, options),
+                setup,
+            }))
+        }
+    }
+}
+
+async fn tidy_up(agent: Agent) {
+    let Agent {
+        config,
+        role,
+        network,
+        mut tasks,
+        ..
+    } = agent;
+    tasks.shutdown().await;
+    match role {
+        RoleState::LoadBalancer(lb) => {
+            if !config.keep_on_exit
+                && let Err(error) = lb.program.detach()
+            {
+                error!(error = %Chain(&error), "the program is not taken away");
+            }
+        }
+        RoleState::Server(server) => {
+            if let Err(error) = server.program.detach() {
+                error!(error = %Chain(&error), "the program is not taken away");
+            }
+            if let Err(error) = server.setup.undo().await {
+                error!(error = %Chain(&error), "VIPs and settings are not all taken away");
+            }
+        }
+    }
+    // The netlink connection is needed until here.
+    drop(network);
+}
+
+/// Something could not be detached.
+#[derive(Debug, thiserror::Error)]
+pub enum DetachError {
+    /// An agent runs; it would attach again.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// With the reason.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Takes away what an agent has left: programs and maps, and a server's VIPs and settings. Without `interfaces` the programs
+/// of all interfaces. The agent itself must have stopped.
+pub async fn detach(
+    pin_dir: &Path,
+    interfaces: &[String],
+    state_dir: Option<&Path>,
+) -> Result<(), DetachError> {
+    fn failed(error: &(dyn std::error::Error + 'static)) -> DetachError {
+        DetachError::Failed(Chain(error).to_string())
+    }
+    let _lock = match state_dir {
+        Some(state_dir) if state_dir.exists() => Some(lock(state_dir)?),
+        _ => None,
+    };
+    for kind in [ProgramKind::LoadBalancer, ProgramKind::Server] {
+        let pins = Pins::new(pin_dir, kind);
+        let present = pins.links().map_err(|error| failed(&error))?;
+        for interface in present {
+            if interfaces.is_empty() || interfaces.contains(&interface) {
+                xdp::detach(&pins, &interface).map_err(|error| failed(&error))?;
+            }
+        }
+        program::remove_if_unused(&pins).map_err(|error| failed(&error))?;
+    }
+    if let Some(state_dir) = state_dir
+        && state_dir.exists()
+    {
+        let network = NetworkWatch::start(Vec::new()).map_err(StartError::Netlink)?;
+        let setup = ServerSetup::open(state_dir, network.requests.clone());
+        let setup = setup.map_err(|error| failed(&error))?;
+        setup.undo().await.map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}

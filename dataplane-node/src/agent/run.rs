@@ -1,0 +1,376 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lbfabric_model::Role;
+use lbfabric_proto::v1::{self, sync_request::Message};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{self, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::role::{self, Applied, RoleState, Situation};
+use crate::{
+    NodeConfig,
+    chain::Chain,
+    controller::{ControllerEvent, Session},
+    health::{HealthChange, HealthTable, ProbeResult, Probers},
+    netlink::{NetCommand, NetworkView, NetworkWatch},
+    plan::Desired,
+    snapshot::{DeltaOutcome, HeldSnapshot},
+    state_file::StateFile,
+};
+
+/// Reports on changes are at least this far apart.
+const REPORT_GAP: Duration = Duration::from_millis(200);
+/// A report is sent at least this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// What failed is tried again after this time.
+const APPLY_RETRY: Duration = Duration::from_secs(1);
+
+/// The agent's task: everything that happens comes in here, one after the other.
+pub(crate) struct Agent {
+    pub(crate) config: NodeConfig,
+    pub(crate) network: NetworkWatch,
+    pub(crate) controller_events: mpsc::Receiver<ControllerEvent>,
+    pub(crate) probe_results: mpsc::Receiver<ProbeResult>,
+    pub(crate) probers: Probers,
+    pub(crate) role: RoleState,
+    pub(crate) file: StateFile,
+    pub(crate) stop: CancellationToken,
+    pub(crate) progress: Progress,
+    /// The task that keeps the stream open; it ends with the agent.
+    pub(crate) tasks: JoinSet<()>,
+}
+
+/// What changes as the agent runs.
+pub(crate) struct Progress {
+    /// `None` until a controller or the disk has said what to do: until then the maps are left as they are.
+    held: Option<HeldSnapshot>,
+    desired: Desired,
+    health: HealthTable,
+    view: NetworkView,
+    session: Option<Session>,
+    applied: Applied,
+    /// Something has changed since the last apply.
+    apply_due: bool,
+    apply_retry_at: Option<Instant>,
+    report_changed: bool,
+    last_report: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new(held: Option<HeldSnapshot>) -> Self {
+        Self {
+            held,
+            desired: Desired::default(),
+            health: HealthTable::default(),
+            view: NetworkView::default(),
+            session: None,
+            applied: Applied::default(),
+            apply_due: false,
+            apply_retry_at: None,
+            report_changed: false,
+            last_report: Instant::now(),
+        }
+    }
+}
+
+impl Agent {
+    /// Runs until it is stopped, and gives itself back for tidying up.
+    pub(crate) async fn run(mut self) -> Self {
+        self.follow_desired();
+        let stop = self.stop.clone();
+        loop {
+            let wake = time::sleep_until(self.next_wake());
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(event) = self.controller_events.recv() => self.on_controller(event).await,
+                Some(result) = self.probe_results.recv() => self.on_probe(result),
+                Ok(()) = self.network.view.changed() => self.on_network(),
+                // A branch whose channel has closed is left out; this one always comes.
+                () = wake => {}
+            }
+            while let Ok(result) = self.probe_results.try_recv() {
+                self.on_probe(result);
+            }
+            self.retry_program();
+            self.apply_if_due().await;
+            self.report_if_due();
+        }
+        self
+    }
+
+    fn next_wake(&self) -> Instant {
+        let progress = &self.progress;
+        let report = progress.last_report
+            + if progress.report_changed {
+                REPORT_GAP
+            } else {
+                REPORT_INTERVAL
+            };
+        let retries = [self.role.retry_at(), progress.apply_retry_at];
+        retries.into_iter().flatten().fold(report, Instant::min)
+    }
+
+    async fn on_controller(&mut self, event: ControllerEvent) {
+        match event {
+            ControllerEvent::Connected(session) => {
+                let hello = Message::Hello(self.hello());
+                if !session.send(hello) {
+                    session.reset();
+                }
+                self.progress.session = Some(session);
+                self.progress.report_changed = true;
+            }
+            ControllerEvent::Closed(id) => {
+                if self
+                    .progress
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.id == id)
+                {
+                    self.progress.session = None;
+                }
+            }
+            ControllerEvent::Delta(id, delta) => {
+                if self
+                    .progress
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.id == id)
+                {
+                    self.on_delta(*delta).await;
+                }
+            }
+        }
+    }
+
+    fn hello(&self) -> v1::Hello {
+        let role = match self.config.role {
+            Role::LoadBalancer => v1::NodeRole::LoadBalancer,
+            Role::Server => v1::NodeRole::Server,
+        };
+        let held = self.progress.held.as_ref();
+        v1::Hello {
+            name: self.config.name.clone(),
+            role: role.into(),
+            addresses: self.addresses(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: held.map_or(0, |held| held.generation.0),
+            held: held.map(HeldSnapshot::held).unwrap_or_default(),
+        }
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.progress
+            .view
+            .on_interface
+            .iter()
+            .map(IpAddr::to_string)
+            .collect()
+    }
+
+    async fn on_delta(&mut self, delta: v1::Delta) {
+        let generation = delta.generation;
+        let mut held = self.progress.held.clone().unwrap_or_default();
+        match held.apply(delta) {
+            Ok(DeltaOutcome::Ignored) => {
+                info!(generation, "an older generation is ignored");
+                return;
+            }
+            Ok(DeltaOutcome::Applied) => {}
+            Err(error) => {
+                warn!(error = %Chain(&error), "the stream is opened again");
+                if let Some(session) = self.progress.session.take() {
+                    session.reset();
+                }
+                return;
+            }
+        }
+        if self.progress.held.as_ref() != Some(&held) {
+            if let Err(error) = self.file.write(&held.encode()) {
+                // The node goes on; only a start without any controller would miss this generation.
+                error!(error = %Chain(&error), "the snapshot cannot be kept on disk");
+            }
+            self.progress.held = Some(held);
+            self.follow_desired();
+        }
+        info!(generation, "generation received");
+        self.apply().await;
+        if let (Some(session), Some(held)) = (&self.progress.session, &self.progress.held) {
+            let refusals = role::refusals(&self.progress.applied, &self.progress.desired, held);
+            let result = v1::DeltaResult {
+                generation,
+                refusals,
+            };
+            if !session.send(Message::Result(result)) {
+                session.reset();
+            }
+        }
+        self.progress.report_changed = true;
+    }
+
+    /// Decodes what is held, and starts and ends probes and next-hop resolution for it.
+    fn follow_desired(&mut self) {
+        let Some(held) = &self.progress.held else {
+            return;
+        };
+        self.progress.desired = Desired::decode(held.objects());
+        let desired = &self.progress.desired;
+        let wanted = match self.config.role {
+            Role::LoadBalancer => {
+                self.probers.follow(&desired.pools);
+                desired.backend_addresses()
+            }
+            Role::Server => BTreeSet::new(),
+        };
+        self.progress.health.follow(&self.probers.targets());
+        self.command(NetCommand::Want(wanted));
+        self.progress.apply_due = true;
+    }
+
+    fn command(&self, command: NetCommand) {
+        if self.network.commands.send(command).is_err() {
+            error!("the task that follows the network has ended");
+        }
+    }
+
+    fn on_probe(&mut self, result: ProbeResult) {
+        if result.silent {
+            self.command(NetCommand::Suspect(result.target.address));
+        }
+        let target = result.target;
+        let outcome = result.outcome.clone();
+        match self
+            .progress
+            .health
+            .note(result, &self.progress.desired.pools)
+        {
+            HealthChange::None => {}
+            HealthChange::Reason => self.progress.report_changed = true,
+            HealthChange::State => {
+                let address = target.address;
+                match outcome {
+                    Ok(()) => info!(backend = target.backend.0, %address, "server up"),
+                    Err(reason) => {
+                        info!(backend = target.backend.0, %address, %reason, "server down")
+                    }
+                }
+                self.progress.apply_due = true;
+                self.progress.report_changed = true;
+            }
+        }
+    }
+
+    fn on_network(&mut self) {
+        let view = self.network.view.borrow_and_update().clone();
+        if view.on_interface != self.progress.view.on_interface {
+            self.progress.report_changed = true;
+        }
+        self.progress.view = view;
+        if self.role.check(&self.progress.view) {
+            self.progress.report_changed = true;
+        }
+        self.progress.apply_due = true;
+    }
+
+    /// Tries a program that does not run again when it is time; the first try waits for the kernel's state.
+    fn retry_program(&mut self) {
+        let due = self.role.retry_at().is_some_and(|at| at <= Instant::now());
+        if due && self.progress.view.ready {
+            let before = self.role.fault();
+            self.role.start(&self.progress.view);
+            if self.role.fault() != before {
+                self.progress.apply_due = true;
+                self.progress.report_changed = true;
+            }
+        }
+    }
+
+    async fn apply_if_due(&mut self) {
+        let retry = self
+            .progress
+            .apply_retry_at
+            .is_some_and(|at| at <= Instant::now());
+        if self.progress.apply_due || retry {
+            self.apply().await;
+        }
+    }
+
+    async fn apply(&mut self) {
+        self.progress.apply_due = false;
+        self.progress.apply_retry_at = None;
+        if self.progress.held.is_none() || !self.progress.view.ready {
+            return;
+        }
+        let situation = Situation {
+            desired: &self.progress.desired,
+            network: &self.progress.view,
+            health: &self.progress.health,
+        };
+        let applied = self.role.apply(situation).await;
+        if applied.failure.is_some() {
+            self.progress.apply_retry_at = Some(Instant::now() + APPLY_RETRY);
+        }
+        if applied != self.progress.applied {
+            for (key, reason) in &applied.refusals {
+                if self.progress.applied.refusals.get(key) != Some(reason) {
+                    warn!(kind = ?key.kind, id = key.id, %reason, "refused");
+                }
+            }
+            self.progress.applied = applied;
+            self.progress.report_changed = true;
+        }
+    }
+
+    fn report_if_due(&mut self) {
+        let now = Instant::now();
+        let progress = &self.progress;
+        let gap = if progress.report_changed {
+            REPORT_GAP
+        } else {
+            REPORT_INTERVAL
+        };
+        if now < progress.last_report + gap {
+            return;
+        }
+        if let Some(session) = &self.progress.session {
+            // A report that finds no room is followed by a newer one.
+            session.send(Message::Report(self.report()));
+        }
+        self.progress.last_report = now;
+        self.progress.report_changed = false;
+    }
+
+    fn report(&self) -> v1::NodeReport {
+        let progress = &self.progress;
+        let fault = self
+            .role
+            .fault()
+            .or_else(|| progress.applied.failure.clone());
+        let mut report = v1::NodeReport {
+            applied_generation: progress.held.as_ref().map_or(0, |held| held.generation.0),
+            interface: self.config.interfaces.join(","),
+            xdp_mode: self.role.mode().into(),
+            fault: fault.unwrap_or_default(),
+            addresses: self.addresses(),
+            ..v1::NodeReport::default()
+        };
+        if let Some(held) = &progress.held {
+            report.refusals = role::refusals(&progress.applied, &progress.desired, held);
+        }
+        let situation = Situation {
+            desired: &progress.desired,
+            network: &progress.view,
+            health: &progress.health,
+        };
+        if let Err(error) = self.role.fill(&mut report, situation) {
+            warn!(error = %Chain(&error), "counters cannot be read");
+        }
+        report
+    }
+}

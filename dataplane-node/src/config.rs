@@ -1,0 +1,61 @@
+use std::path::PathBuf;
+
+use lbfabric_abi::{NAT_FLOWS_DEFAULT, RING_SLOTS_DEFAULT};
+pub use lbfabric_model::Role;
+
+/// How the XDP program is to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpModeChoice {
+    /// In the driver, or in the generic receive path where the driver refuses.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the generic receive path.
+    Generic,
+}
+
+/// What an agent is told when it starts.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The node's name in the fabric.
+    pub name: String,
+    /// What the node does.
+    pub role: Role,
+    /// The interfaces that carry the program; the addresses of the first one come first.
+    pub interfaces: Vec<String>,
+    /// The controller's members as `HOST:PORT`, tried in turn.
+    pub controllers: Vec<String>,
+    /// A folder on a BPF file system for pinned maps and links, of this node alone.
+    pub pin_dir: PathBuf,
+    /// A folder for what must outlive the agent, of this node alone.
+    pub state_dir: PathBuf,
+    /// How the program is attached.
+    pub xdp_mode: XdpModeChoice,
+    /// Whether a load balancer's program goes on forwarding after [`crate::NodeAgent::stop`]. A server takes everything away
+    /// in any case.
+    pub keep_on_exit: bool,
+    /// Slots for the rings of all pools, 8 bytes each; counts when the maps are made.
+    pub ring_slots: u32,
+    /// Full-NAT flows, about 200 bytes each; counts when the maps are made.
+    pub nat_flows: u32,
+}
+
+impl NodeConfig {
+    /// A configuration with every default, without interfaces and controllers.
+    pub fn new(name: impl Into<String>, role: Role) -> Self {
+        let name = name.into();
+        Self {
+            pin_dir: PathBuf::from("/sys/fs/bpf/lbfabric").join(&name),
+            state_dir: PathBuf::from("/var/lib/lbfabric").join(&name),
+            name,
+            role,
+            interfaces: Vec::new(),
+            controllers: Vec::new(),
+            xdp_mode: XdpModeChoice::Auto,
+            keep_on_exit: true,
+            ring_slots: RING_SLOTS_DEFAULT,
+            nat_flows: NAT_FLOWS_DEFAULT,
+        }
+    }
+}

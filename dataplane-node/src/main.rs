@@ -1,0 +1,177 @@
+//! The `lbfabric-node` command.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lbfabric_node::{NodeAgent, NodeConfig, Role, XdpModeChoice};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The agent of a node of an lbfabric fabric: a load balancer, or a server behind one.
+///
+/// Example: lbfabric-node --name lb1 --interface eth0 --controller 192.0.2.1:7400
+#[derive(Parser)]
+#[command(
+    name = "lbfabric-node",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<RunArgs>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the agent (the default).
+    Run(RunArgs),
+    /// Takes away what an agent has left: programs and maps, and with a state folder a server's VIPs and settings.
+    Detach(DetachArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The node's name in the fabric.
+    #[arg(long)]
+    name: String,
+    /// What the node does.
+    #[arg(long, value_enum, default_value_t = RoleArg::LoadBalancer)]
+    role: RoleArg,
+    /// An interface that carries the program; repeatable.
+    #[arg(long = "interface", required = true)]
+    interfaces: Vec<String>,
+    /// A controller member, HOST:PORT; repeatable or comma-separated.
+    #[arg(long = "controller", value_delimiter = ',', required = true)]
+    controllers: Vec<String>,
+    /// Folder for pinned maps and links, on a BPF file system, of this node alone [default: /sys/fs/bpf/lbfabric/NAME].
+    #[arg(long)]
+    pin_dir: Option<PathBuf>,
+    /// Folder for what must outlive the agent, of this node alone [default: /var/lib/lbfabric/NAME].
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+    /// How the program is attached.
+    #[arg(long, value_enum, default_value_t = XdpModeArg::Auto)]
+    xdp_mode: XdpModeArg,
+    /// Detach a load balancer's program on exit, instead of leaving it forwarding. A server always detaches.
+    #[arg(long)]
+    detach_on_exit: bool,
+    /// Slots for the rings of all pools, 8 bytes each; counts when the maps are made.
+    #[arg(long, default_value_t = NodeConfig::new("", Role::LoadBalancer).ring_slots)]
+    ring_slots: u32,
+    /// Full-NAT flows; counts when the maps are made.
+    #[arg(long, default_value_t = NodeConfig::new("", Role::LoadBalancer).nat_flows)]
+    nat_flows: u32,
+}
+
+#[derive(Args)]
+struct DetachArgs {
+    /// The node's name, for the default folders.
+    #[arg(long, required_unless_present = "pin_dir")]
+    name: Option<String>,
+    /// Only these interfaces; repeatable [default: all].
+    #[arg(long = "interface")]
+    interfaces: Vec<String>,
+    /// As for the agent.
+    #[arg(long)]
+    pin_dir: Option<PathBuf>,
+    /// As for the agent; without it and without --name, VIPs and settings stay.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RoleArg {
+    /// Forwards clients' traffic to servers.
+    LoadBalancer,
+    /// Holds VIPs on its loopback and unpacks tunnels.
+    Server,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum XdpModeArg {
+    /// Native, or generic where the driver refuses.
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the kernel's generic receive path.
+    Generic,
+}
+
+impl RunArgs {
+    fn into_config(self) -> NodeConfig {
+        let role = match self.role {
+            RoleArg::LoadBalancer => Role::LoadBalancer,
+            RoleArg::Server => Role::Server,
+        };
+        let defaults = NodeConfig::new(self.name, role);
+        NodeConfig {
+            interfaces: self.interfaces,
+            controllers: self.controllers,
+            pin_dir: self.pin_dir.unwrap_or(defaults.pin_dir),
+            state_dir: self.state_dir.unwrap_or(defaults.state_dir),
+            xdp_mode: match self.xdp_mode {
+                XdpModeArg::Auto => XdpModeChoice::Auto,
+                XdpModeArg::Native => XdpModeChoice::Native,
+                XdpModeArg::Generic => XdpModeChoice::Generic,
+            },
+            keep_on_exit: !self.detach_on_exit,
+            ring_slots: self.ring_slots,
+            nat_flows: self.nat_flows,
+            name: defaults.name,
+            role,
+        }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    match (cli.command, cli.run) {
+        (Some(Command::Run(run)), _) | (None, Some(run)) => {
+            runtime.block_on(run_agent(run.into_config()))
+        }
+        (Some(Command::Detach(detach)), _) => runtime.block_on(run_detach(detach)),
+        (None, None) => {
+            anyhow::bail!("--name, --interface and --controller are needed; see --help")
+        }
+    }
+}
+
+async fn run_agent(config: NodeConfig) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let agent = NodeAgent::start(config).await.context("start the agent")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    agent.stop().await;
+    Ok(())
+}
+
+async fn run_detach(args: DetachArgs) -> anyhow::Result<()> {
+    let defaults = args
+        .name
+        .map(|name| NodeConfig::new(name, Role::LoadBalancer));
+    let pin_dir = args
+        .pin_dir
+        .or_else(|| defaults.as_ref().map(|config| config.pin_dir.clone()))
+        .context("--pin-dir or --name is needed")?;
+    let state_dir = args
+        .state_dir
+        .or_else(|| defaults.map(|config| config.state_dir));
+    lbfabric_node::detach(&pin_dir, &args.interfaces, state_dir.as_deref())
+        .await
+        .context("detach")
+}

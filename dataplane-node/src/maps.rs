@@ -1,0 +1,51 @@
+//! Access to the kernel's maps: one trait, with the real implementation, and a fake and a faulty one for tests.
+
+mod aya_maps;
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use lbfabric_abi::Traffic;
+use lbfabric_model::{BackendId, ServiceId};
+
+use crate::plan::{MapOp, Observed};
+
+pub(crate) use aya_maps::{AyaMaps, OpenMapsError, ServerMaps};
+
+/// A load balancer's maps. The reconciler knows nothing else of the kernel.
+pub(crate) trait LbMaps: Send {
+    /// Reads back everything that the agent writes.
+    fn read(&self) -> Result<Observed, ReadMapError>;
+
+    /// Carries out one write.
+    fn write(&mut self, op: &MapOp) -> Result<(), WriteMapError>;
+
+    /// Packets by verdict or drop reason, by name, summed over the CPUs.
+    fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError>;
+
+    /// What clients sent to a service.
+    fn service_traffic(&self, id: ServiceId) -> Result<Traffic, ReadMapError>;
+
+    /// What was sent to a server.
+    fn backend_traffic(&self, id: BackendId) -> Result<Traffic, ReadMapError>;
+}
+
+/// A map could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("read map {map}")]
+pub(crate) struct ReadMapError {
+    pub(crate) map: &'static str,
+    #[source]
+    pub(crate) source: Box<dyn Error + Send + Sync>,
+}
+
+/// A map could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("write {op:?}")]
+pub(crate) struct WriteMapError {
+    pub(crate) op: MapOp,
+    #[source]
+    pub(crate) source: Box<dyn Error + Send + Sync>,
+}

@@ -1,0 +1,301 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use aya::{
+    Ebpf, Pod,
+    maps::{
+        Array, HashMap, Map, MapData, MapError, PerCpuArray,
+        lpm_trie::{Key, LpmTrie},
+    },
+};
+use lbfabric_abi::{
+    Address, Backend, DropReason, Endpoint, EndpointPrefix, PoolRing, Reverse, RingSlot, Settings,
+    Traffic, Verdict, VipService,
+};
+use lbfabric_model::{BackendId, PoolId, ServiceId};
+
+use super::{LbMaps, ReadMapError, WriteMapError};
+use crate::plan::{MapOp, Observed, PrefixKey};
+
+/// A map of the object is missing, or not of the expected shape.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenMapsError {
+    #[error("the eBPF object has no map {map}")]
+    Missing { map: &'static str },
+    #[error("map {map} has another shape than this agent expects")]
+    Shape {
+        map: &'static str,
+        #[source]
+        source: MapError,
+    },
+}
+
+/// The maps of the load balancer's program.
+pub(crate) struct AyaMaps {
+    settings: Array<MapData, Settings>,
+    vip_ports: HashMap<MapData, Endpoint, VipService>,
+    vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
+    vip_addresses: HashMap<MapData, Address, u32>,
+    pools: HashMap<MapData, u32, PoolRing>,
+    rings: Array<MapData, RingSlot>,
+    ring_capacity: u32,
+    backends: Array<MapData, Backend>,
+    reverse_ports: HashMap<MapData, Endpoint, Reverse>,
+    reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
+    counters: PerCpuArray<MapData, u64>,
+    services: PerCpuArray<MapData, Traffic>,
+    backend_traffic: PerCpuArray<MapData, Traffic>,
+}
+
+/// The maps of the server's program.
+pub(crate) struct ServerMaps {
+    vips: HashMap<MapData, Address, u32>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+fn open<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, OpenMapsError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let taken = ebpf.take_map(map).ok_or(OpenMapsError::Missing { map })?;
+    T::try_from(taken).map_err(|source| OpenMapsError::Shape { map, source })
+}
+
+fn unreadable(map: &'static str) -> impl Fn(MapError) -> ReadMapError {
+    move |source| ReadMapError {
+        map,
+        source: Box::new(source),
+    }
+}
+
+// === impl AyaMaps ===
+
+impl AyaMaps {
+    /// Takes the maps out of a loaded object.
+    pub(crate) fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
+        const RINGS: &str = "RINGS";
+        // The pinned map may have another size than the object asks for.
+        let ring_capacity = match ebpf.map(RINGS) {
+            Some(Map::Array(data)) => data
+                .info()
+                .map_err(|source| OpenMapsError::Shape { map: RINGS, source })?
+                .max_entries(),
+            _ => return Err(OpenMapsError::Missing { map: RINGS }),
+        };
+        Ok(Self {
+            settings: open(ebpf, "SETTINGS")?,
+            vip_ports: open(ebpf, "VIP_PORTS")?,
+            vip_ranges: open(ebpf, "VIP_RANGES")?,
+            vip_addresses: open(ebpf, "VIP_ADDRESSES")?,
+            pools: open(ebpf, "POOLS")?,
+            rings: open(ebpf, RINGS)?,
+            ring_capacity,
+            backends: open(ebpf, "BACKENDS")?,
+            reverse_ports: open(ebpf, "REVERSE_PORTS")?,
+            reverse_ranges: open(ebpf, "REVERSE_RANGES")?,
+            counters: open(ebpf, "COUNTERS")?,
+            services: open(ebpf, "SERVICE_COUNTERS")?,
+            backend_traffic: open(ebpf, "BACKEND_COUNTERS")?,
+        })
+    }
+
+    fn read_arrays(&self, observed: &mut Observed) -> Result<(), ReadMapError> {
+        observed.settings = Some(self.settings.get(&0, 0).map_err(unreadable("SETTINGS"))?);
+        for (id, backend) in (0..).zip(self.backends.iter()) {
+            let backend = backend.map_err(unreadable("BACKENDS"))?;
+            if backend != Backend::default() {
+                observed.backends.insert(BackendId(id), backend);
+            }
+        }
+        let rings: Vec<PoolRing> = observed.occupied().collect();
+        for ring in rings {
+            let end = ring
+                .start
+                .saturating_add(ring.slots)
+                .min(self.ring_capacity);
+            for index in ring.start..end {
+                if observed.slot(index).is_none() {
+                    let slot = self.rings.get(&index, 0).map_err(unreadable("RINGS"))?;
+                    observed.note_slot(index, slot);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, op: &MapOp) -> Result<(), MapError> {
+        match *op {
+            MapOp::PutSettings(settings) => self.settings.set(0, settings, 0),
+            MapOp::PutBackend(BackendId(id), backend) => self.backends.set(id, backend, 0),
+            MapOp::PutPool(PoolId(id), ring) => self.pools.insert(id, ring, 0),
+            MapOp::PutSlot(index, slot) => self.rings.set(index, slot, 0),
+            MapOp::PutReversePort(key, reverse) => self.reverse_ports.insert(key, reverse, 0),
+            MapOp::PutReverseRange(key, reverse) => {
+                self.reverse_ranges.insert(&trie_key(key), reverse, 0)
+            }
+            MapOp::PutVipPort(key, service) => self.vip_ports.insert(key, service, 0),
+            MapOp::PutVipRange(key, service) => self.vip_ranges.insert(&trie_key(key), service, 0),
+            MapOp::PutVipAddress(address) => self.vip_addresses.insert(address, 1, 0),
+            MapOp::RemoveVipPort(key) => absent_is_fine(self.vip_ports.remove(&key)),
+            MapOp::RemoveVipRange(key) => absent_is_fine(self.vip_ranges.remove(&trie_key(key))),
+            MapOp::RemoveVipAddress(address) => absent_is_fine(self.vip_addresses.remove(&address)),
+            MapOp::RemoveReversePort(key) => absent_is_fine(self.reverse_ports.remove(&key)),
+            MapOp::RemoveReverseRange(key) => {
+                absent_is_fine(self.reverse_ranges.remove(&trie_key(key)))
+            }
+            MapOp::RemovePool(PoolId(id)) => absent_is_fine(self.pools.remove(&id)),
+            MapOp::ClearBackend(BackendId(id)) => self.backends.set(id, Backend::default(), 0),
+        }
+    }
+}
+
+impl LbMaps for AyaMaps {
+    fn read(&self) -> Result<Observed, ReadMapError> {
+        let mut observed = Observed::empty(self.ring_capacity);
+        observed.vip_ports = entries(self.vip_ports.iter(), "VIP_PORTS")?;
+        observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
+        observed.vip_addresses = self
+            .vip_addresses
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(unreadable("VIP_ADDRESSES"))?;
+        observed.reverse_ports = entries(self.reverse_ports.iter(), "REVERSE_PORTS")?;
+        observed.reverse_ranges = prefixes(self.reverse_ranges.iter(), "REVERSE_RANGES")?;
+        let pools: BTreeMap<u32, PoolRing> = entries(self.pools.iter(), "POOLS")?;
+        observed.pools = pools
+            .into_iter()
+            .map(|(id, ring)| (PoolId(id), ring))
+            .collect();
+        self.read_arrays(&mut observed)?;
+        Ok(observed)
+    }
+
+    fn write(&mut self, op: &MapOp) -> Result<(), WriteMapError> {
+        self.put(op).map_err(|source| WriteMapError {
+            op: *op,
+            source: Box::new(source),
+        })
+    }
+
+    fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
+        named_counters(&self.counters)
+    }
+
+    fn service_traffic(&self, id: ServiceId) -> Result<Traffic, ReadMapError> {
+        traffic(&self.services, id.0, "SERVICE_COUNTERS")
+    }
+
+    fn backend_traffic(&self, id: BackendId) -> Result<Traffic, ReadMapError> {
+        traffic(&self.backend_traffic, id.0, "BACKEND_COUNTERS")
+    }
+}
+
+fn trie_key(key: PrefixKey) -> Key<EndpointPrefix> {
+    Key::new(key.bits, key.data)
+}
+
+fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn entries<K: Ord, V>(
+    iter: impl Iterator<Item = Result<(K, V), MapError>>,
+    map: &'static str,
+) -> Result<BTreeMap<K, V>, ReadMapError> {
+    iter.collect::<Result<_, _>>().map_err(unreadable(map))
+}
+
+fn prefixes<V>(
+    iter: impl Iterator<Item = Result<(Key<EndpointPrefix>, V), MapError>>,
+    map: &'static str,
+) -> Result<BTreeMap<PrefixKey, V>, ReadMapError> {
+    iter.map(|entry| {
+        entry.map(|(key, value)| {
+            let key = PrefixKey {
+                data: key.data(),
+                bits: key.prefix_len(),
+            };
+            (key, value)
+        })
+    })
+    .collect::<Result<_, _>>()
+    .map_err(unreadable(map))
+}
+
+fn named_counters(
+    map: &PerCpuArray<MapData, u64>,
+) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
+    let verdicts = Verdict::ALL.iter().map(|v| (v.index(), v.name()));
+    let drops = DropReason::ALL.iter().map(|d| (d.index(), d.name()));
+    verdicts
+        .chain(drops)
+        .map(|(index, name)| {
+            let values = per_cpu(map, index, "COUNTERS")?;
+            Ok((name, values.iter().sum()))
+        })
+        .collect()
+}
+
+fn traffic(
+    map: &PerCpuArray<MapData, Traffic>,
+    index: u32,
+    name: &'static str,
+) -> Result<Traffic, ReadMapError> {
+    let values = per_cpu(map, index, name)?;
+    Ok(values.iter().fold(Traffic::default(), |sum, t| Traffic {
+        packets: sum.packets + t.packets,
+        bytes: sum.bytes + t.bytes,
+    }))
+}
+
+fn per_cpu<V: Pod>(
+    map: &PerCpuArray<MapData, V>,
+    index: u32,
+    name: &'static str,
+) -> Result<Vec<V>, ReadMapError> {
+    let values = map.get(&index, 0).map_err(unreadable(name))?;
+    Ok(values.to_vec())
+}
+
+// === impl ServerMaps ===
+
+impl ServerMaps {
+    /// Takes the maps out of a loaded object.
+    pub(crate) fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
+        Ok(Self {
+            vips: open(ebpf, "SERVER_VIPS")?,
+            counters: open(ebpf, "COUNTERS")?,
+        })
+    }
+
+    /// Makes the program unpack tunnels for exactly these addresses.
+    pub(crate) fn set_vips(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), ReadMapError> {
+        let failed = unreadable("SERVER_VIPS");
+        let wanted: BTreeSet<Address> = vips.iter().copied().map(Address::from).collect();
+        let present: BTreeSet<Address> = self
+            .vips
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(&failed)?;
+        for address in wanted.difference(&present) {
+            self.vips.insert(address, 1, 0).map_err(&failed)?;
+        }
+        for address in present.difference(&wanted) {
+            absent_is_fine(self.vips.remove(address)).map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    /// As [`LbMaps::counters`].
+    pub(crate) fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
+        named_counters(&self.counters)
+    }
+}

@@ -1,0 +1,15 @@
+//! What the kernel knows of links, addresses, routes and neighbours, kept up to date over netlink.
+//!
+//! ```text
+//! kernel ── multicast ──►┐                     ┌── watch ──► agent (NetworkView)
+//!        ◄─ requests ────┤ follow (one task)  ─┤
+//! agent ── NetCommand ──►┘   NetworkTable      └── NTF_USE ──► kernel probes neighbours
+//! ```
+
+mod follow;
+mod requests;
+mod table;
+
+pub(crate) use follow::{NetCommand, NetworkWatch};
+pub(crate) use requests::{NetlinkError, Requests};
+pub(crate) use table::{LinkView, NetworkView};

@@ -1,0 +1,381 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use lbfabric_abi::NextHop;
+use rtnetlink::packet_route::{
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
+    link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    route::RouteAddress,
+};
+
+use super::requests::address_of;
+
+/// A neighbour: an address on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NeighbourKey {
+    pub(crate) ifindex: u32,
+    pub(crate) address: IpAddr,
+}
+
+/// Where packets to a server leave: through this neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route(pub(crate) NeighbourKey);
+
+/// What the agent sees of the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NetworkView {
+    /// Whether the first complete read is done.
+    pub(crate) ready: bool,
+    pub(crate) links: BTreeMap<String, LinkView>,
+    /// Global addresses on the followed interfaces, in their order.
+    pub(crate) on_interface: Vec<IpAddr>,
+    /// Global addresses on any interface.
+    pub(crate) on_node: Vec<IpAddr>,
+    /// Of every wanted server's address that is resolved.
+    pub(crate) next_hops: BTreeMap<IpAddr, NextHop>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LinkView {
+    pub(crate) index: u32,
+    pub(crate) mac: Option<[u8; 6]>,
+    pub(crate) up: bool,
+    pub(crate) xdp: Option<XdpView>,
+}
+
+/// The XDP program on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct XdpView {
+    /// Kernel ids; several if one each is attached in different modes.
+    pub(crate) programs: BTreeSet<u32>,
+    pub(crate) generic: bool,
+}
+
+/// Everything read from the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct NetworkTable {
+    pub(crate) links: BTreeMap<u32, (String, LinkView)>,
+    addresses: Vec<(u32, IpAddr)>,
+    pub(crate) routes: BTreeMap<IpAddr, Route>,
+    neighbours: BTreeMap<NeighbourKey, Neighbour>,
+    /// The last link-layer address of each neighbour: kept when the kernel forgets or doubts it, until there is a new one.
+    last: BTreeMap<NeighbourKey, [u8; 6]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Neighbour {
+    mac: Option<[u8; 6]>,
+    state: NeighbourState,
+}
+
+impl NetworkTable {
+    pub(crate) fn set_links(&mut self, links: &[LinkMessage]) {
+        self.links = links.iter().filter_map(link_of).collect();
+    }
+
+    pub(crate) fn note_link(&mut self, link: &LinkMessage) {
+        self.links.extend(link_of(link));
+    }
+
+    pub(crate) fn forget_link(&mut self, link: &LinkMessage) {
+        self.links.remove(&link.header.index);
+    }
+
+    pub(crate) fn set_addresses(&mut self, addresses: &[AddressMessage]) {
+        self.addresses = addresses
+            .iter()
+            .filter(|message| is_usable(message))
+            .filter_map(|message| Some((message.header.index, address_of(message)?)))
+            .collect();
+    }
+
+    pub(crate) fn set_neighbours(&mut self, neighbours: &[NeighbourMessage]) {
+        self.neighbours.clear();
+        for neighbour in neighbours {
+            self.note_neighbour(neighbour);
+        }
+    }
+
+    pub(crate) fn note_neighbour(&mut self, message: &NeighbourMessage) {
+        let Some(key) = neighbour_key(message) else {
+            return;
+        };
+        let mac = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                NeighbourAttribute::LinkLayerAddress(bytes) => <[u8; 6]>::try_from(&bytes[..]).ok(),
+                _ => None,
+            });
+        let state = message.header.state;
+        let doubtful = matches!(
+            state,
+            NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::None
+        );
+        let mac = mac.filter(|_| !doubtful);
+        self.neighbours.insert(key, Neighbour { mac, state });
+    }
+
+    pub(crate) fn forget_neighbour(&mut self, message: &NeighbourMessage) {
+        if let Some(key) = neighbour_key(message) {
+            self.neighbours.remove(&key);
+        }
+    }
+
+    /// Whether the kernel should be asked to resolve or confirm the neighbour.
+    pub(crate) fn wants_probe(&self, key: NeighbourKey) -> bool {
+        self.neighbours.get(&key).is_none_or(|neighbour| {
+            matches!(
+                neighbour.state,
+                NeighbourState::Stale | NeighbourState::Failed | NeighbourState::None
+            )
+        })
+    }
+
+    /// Whether an operator fixed the neighbour's address.
+    pub(crate) fn is_fixed(&self, key: NeighbourKey) -> bool {
+        self.neighbours.get(&key).is_some_and(|neighbour| {
+            matches!(
+                neighbour.state,
+                NeighbourState::Permanent | NeighbourState::Noarp
+            )
+        })
+    }
+
+    /// Neighbours that the wanted servers are reached through.
+    pub(crate) fn hops(&self) -> BTreeSet<NeighbourKey> {
+        self.routes.values().map(|Route(key)| *key).collect()
+    }
+
+    /// What the agent needs of all this.
+    pub(crate) fn view(&mut self, interfaces: &[String]) -> NetworkView {
+        let hops = self.hops();
+        self.last.retain(|key, _| hops.contains(key));
+        for key in hops {
+            if let Some(mac) = self.neighbours.get(&key).and_then(|n| n.mac) {
+                self.last.insert(key, mac);
+            }
+        }
+        let next_hops = self
+            .routes
+            .iter()
+            .filter_map(|(address, Route(key))| Some((*address, self.next_hop(*key)?)))
+            .collect();
+        let index_of = |name: &String| {
+            self.links
+                .iter()
+                .find(|(_, (n, _))| n == name)
+                .map(|(index, _)| *index)
+        };
+        let on_interface = interfaces
+            .iter()
+            .filter_map(index_of)
+            .flat_map(|index| self.addresses.iter().filter(move |(i, _)| *i == index))
+            .map(|(_, address)| *address)
+            .collect();
+        NetworkView {
+            ready: true,
+            links: self.links.values().cloned().collect(),
+            on_interface,
+            on_node: self.addresses.iter().map(|(_, address)| *address).collect(),
+            next_hops,
+        }
+    }
+
+    fn next_hop(&self, key: NeighbourKey) -> Option<NextHop> {
+        let (_, link) = self.links.get(&key.ifindex)?;
+        Some(NextHop {
+            ifindex: key.ifindex,
+            source_mac: link.mac?,
+            mac: *self.last.get(&key)?,
+        })
+    }
+}
+
+/// A link by its index, with its name.
+pub(crate) fn link_of(message: &LinkMessage) -> Option<(u32, (String, LinkView))> {
+    let mut name = None;
+    let mut mac = None;
+    let mut xdp = None;
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(value) => name = Some(value.clone()),
+            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(&bytes[..]).ok(),
+            LinkAttribute::Xdp(attributes) => xdp = xdp_of(attributes),
+            _ => {}
+        }
+    }
+    let index = message.header.index;
+    let link = LinkView {
+        index,
+        mac,
+        up: message.header.flags.contains(LinkFlags::Up),
+        xdp,
+    };
+    Some((index, (name?, link)))
+}
+
+fn xdp_of(attributes: &[LinkXdp]) -> Option<XdpView> {
+    let mut programs = BTreeSet::new();
+    let mut generic = false;
+    for attribute in attributes {
+        match attribute {
+            LinkXdp::ProgId(id)
+            | LinkXdp::DrvProgId(id)
+            | LinkXdp::SkbProgId(id)
+            | LinkXdp::HwProgId(id) => {
+                programs.insert(*id);
+            }
+            LinkXdp::Attached(attached) => generic = *attached == XdpAttached::SocketBuffer,
+            _ => {}
+        }
+    }
+    (!programs.is_empty()).then_some(XdpView { programs, generic })
+}
+
+/// Global, and not an address that the kernel itself would not send from.
+fn is_usable(message: &AddressMessage) -> bool {
+    let flags = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
+    let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed | AddressFlags::Deprecated;
+    message.header.scope == AddressScope::Universe
+        && flags.is_none_or(|flags| !flags.intersects(unusable))
+}
+
+fn neighbour_key(message: &NeighbourMessage) -> Option<NeighbourKey> {
+    let address = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+            _ => None,
+        });
+    Some(NeighbourKey {
+        ifindex: message.header.ifindex,
+        address: address?,
+    })
+}
+
+pub(crate) fn ip_of_route_address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, mac: u8) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message
+            .attributes
+            .push(LinkAttribute::IfName(name.to_owned()));
+        message
+            .attributes
+            .push(LinkAttribute::Address(vec![mac; 6]));
+        message
+    }
+
+    fn neighbour(state: NeighbourState, mac: Option<u8>) -> NeighbourMessage {
+        let mut message = NeighbourMessage::default();
+        message.header.ifindex = 3;
+        message.header.state = state;
+        let address = NeighbourAddress::Inet("10.0.0.2".parse().unwrap());
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(address));
+        let mac = mac.map(|mac| NeighbourAttribute::LinkLayerAddress(vec![mac; 6]));
+        message.attributes.extend(mac);
+        message
+    }
+
+    #[test]
+    fn a_doubted_neighbour_keeps_its_address_until_there_is_a_new_one() {
+        let server: IpAddr = "10.9.9.9".parse().unwrap();
+        let key = NeighbourKey {
+            ifindex: 3,
+            address: "10.0.0.2".parse().unwrap(),
+        };
+        let mut table = NetworkTable::default();
+        table.set_links(&[link(3, "eth0", 1)]);
+        table.routes.insert(server, Route(key));
+        let mac =
+            |table: &mut NetworkTable| table.view(&[]).next_hops.get(&server).map(|hop| hop.mac);
+        assert_eq!(mac(&mut table), None);
+        assert!(table.wants_probe(key));
+        table.note_neighbour(&neighbour(NeighbourState::Incomplete, None));
+        assert_eq!(mac(&mut table), None);
+        assert!(!table.wants_probe(key));
+        table.note_neighbour(&neighbour(NeighbourState::Reachable, Some(7)));
+        assert_eq!(mac(&mut table), Some([7; 6]));
+        table.note_neighbour(&neighbour(NeighbourState::Failed, None));
+        assert_eq!(mac(&mut table), Some([7; 6]));
+        assert!(table.wants_probe(key));
+        table.forget_neighbour(&neighbour(NeighbourState::Failed, None));
+        assert_eq!(mac(&mut table), Some([7; 6]));
+        table.note_neighbour(&neighbour(NeighbourState::Stale, Some(8)));
+        assert_eq!(mac(&mut table), Some([8; 6]));
+        assert_eq!(
+            table.view(&[]).next_hops[&server],
+            NextHop {
+                ifindex: 3,
+                source_mac: [1; 6],
+                mac: [8; 6]
+            }
+        );
+        // Another way to the server begins without knowledge.
+        table.routes.clear();
+        assert_eq!(mac(&mut table), None);
+        table.routes.insert(server, Route(key));
+        table.forget_neighbour(&neighbour(NeighbourState::Stale, None));
+        assert_eq!(mac(&mut table), None);
+    }
+
+    #[test]
+    fn only_global_addresses_that_are_ready_count() {
+        let address = |index: u32, ip: &str, scope: AddressScope, flags: AddressFlags| {
+            let mut message = AddressMessage::default();
+            message.header.index = index;
+            message.header.scope = scope;
+            message
+                .attributes
+                .push(AddressAttribute::Address(ip.parse().unwrap()));
+            message.attributes.push(AddressAttribute::Flags(flags));
+            message
+        };
+        let none = AddressFlags::empty();
+        let mut table = NetworkTable::default();
+        table.set_links(&[link(3, "eth0", 1), link(4, "eth1", 1)]);
+        table.set_addresses(&[
+            address(4, "10.1.0.1", AddressScope::Universe, none),
+            address(3, "fe80::1", AddressScope::Link, none),
+            address(
+                3,
+                "2001:db8::1",
+                AddressScope::Universe,
+                AddressFlags::Tentative,
+            ),
+            address(
+                3,
+                "10.0.0.1",
+                AddressScope::Universe,
+                AddressFlags::Permanent,
+            ),
+        ]);
+        let view = table.view(&["eth0".to_owned()]);
+        assert_eq!(view.on_interface, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(view.on_node.len(), 2);
+    }
+}

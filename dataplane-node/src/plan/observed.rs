@@ -1,0 +1,118 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use lbfabric_abi::{Address, Backend, Endpoint, PoolRing, Reverse, RingSlot, Settings, VipService};
+use lbfabric_model::{BackendId, PoolId};
+
+use super::op::{MapOp, PrefixKey};
+
+/// What stands in the maps, as far as the agent wrote it or read it back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    pub(crate) settings: Option<Settings>,
+    pub(crate) backends: BTreeMap<BackendId, Backend>,
+    pub(crate) pools: BTreeMap<PoolId, PoolRing>,
+    /// Slots by index in the flat array; `None` where the content is not known.
+    pub(crate) slots: Vec<Option<RingSlot>>,
+    pub(crate) reverse_ports: BTreeMap<Endpoint, Reverse>,
+    pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
+    pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
+    pub(crate) vip_ranges: BTreeMap<PrefixKey, VipService>,
+    pub(crate) vip_addresses: BTreeSet<Address>,
+    /// Slots of the flat array.
+    pub(crate) ring_capacity: u32,
+}
+
+impl Observed {
+    /// Maps with nothing in them.
+    pub(crate) fn empty(ring_capacity: u32) -> Self {
+        Self {
+            ring_capacity,
+            ..Self::default()
+        }
+    }
+
+    /// The slot at an index, if its content is known.
+    pub(crate) fn slot(&self, index: u32) -> Option<RingSlot> {
+        self.slots.get(index as usize).copied().flatten()
+    }
+
+    /// Notes what a slot holds.
+    pub(crate) fn note_slot(&mut self, index: u32, slot: RingSlot) {
+        let index = index as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, None);
+        }
+        self.slots[index] = Some(slot);
+    }
+
+    /// Every stretch of the flat array that a pool holds or a VIP entry points to.
+    pub(crate) fn occupied(&self) -> impl Iterator<Item = PoolRing> + '_ {
+        let entries = self.vip_ports.values().chain(self.vip_ranges.values());
+        self.pools
+            .values()
+            .copied()
+            .chain(entries.map(|entry| PoolRing {
+                start: entry.ring_start,
+                slots: entry.ring_slots,
+            }))
+    }
+
+    /// Servers that the ring sends new flows to.
+    pub(crate) fn servers_of(&self, ring: PoolRing) -> BTreeSet<BackendId> {
+        (ring.start..ring.start.saturating_add(ring.slots))
+            .filter_map(|index| self.slot(index))
+            .filter(|slot| slot.cur != RingSlot::NONE)
+            .map(|slot| BackendId(slot.cur))
+            .collect()
+    }
+
+    /// Takes over a write that has succeeded.
+    pub(crate) fn apply(&mut self, op: &MapOp) {
+        match *op {
+            MapOp::PutSettings(settings) => self.settings = Some(settings),
+            MapOp::PutBackend(id, backend) => {
+                self.backends.insert(id, backend);
+            }
+            MapOp::PutPool(id, ring) => {
+                self.pools.insert(id, ring);
+            }
+            MapOp::PutSlot(index, slot) => self.note_slot(index, slot),
+            MapOp::PutReversePort(key, value) => {
+                self.reverse_ports.insert(key, value);
+            }
+            MapOp::PutReverseRange(key, value) => {
+                self.reverse_ranges.insert(key, value);
+            }
+            MapOp::PutVipPort(key, value) => {
+                self.vip_ports.insert(key, value);
+            }
+            MapOp::PutVipRange(key, value) => {
+                self.vip_ranges.insert(key, value);
+            }
+            MapOp::PutVipAddress(address) => {
+                self.vip_addresses.insert(address);
+            }
+            MapOp::RemoveVipPort(key) => {
+                self.vip_ports.remove(&key);
+            }
+            MapOp::RemoveVipRange(key) => {
+                self.vip_ranges.remove(&key);
+            }
+            MapOp::RemoveVipAddress(address) => {
+                self.vip_addresses.remove(&address);
+            }
+            MapOp::RemoveReversePort(key) => {
+                self.reverse_ports.remove(&key);
+            }
+            MapOp::RemoveReverseRange(key) => {
+                self.reverse_ranges.remove(&key);
+            }
+            MapOp::RemovePool(id) => {
+                self.pools.remove(&id);
+            }
+            MapOp::ClearBackend(id) => {
+                self.backends.remove(&id);
+            }
+        }
+    }
+}

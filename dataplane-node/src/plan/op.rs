@@ -1,0 +1,33 @@
+use lbfabric_abi::{
+    Address, Backend, Endpoint, EndpointPrefix, PoolRing, Reverse, RingSlot, Settings, VipService,
+};
+use lbfabric_model::{BackendId, PoolId};
+
+/// A key of the LPM tries: how many leading bits of `data` count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PrefixKey {
+    pub(crate) data: EndpointPrefix,
+    pub(crate) bits: u32,
+}
+
+/// One write to one map. Each is idempotent, and takes effect at once for every packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MapOp {
+    PutSettings(Settings),
+    PutBackend(BackendId, Backend),
+    PutPool(PoolId, PoolRing),
+    /// The slot at an index of the flat array.
+    PutSlot(u32, RingSlot),
+    PutReversePort(Endpoint, Reverse),
+    PutReverseRange(PrefixKey, Reverse),
+    PutVipPort(Endpoint, VipService),
+    PutVipRange(PrefixKey, VipService),
+    PutVipAddress(Address),
+    RemoveVipPort(Endpoint),
+    RemoveVipRange(PrefixKey),
+    RemoveVipAddress(Address),
+    RemoveReversePort(Endpoint),
+    RemoveReverseRange(PrefixKey),
+    RemovePool(PoolId),
+    ClearBackend(BackendId),
+}

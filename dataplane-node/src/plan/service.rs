@@ -1,0 +1,199 @@
+use std::net::IpAddr;
+
+use lbfabric_abi::{Address, Endpoint, EndpointPrefix, Mode, PoolRing, Reverse, VipService};
+use lbfabric_model::{
+    PortRange, ServiceId,
+    snapshot::{NodeBackend, NodePool, NodeService},
+};
+
+use super::{local::Local, op::PrefixKey, port_prefixes::port_prefixes};
+
+/// The map entries of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServiceEntries {
+    pub(crate) vip_addresses: Vec<Address>,
+    pub(crate) vip_ports: Vec<(Endpoint, VipService)>,
+    pub(crate) vip_ranges: Vec<(PrefixKey, VipService)>,
+    pub(crate) reverse_ports: Vec<(Endpoint, Reverse)>,
+    pub(crate) reverse_ranges: Vec<(PrefixKey, Reverse)>,
+    /// The servers' addresses and ports that answers are rewritten for: no other service may claim them.
+    pub(crate) answers: Vec<(Address, u8, PortRange)>,
+}
+
+impl ServiceEntries {
+    /// The entries of a service whose pool's ring lies at `ring`, or why this node cannot carry it.
+    pub(crate) fn new(
+        id: ServiceId,
+        service: &NodeService,
+        pool: &NodePool,
+        ring: PoolRing,
+        local: &Local,
+    ) -> Result<Self, String> {
+        check_sources(service, pool, local)?;
+        let backend_port_be = service.backend_port.map_or(0, u16::from).to_be_bytes();
+        let entry = VipService {
+            service: id.0,
+            ring_start: ring.start,
+            ring_slots: ring.slots,
+            backend_port_be,
+            mode: service.mode as u8,
+            affinity: service.affinity as u8,
+        };
+        let protocol = service.protocol as u8;
+        let mut entries = Self::default();
+        for vip in &service.vips {
+            let address = Address::from(*vip);
+            entries.vip_addresses.push(address);
+            for range in &service.ports {
+                if range.is_single() {
+                    let key = Endpoint::new(address, range.first, protocol);
+                    entries.vip_ports.push((key, entry));
+                } else {
+                    let keys = range_keys(address, protocol, *range);
+                    entries.vip_ranges.extend(keys.map(|key| (key, entry)));
+                }
+            }
+        }
+        if service.mode == Mode::Dnat {
+            entries.add_answers(id, service, pool)?;
+        }
+        Ok(entries)
+    }
+
+    /// The reverse entries of destination NAT: each server's endpoint leads back to the one VIP of its family.
+    fn add_answers(
+        &mut self,
+        id: ServiceId,
+        service: &NodeService,
+        pool: &NodePool,
+    ) -> Result<(), String> {
+        let protocol = service.protocol as u8;
+        for v6 in [false, true] {
+            let mut vips = service.vips.iter().filter(|vip| vip.is_ipv6() == v6);
+            let Some(vip) = vips.next() else { continue };
+            if vips.next().is_some() {
+                return Err(
+                    "l4-dnat with several VIPs of one family: a server's answer does not tell which of them the \
+                     client used; make one service for each VIP, with a backend_port of its own"
+                        .to_owned(),
+                );
+            }
+            for address in pool.backends.iter().filter_map(|b| address_of(b, v6)) {
+                for range in &service.ports {
+                    self.add_answer(id, *vip, address.into(), protocol, *range, service);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_answer(
+        &mut self,
+        id: ServiceId,
+        vip: IpAddr,
+        server: Address,
+        protocol: u8,
+        range: PortRange,
+        service: &NodeService,
+    ) {
+        let mut reverse = Reverse {
+            vip: vip.into(),
+            vip_port_be: [0; 2],
+            zero: [0; 2],
+            service: id.0,
+        };
+        match service.backend_port {
+            Some(port) => {
+                reverse.vip_port_be = range.first.to_be_bytes();
+                let port = PortRange {
+                    first: port.get(),
+                    last: port.get(),
+                };
+                self.answers.push((server, protocol, port));
+                let key = Endpoint::new(server, port.first, protocol);
+                self.reverse_ports.push((key, reverse));
+            }
+            None if range.is_single() => {
+                self.answers.push((server, protocol, range));
+                let key = Endpoint::new(server, range.first, protocol);
+                self.reverse_ports.push((key, reverse));
+            }
+            None => {
+                self.answers.push((server, protocol, range));
+                let keys = range_keys(server, protocol, range);
+                self.reverse_ranges.extend(keys.map(|key| (key, reverse)));
+            }
+        }
+    }
+}
+
+/// Modes that send from the node need an address of the family that they send in.
+fn check_sources(service: &NodeService, pool: &NodePool, local: &Local) -> Result<(), String> {
+    let has = |v6: bool| {
+        !(if v6 {
+            local.sources6.is_empty()
+        } else {
+            local.sources4.is_empty()
+        })
+    };
+    let family = |v6: bool| if v6 { "IPv6" } else { "IPv4" };
+    match service.mode {
+        Mode::Dnat | Mode::Dsr => Ok(()),
+        Mode::Fullnat => {
+            let missing = service
+                .vips
+                .iter()
+                .map(IpAddr::is_ipv6)
+                .find(|v6| !has(*v6));
+            if let Some(v6) = missing {
+                return Err(format!(
+                    "l4-fullnat: this node has no {} address to send from; add one to its interface, or \
+                     set source_addresses of the node",
+                    family(v6)
+                ));
+            }
+            if local.nat_ports.is_none() {
+                return Err(
+                    "l4-fullnat: net.ipv4.ip_local_port_range leaves no port from 1024 to 65535 free; narrow it"
+                        .to_owned(),
+                );
+            }
+            Ok(())
+        }
+        Mode::Tunnel => {
+            let unreachable = pool.backends.iter().find(|backend| {
+                !(backend.ipv4.is_some() && has(false)) && !(backend.ipv6.is_some() && has(true))
+            });
+            unreachable.map_or(Ok(()), |backend| {
+                Err(format!(
+                    "l4-tunnel: this node has no {} address to send to server {} from; add one to its \
+                     interface, or set source_addresses of the node",
+                    family(backend.ipv4.is_none()),
+                    backend.name
+                ))
+            })
+        }
+    }
+}
+
+fn address_of(backend: &NodeBackend, v6: bool) -> Option<IpAddr> {
+    if v6 {
+        backend.ipv6.map(IpAddr::V6)
+    } else {
+        backend.ipv4.map(IpAddr::V4)
+    }
+}
+
+fn range_keys(address: Address, protocol: u8, range: PortRange) -> impl Iterator<Item = PrefixKey> {
+    port_prefixes(range)
+        .into_iter()
+        .map(move |prefix| PrefixKey {
+            data: EndpointPrefix {
+                address,
+                protocol,
+                zero: 0,
+                port_be: prefix.port.to_be_bytes(),
+            },
+            bits: EndpointPrefix::PORT_AT + prefix.bits,
+        })
+}

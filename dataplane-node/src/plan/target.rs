@@ -1,0 +1,279 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lbfabric_abi::{
+    Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, NextHop, PoolRing, Reverse,
+    SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
+};
+use lbfabric_model::{
+    BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId,
+    snapshot::{NodeBackend, NodePool, NodeSettings},
+};
+
+use super::{
+    Inputs, Observed, RingMemo, local::Local, op::PrefixKey, ring::RingMembers,
+    service::ServiceEntries, space::RingSpace,
+};
+
+/// What the maps have to hold.
+#[derive(Debug, Default)]
+pub(crate) struct Target {
+    pub(crate) settings: Settings,
+    pub(crate) backends: BTreeMap<BackendId, Backend>,
+    pub(crate) pools: BTreeMap<PoolId, PlacedRing>,
+    pub(crate) reverse_ports: BTreeMap<Endpoint, Reverse>,
+    pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
+    pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
+    pub(crate) vip_ranges: BTreeMap<PrefixKey, VipService>,
+    pub(crate) vip_addresses: BTreeSet<Address>,
+    /// What cannot be done here, and why.
+    pub(crate) refusals: BTreeMap<ObjectKey, String>,
+    /// Pools in which every server fails its check.
+    pub(crate) panics: BTreeSet<PoolId>,
+    answers: BTreeMap<(Address, u8), Vec<(PortRange, ServiceId)>>,
+}
+
+/// A ring and its place in the flat array.
+#[derive(Debug)]
+pub(crate) struct PlacedRing {
+    pub(crate) place: PoolRing,
+    pub(crate) servers: Arc<[u32]>,
+}
+
+impl Target {
+    pub(crate) fn build(inputs: &Inputs<'_>, memo: &mut RingMemo) -> Self {
+        let mut target = Self {
+            settings: settings(inputs.desired.settings.as_ref(), inputs.local),
+            refusals: inputs.desired.undecodable.clone(),
+            ..Self::default()
+        };
+        if let Some(reason) = inputs.settings_refusal {
+            target.refusals.insert(
+                ObjectKey {
+                    kind: ObjectKind::Settings,
+                    id: 0,
+                },
+                reason.to_owned(),
+            );
+        }
+        memo.retain(&inputs.desired.pools);
+        target.place_pools(inputs, memo);
+        for id in inputs.desired.services.keys() {
+            if let Err(reason) = target.add_service(*id, inputs) {
+                let key = ObjectKey {
+                    kind: ObjectKind::Service,
+                    id: id.0,
+                };
+                target.refusals.insert(key, reason);
+            }
+        }
+        target
+    }
+
+    fn place_pools(&mut self, inputs: &Inputs<'_>, memo: &mut RingMemo) {
+        let observed = inputs.observed;
+        let mut space = RingSpace::new(observed.ring_capacity, observed.occupied());
+        for (id, pool) in &inputs.desired.pools {
+            let kept = observed
+                .pools
+                .get(id)
+                .filter(|ring| ring.slots == pool.slots);
+            let Some(place) = kept.copied().or_else(|| space.take(pool.slots)) else {
+                let key = ObjectKey {
+                    kind: ObjectKind::Pool,
+                    id: id.0,
+                };
+                self.refusals.insert(key, no_space(pool, observed, &space));
+                continue;
+            };
+            let before = kept
+                .map(|ring| observed.servers_of(*ring))
+                .unwrap_or_default();
+            let chosen = RingMembers::choose(pool, inputs.health, &before);
+            if chosen.panic {
+                self.panics.insert(*id);
+            }
+            let servers = memo.ring(*id, pool, &chosen.members);
+            self.pools.insert(*id, PlacedRing { place, servers });
+            for backend in &pool.backends {
+                self.backends
+                    .insert(backend.id, entry_of(backend, inputs.next_hops));
+            }
+        }
+    }
+
+    fn add_service(&mut self, id: ServiceId, inputs: &Inputs<'_>) -> Result<(), String> {
+        let service = &inputs.desired.services[&id];
+        let (Some(pool), Some(ring)) = (
+            inputs.desired.pools.get(&service.pool),
+            self.pools.get(&service.pool),
+        ) else {
+            let key = ObjectKey {
+                kind: ObjectKind::Pool,
+                id: service.pool.0,
+            };
+            return Err(match self.refusals.get(&key) {
+                Some(reason) => format!("its pool is refused: {reason}"),
+                None => format!(
+                    "its pool, id {}, has not been sent to this node",
+                    service.pool
+                ),
+            });
+        };
+        if inputs.desired.settings.is_none() {
+            return Err("the fabric's settings have not been sent to this node".to_owned());
+        }
+        let entries = ServiceEntries::new(id, service, pool, ring.place, inputs.local)?;
+        self.check_room(&entries)?;
+        self.check_answers(&entries)?;
+        self.merge(id, entries);
+        Ok(())
+    }
+
+    /// The API has checked all this for the fabric as a whole; a node that is sent more refuses it instead of failing half-way.
+    fn check_room(&self, entries: &ServiceEntries) -> Result<(), String> {
+        let room = [
+            (
+                "VIP ports",
+                self.vip_ports.len() + entries.vip_ports.len(),
+                ENDPOINTS_MAX,
+            ),
+            (
+                "VIP port ranges",
+                self.vip_ranges.len() + entries.vip_ranges.len(),
+                ENDPOINT_PREFIXES_MAX,
+            ),
+            (
+                "VIPs",
+                self.vip_addresses.len() + entries.vip_addresses.len(),
+                VIP_ADDRESSES_MAX,
+            ),
+            (
+                "server ports",
+                self.reverse_ports.len() + entries.reverse_ports.len(),
+                ENDPOINTS_MAX,
+            ),
+            (
+                "server port ranges",
+                self.reverse_ranges.len() + entries.reverse_ranges.len(),
+                ENDPOINT_PREFIXES_MAX,
+            ),
+        ];
+        for (what, count, limit) in room {
+            if count > limit as usize {
+                return Err(format!(
+                    "{what}: {count} entries on this node, more than {limit}"
+                ));
+            }
+        }
+        let taken = entries
+            .vip_ports
+            .iter()
+            .any(|(key, _)| self.vip_ports.contains_key(key))
+            || entries
+                .vip_ranges
+                .iter()
+                .any(|(key, _)| self.vip_ranges.contains_key(key));
+        if taken {
+            return Err(
+                "one of its VIPs, ports and protocol belongs to another service".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_answers(&self, entries: &ServiceEntries) -> Result<(), String> {
+        for (server, protocol, range) in &entries.answers {
+            let claimed = self
+                .answers
+                .get(&(*server, *protocol))
+                .into_iter()
+                .flatten();
+            for (other, owner) in claimed {
+                if other.overlaps(*range) {
+                    return Err(format!(
+                        "l4-dnat: answers of server {} from port {range} already belong to service id {owner}; give \
+                         one of the services another backend_port or another mode",
+                        IpAddr::from(*server)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, id: ServiceId, entries: ServiceEntries) {
+        let ServiceEntries {
+            vip_addresses,
+            vip_ports,
+            vip_ranges,
+            reverse_ports,
+            reverse_ranges,
+            answers,
+        } = entries;
+        self.vip_addresses.extend(vip_addresses);
+        self.vip_ports.extend(vip_ports);
+        self.vip_ranges.extend(vip_ranges);
+        self.reverse_ports.extend(reverse_ports);
+        self.reverse_ranges.extend(reverse_ranges);
+        for (server, protocol, range) in answers {
+            self.answers
+                .entry((server, protocol))
+                .or_default()
+                .push((range, id));
+        }
+    }
+}
+
+fn no_space(pool: &NodePool, observed: &Observed, space: &RingSpace) -> String {
+    format!(
+        "its ring needs {} slots in one piece, and of the node's {} slots the largest free piece has {}; start the node \
+         with more --ring-slots, or lower max_backends of new pools",
+        pool.slots,
+        observed.ring_capacity,
+        space.largest_gap()
+    )
+}
+
+fn entry_of(backend: &NodeBackend, next_hops: &BTreeMap<IpAddr, NextHop>) -> Backend {
+    let hop = |address: Option<IpAddr>| {
+        address
+            .and_then(|address| next_hops.get(&address).copied())
+            .unwrap_or_default()
+    };
+    Backend {
+        ipv4: backend.ipv4.map_or([0; 4], |a| a.octets()),
+        ipv6: backend.ipv6.map_or([0; 16], |a| a.octets()),
+        hop4: hop(backend.ipv4.map(IpAddr::V4)),
+        hop6: hop(backend.ipv6.map(IpAddr::V6)),
+    }
+}
+
+fn settings(wanted: Option<&NodeSettings>, local: &Local) -> Settings {
+    let key = wanted.map_or([0; 16], |settings| settings.hash_key);
+    let (low, high) = key.split_at(8);
+    // Little-endian on every machine, so that all nodes hash alike.
+    let word = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0u64, |word, b| word << 8 | u64::from(*b))
+    };
+    let mut settings = Settings {
+        hash_key: [word(low), word(high)],
+        nat_port_first: local.nat_ports.map_or(1024, |ports| ports.first.into()),
+        nat_port_count: local.nat_ports.map_or(1, |ports| ports.count.into()),
+        ..Settings::default()
+    };
+    for (slot, address) in settings.source4.iter_mut().zip(&local.sources4) {
+        *slot = address.octets();
+        settings.source4_count += 1;
+    }
+    for (slot, address) in settings.source6.iter_mut().zip(&local.sources6) {
+        *slot = address.octets();
+        settings.source6_count += 1;
+    }
+    debug_assert!(settings.source4_count as usize <= SOURCES_MAX);
+    settings
+}

@@ -1,0 +1,7 @@
+//! What a server needs besides the program: VIPs on the loopback, and ARP and reverse-path settings that go with them.
+
+mod record;
+mod setup;
+mod sysctl;
+
+pub(crate) use setup::{ServerSetup, SetupError};
