@@ -3,9 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use lbfabric::cli::Cli;
+use lbfabric::{cli::Cli, exit};
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    Cli::parse().run().await
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return exit::report(&anyhow::Error::new(error).context("cannot start the runtime"));
+        }
+    };
+    let result = runtime.block_on(Cli::parse().run());
+    // What still runs in the background, such as a read of a terminal, is not waited for.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| exit::report(&error))
 }

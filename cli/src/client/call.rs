@@ -1,0 +1,221 @@
+use std::{
+    error::Error as _,
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use lbfabric_proto::v1::{self, fabric_service_client::FabricServiceClient};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tonic::{
+    Code, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
+
+use super::{Address, CallError, ClientArgs};
+
+/// A member that is gone costs no more than this.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// The pause after the first round in vain; it doubles up to `PAUSE_MAX`.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(800);
+/// After this long without an answer the user is told that there is a wait.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// How soon the silent death of a controller is noticed on a watch.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// A whole fabric comes in one message.
+const MESSAGE_BYTES_MAX: usize = 256 << 20;
+
+type Service = FabricServiceClient<Channel>;
+
+/// Calls any of several controllers.
+#[derive(Clone, Debug)]
+pub struct Client {
+    controllers: Vec<Address>,
+    timeout: Duration,
+    says_so: bool,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client for these controllers.
+    pub fn new(args: &ClientArgs) -> Self {
+        Self {
+            controllers: args.controllers.clone(),
+            timeout: args.timeout,
+            says_so: true,
+        }
+    }
+
+    /// The same, but with at most `timeout` for each call, and silent about waits.
+    #[must_use]
+    pub fn quick(&self, timeout: Duration) -> Self {
+        Self {
+            controllers: self.controllers.clone(),
+            timeout: self.timeout.min(timeout),
+            says_so: false,
+        }
+    }
+
+    /// `FabricService.Apply`.
+    pub async fn apply(&self, request: v1::ApplyRequest) -> Result<v1::ApplyResponse, CallError> {
+        self.call(request, async |mut service: Service, request| {
+            service.apply(request).await
+        })
+        .await
+    }
+
+    /// `FabricService.Diff`.
+    pub async fn diff(&self, request: v1::DiffRequest) -> Result<v1::DiffResponse, CallError> {
+        self.call(request, async |mut service: Service, request| {
+            service.diff(request).await
+        })
+        .await
+    }
+
+    /// `FabricService.Get`.
+    pub async fn get(&self, request: v1::GetRequest) -> Result<v1::GetResponse, CallError> {
+        self.call(request, async |mut service: Service, request| {
+            service.get(request).await
+        })
+        .await
+    }
+
+    /// `FabricService.List`.
+    pub async fn list(&self, request: v1::ListRequest) -> Result<v1::ListResponse, CallError> {
+        self.call(request, async |mut service: Service, request| {
+            service.list(request).await
+        })
+        .await
+    }
+
+    /// `FabricService.Delete`.
+    pub async fn delete(
+        &self,
+        request: v1::DeleteRequest,
+    ) -> Result<v1::DeleteResponse, CallError> {
+        self.call(request, async |mut service: Service, request| {
+            service.delete(request).await
+        })
+        .await
+    }
+
+    /// `FabricService.Watch`: opens the stream.
+    pub async fn watch(
+        &self,
+        request: v1::WatchRequest,
+    ) -> Result<Streaming<v1::WatchResponse>, CallError> {
+        self.call(request, async |mut service: Service, request| {
+            service.watch(request).await
+        })
+        .await
+    }
+
+    /// Tries one controller after the other, round after round, until one answers or the time is over. Repeating is safe for
+    /// every call of the API.
+    async fn call<Q: Clone, A>(
+        &self,
+        request: Q,
+        send: impl AsyncFn(Service, Q) -> Result<tonic::Response<A>, Status>,
+    ) -> Result<A, CallError> {
+        let start = Instant::now();
+        let end = start + self.timeout;
+        let mut pause = PAUSE_MIN;
+        let mut said = !self.says_so;
+        loop {
+            let mut last = String::new();
+            for (index, address) in self.controllers.iter().enumerate() {
+                // Each gets its share of what is left, so that one that hangs leaves time for the others.
+                let left = end.saturating_duration_since(Instant::now());
+                let share =
+                    left / u32::try_from(self.controllers.len() - index).unwrap_or(u32::MAX);
+                let attempt = attempt(address, request.clone(), &send);
+                match timeout_at(Instant::now() + share, attempt).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(Failed::Final(status))) => return Err(CallError::Refused(status)),
+                    Ok(Err(Failed::Passing(why))) => last = format!("{address}: {why}"),
+                    Err(_) => last = format!("{address}: no answer"),
+                }
+            }
+            let now = Instant::now();
+            if now + pause >= end {
+                let controllers = self.controllers.clone();
+                return Err(CallError::Unreachable {
+                    controllers,
+                    timeout: self.timeout,
+                    last,
+                });
+            }
+            if !said && now >= start + PATIENCE {
+                said = true;
+                let left = end.saturating_duration_since(now).as_secs();
+                // Without stderr there is nobody to tell.
+                drop(writeln!(
+                    io::stderr(),
+                    "waiting for a controller, {left} s more ({last})"
+                ));
+            }
+            sleep_until(now + pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// The pause before a broken watch is opened again.
+    pub async fn pause(&self) {
+        sleep(PAUSE_MIN * 4).await;
+    }
+}
+
+enum Failed {
+    /// Another controller, or a later time, may do better.
+    Passing(String),
+    /// The answer.
+    Final(Box<Status>),
+}
+
+async fn attempt<Q, A>(
+    address: &Address,
+    request: Q,
+    send: &impl AsyncFn(Service, Q) -> Result<tonic::Response<A>, Status>,
+) -> Result<A, Failed> {
+    let endpoint = Endpoint::from_shared(address.uri())
+        .map_err(|error| Failed::Passing(error.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true);
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| Failed::Passing(root(&error)))?;
+    let service = FabricServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    match send(service, request).await {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) if is_passing(&status) => Err(Failed::Passing(status.message().to_owned())),
+        Err(status) => Err(Failed::Final(Box::new(status))),
+    }
+}
+
+/// Whether to ask again: the controller has no majority, or the connection broke under the call.
+fn is_passing(status: &Status) -> bool {
+    let transport = status
+        .source()
+        .is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>);
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+        || (transport
+            && matches!(
+                status.code(),
+                Code::Unknown | Code::Cancelled | Code::Internal
+            ))
+}
+
+/// The innermost cause, which names the trouble.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

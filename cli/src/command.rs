@@ -1,0 +1,13 @@
+//! The commands, one file each.
+
+pub mod apply;
+pub mod completions;
+pub mod delete;
+pub mod dev;
+pub mod diff;
+mod file;
+pub mod get;
+pub mod man;
+pub mod nodes;
+pub mod validate;
+pub mod watch;

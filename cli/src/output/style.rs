@@ -1,0 +1,52 @@
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+};
+
+/// Colours, or none: only on a terminal, and not where `NO_COLOR` is set.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    coloured: bool,
+}
+
+// === impl Style ===
+
+impl Style {
+    /// For standard output.
+    pub fn stdout() -> Self {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Self {
+            coloured: io::stdout().is_terminal() && !refused && !dumb,
+        }
+    }
+
+    /// Without colours.
+    pub fn plain() -> Self {
+        Self { coloured: false }
+    }
+
+    pub(super) fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub(super) fn changed(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    pub(super) fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    pub(super) fn heading(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.coloured {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
