@@ -1,0 +1,274 @@
+//! What each forwarding mode owes its user, as the lab checks it: the table of `docs/modes.md` as data. Pure.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::topology::Segment;
+
+/// A layer-4 forwarding mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Mode {
+    /// Destination NAT.
+    #[serde(rename = "l4-dnat")]
+    Dnat = 1,
+    /// Full NAT.
+    #[serde(rename = "l4-fullnat")]
+    Fullnat = 2,
+    /// Direct server return.
+    #[serde(rename = "l4-dsr")]
+    Dsr = 3,
+    /// IP tunnel.
+    #[serde(rename = "l4-tunnel")]
+    Tunnel = 4,
+}
+
+/// Whose address it is, in the notation of the modes' table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// C, the client.
+    Client,
+    /// V, the service's VIP.
+    Vip,
+    /// S, a server in the role of the mode's backend.
+    Server,
+    /// L, a node's own.
+    Node,
+}
+
+/// What kind of host a frame comes from or goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The client.
+    Client,
+    /// The router.
+    Router,
+    /// A load-balancer node.
+    Node,
+    /// A server.
+    Server,
+}
+
+/// The addresses of a packet, named: source and destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Those of the tunnel's header, if there is one.
+    pub outer: Option<(Party, Party)>,
+    /// Those of the packet, or of the one in the tunnel.
+    pub inner: (Party, Party),
+}
+
+/// A frame that a mode sends: on which segment, from whom to whom, with which addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The segment.
+    pub segment: Segment,
+    /// The source MAC address's owner.
+    pub from: Role,
+    /// The destination MAC address's owner.
+    pub to: Role,
+    /// The addresses.
+    pub form: Form,
+}
+
+/// How answers come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerPath {
+    /// Through a node.
+    Node,
+    /// From the server's leg to the router.
+    Direct,
+}
+
+/// The four columns of the modes' table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// From the client, on its link.
+    pub client_to_node: &'static str,
+    /// To the server, on its link.
+    pub node_to_server: &'static str,
+    /// From the server, on its link.
+    pub server_answer: &'static str,
+    /// To the client, on its link.
+    pub answer_to_client: &'static str,
+}
+
+const REQUEST: Form = plain(Party::Client, Party::Vip);
+const ANSWER: Form = plain(Party::Vip, Party::Client);
+const TUNNELLED: Form = Form {
+    outer: Some((Party::Node, Party::Server)),
+    inner: REQUEST.inner,
+};
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Dnat, Self::Fullnat, Self::Dsr, Self::Tunnel];
+
+    /// The name in documents and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dnat => "l4-dnat",
+            Self::Fullnat => "l4-fullnat",
+            Self::Dsr => "l4-dsr",
+            Self::Tunnel => "l4-tunnel",
+        }
+    }
+
+    /// What captures must show, in words.
+    pub const fn columns(self) -> Columns {
+        let (node_to_server, server_answer) = match self {
+            Self::Dnat => ("C -> S", "S -> C, routed through a node"),
+            Self::Fullnat => ("L -> S", "S -> L"),
+            Self::Dsr => ("C -> V (MAC of S)", "V -> C, straight to the client"),
+            Self::Tunnel => (
+                "outer L -> S, inner C -> V",
+                "V -> C, straight to the client",
+            ),
+        };
+        Columns {
+            client_to_node: "C -> V",
+            node_to_server,
+            server_answer,
+            answer_to_client: "V -> C",
+        }
+    }
+
+    /// Every frame that the mode may put on a link; each of them must be seen, and no other.
+    pub fn steps(self) -> Vec<Step> {
+        let flat = |from, to, form| step(Segment::Flat, from, to, form);
+        let mut steps = vec![
+            step(Segment::Client, Role::Client, Role::Router, REQUEST),
+            flat(Role::Router, Role::Node, REQUEST),
+        ];
+        steps.extend(match self {
+            Self::Dnat => vec![
+                flat(
+                    Role::Node,
+                    Role::Server,
+                    plain(Party::Client, Party::Server),
+                ),
+                flat(
+                    Role::Server,
+                    Role::Node,
+                    plain(Party::Server, Party::Client),
+                ),
+                flat(Role::Node, Role::Router, ANSWER),
+            ],
+            Self::Fullnat => vec![
+                flat(Role::Node, Role::Server, plain(Party::Node, Party::Server)),
+                flat(Role::Server, Role::Node, plain(Party::Server, Party::Node)),
+                flat(Role::Node, Role::Router, ANSWER),
+            ],
+            Self::Dsr => vec![
+                flat(Role::Node, Role::Server, REQUEST),
+                flat(Role::Server, Role::Router, ANSWER),
+            ],
+            Self::Tunnel => vec![
+                flat(Role::Node, Role::Router, TUNNELLED),
+                step(Segment::Routed, Role::Router, Role::Server, TUNNELLED),
+                flat(Role::Server, Role::Router, ANSWER),
+            ],
+        });
+        steps.push(step(Segment::Client, Role::Router, Role::Client, ANSWER));
+        steps
+    }
+
+    /// How answers come back.
+    pub const fn answer_path(self) -> AnswerPath {
+        match self {
+            Self::Dnat | Self::Fullnat => AnswerPath::Node,
+            Self::Dsr | Self::Tunnel => AnswerPath::Direct,
+        }
+    }
+
+    /// Whose address the server sees as its client's.
+    pub const fn server_sees(self) -> Party {
+        match self {
+            Self::Fullnat => Party::Node,
+            Self::Dnat | Self::Dsr | Self::Tunnel => Party::Client,
+        }
+    }
+
+    /// Whose address the server was called by.
+    pub const fn server_called(self) -> Party {
+        match self {
+            Self::Dnat | Self::Fullnat => Party::Server,
+            Self::Dsr | Self::Tunnel => Party::Vip,
+        }
+    }
+}
+
+const fn plain(source: Party, destination: Party) -> Form {
+    Form {
+        outer: None,
+        inner: (source, destination),
+    }
+}
+
+const fn step(segment: Segment, from: Role, to: Role, form: Form) -> Step {
+    Step {
+        segment,
+        from,
+        to,
+        form,
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "C",
+            Self::Vip => "V",
+            Self::Server => "S",
+            Self::Node => "L",
+        })
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Router => "router",
+            Self::Node => "a node",
+            Self::Server => "a server",
+        })
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (source, destination) = self.inner;
+        match self.outer {
+            None => write!(f, "{source} -> {destination}"),
+            Some((from, to)) => write!(f, "outer {from} -> {to}, inner {source} -> {destination}"),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let segment = self.segment.device();
+        write!(
+            f,
+            "{} from {} to {} ({segment})",
+            self.form, self.from, self.to
+        )
+    }
+}
+
+impl fmt::Display for AnswerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::Direct => "direct",
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! What the machine must have.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use nix::unistd::Uid;
+
+/// Programs and the Debian packages that have them.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("ethtool", "ethtool"),
+    ("nginx", "nginx"),
+    ("curl", "curl"),
+];
+
+/// Says everything that is missing at once.
+pub(super) fn check() -> anyhow::Result<()> {
+    if !Uid::effective().is_root() {
+        bail!("the lab makes network namespaces and loads XDP programs: run it as root");
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    let missing: Vec<String> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !folders.iter().any(|folder| folder.join(program).is_file()))
+        .map(|(program, package)| format!("{program} (package {package})"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "missing on this machine: {}; `make setup` installs them",
+        missing.join(", ")
+    )
+}
+
+/// The programs of the fabric.
+#[derive(Clone, Debug)]
+pub(super) struct Binaries {
+    /// `lbfabric`.
+    pub(super) cli: PathBuf,
+    /// `lbfabric-controller`.
+    pub(super) controller: PathBuf,
+    /// `lbfabric-node`.
+    pub(super) node: PathBuf,
+}
+
+impl Binaries {
+    /// Finds them in `LBFABRIC_BIN_DIR`, or else beside the running program, or in the folder above (where the programs are when
+    /// the running one is a test).
+    pub(super) fn find() -> anyhow::Result<Self> {
+        let folders = match env::var_os("LBFABRIC_BIN_DIR") {
+            Some(folder) => vec![PathBuf::from(folder)],
+            None => {
+                let program = env::current_exe()?;
+                program
+                    .ancestors()
+                    .skip(1)
+                    .take(2)
+                    .map(Path::to_path_buf)
+                    .collect()
+            }
+        };
+        let find = |name: &str| {
+            folders
+                .iter()
+                .map(|folder| folder.join(name))
+                .find(|path| path.is_file())
+        };
+        let [cli, controller, node] =
+            ["lbfabric", "lbfabric-controller", "lbfabric-node"].map(|name| (name, find(name)));
+        let ((_, Some(cli)), (_, Some(controller)), (_, Some(node))) = (&cli, &controller, &node)
+        else {
+            let missing: Vec<&str> = [cli, controller, node]
+                .into_iter()
+                .filter(|(_, path)| path.is_none())
+                .map(|(name, _)| name)
+                .collect();
+            let searched: Vec<String> = folders
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect();
+            bail!(
+                "{} not found in {}: build with `cargo build -p lbfabric -p lbfabric-controller -p lbfabric-node`, or set \
+                 LBFABRIC_BIN_DIR to their folder",
+                missing.join(", "),
+                searched.join(" or ")
+            );
+        };
+        Ok(Self {
+            cli: cli.clone(),
+            controller: controller.clone(),
+            node: node.clone(),
+        })
+    }
+}
