@@ -10,8 +10,8 @@ use lbfabric_proto::v1;
 
 use super::FabricState;
 use crate::{
-    Document, Mode, Name, Pool, PortRange, Protocol, Service, Violation, vip::family,
-    wire_enum::WireEnum as _,
+    Document, InvalidDocument, Mode, Name, Pool, PortRange, Protocol, Service, Violation,
+    vip::family, wire_enum::WireEnum as _,
 };
 
 /// Prefixes that a range of ports takes at most: 2 for each of the 16 bits but the first and the last.
@@ -26,13 +26,18 @@ pub(super) fn violations(
     match Document::parse(spec) {
         Ok(document) => against_state(state, &document, &BTreeSet::new(), prune),
         Err(invalid) => {
-            let mut violations = invalid.violations;
+            let mut violations = invalid.violations.clone();
             violations.extend(against_state(
                 state,
                 &invalid.valid,
                 &invalid.broken_pools,
                 prune,
             ));
+            Candidate::new(state, &invalid.valid, prune).check_references_of_invalid(
+                spec,
+                &invalid,
+                &mut violations,
+            );
             violations
         }
     }
@@ -120,6 +125,30 @@ impl<'a> Candidate<'a> {
                 pool,
                 violations,
             );
+        }
+    }
+
+    /// A service with a mistake of its own may refer to nothing as well: that is a second mistake.
+    fn check_references_of_invalid(
+        &self,
+        spec: &v1::FabricSpec,
+        invalid: &InvalidDocument,
+        violations: &mut Vec<Violation>,
+    ) {
+        let valid: BTreeSet<usize> = invalid.valid.services.iter().map(|(i, _)| *i).collect();
+        for (i, service) in spec.services.iter().enumerate() {
+            let path = format!("services[{i}].pool");
+            let pool = service.pool.as_str();
+            let Ok(name) = Name::parse(pool, &path) else {
+                continue;
+            };
+            if !valid.contains(&i)
+                && !self.pools.contains_key(&name)
+                && !invalid.broken_pools.contains(pool)
+            {
+                let reason = format!("there is no pool `{pool}`: {}", self.pool_hint());
+                violations.push(Violation::new(path, reason));
+            }
         }
     }
 
