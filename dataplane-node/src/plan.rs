@@ -3,7 +3,7 @@
 //! ```text
 //! Desired ─┐
 //! Health  ─┤            make before break:
-//! NextHops ┼─► Target ─► settings, servers, rings, answers' entries, VIP entries, VIP addresses,
+//! NextHops ┼─► Target ─► settings, servers, answers' entries, rings, VIP entries, VIP addresses,
 //! Local   ─┤      │      then away with: VIP entries, VIP addresses, answers' entries, rings, servers
 //! Observed ┘──────┴────► Vec<MapOp>
 //! ```
@@ -75,6 +75,19 @@ fn make(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops.push(MapOp::PutSettings(target.settings));
     }
     changed(&target.backends, &observed.backends, ops, MapOp::PutBackend);
+    // Before the rings: a server that joins the ring of a carried service answers at once.
+    changed(
+        &target.reverse_ports,
+        &observed.reverse_ports,
+        ops,
+        MapOp::PutReversePort,
+    );
+    changed(
+        &target.reverse_ranges,
+        &observed.reverse_ranges,
+        ops,
+        MapOp::PutReverseRange,
+    );
     for (id, ring) in &target.pools {
         let moved = observed.pools.get(id) != Some(&ring.place);
         for (index, server) in (ring.place.start..).zip(ring.servers.iter()) {
@@ -88,18 +101,6 @@ fn make(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
             ops.push(MapOp::PutPool(*id, ring.place));
         }
     }
-    changed(
-        &target.reverse_ports,
-        &observed.reverse_ports,
-        ops,
-        MapOp::PutReversePort,
-    );
-    changed(
-        &target.reverse_ranges,
-        &observed.reverse_ranges,
-        ops,
-        MapOp::PutReverseRange,
-    );
     changed(
         &target.vip_ports,
         &observed.vip_ports,

@@ -123,3 +123,6 @@ impl<'a> PlanInputs<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod proptests;

@@ -123,10 +123,13 @@ impl<T: MapWriter> Program<T> {
     pub(crate) fn check(&mut self, links: &BTreeMap<String, LinkView>) -> bool {
         match &mut self.state {
             State::Up { attached, .. } => {
-                let lost = attached.iter().find(|attached| {
-                    links
+                let lost = attached.iter_mut().find_map(|attached| {
+                    let link = links
                         .get(&attached.interface)
-                        .is_none_or(|link| link.index != attached.ifindex || link.xdp.is_none())
+                        .filter(|link| link.index == attached.ifindex);
+                    let there = link.is_some_and(|link| link.xdp.is_some() || !attached.seen);
+                    attached.seen |= link.is_some_and(|link| link.xdp.is_some());
+                    (!there).then_some(&*attached)
                 });
                 let Some(lost) = lost else { return false };
                 let fault = if links.contains_key(&lost.interface) {

@@ -13,15 +13,18 @@ use crate::plan::{MapOp, Observed};
 #[derive(Clone)]
 pub(crate) struct FakeMaps {
     pub(crate) content: Arc<Mutex<Observed>>,
-    check: fn(&Observed),
+    check: Arc<dyn Fn(&Observed) + Send + Sync>,
 }
 
 impl FakeMaps {
     /// Empty maps; `check` panics where the content breaks an invariant.
-    pub(crate) fn new(ring_capacity: u32, check: fn(&Observed)) -> Self {
+    pub(crate) fn new(
+        ring_capacity: u32,
+        check: impl Fn(&Observed) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             content: Arc::new(Mutex::new(Observed::empty(ring_capacity))),
-            check,
+            check: Arc::new(check),
         }
     }
 }
