@@ -32,7 +32,7 @@ impl TryFrom<v1::Hello> for Hello {
                 "a role is required: load balancer or server",
             ));
         }
-        let addresses = parse_addresses(&proto.addresses, &mut violations);
+        let addresses = parse_addresses(&proto.addresses, "hello.addresses", &mut violations);
         let mut held = BTreeMap::new();
         for (i, object) in proto.held.iter().enumerate() {
             match object.key.map(ObjectKey::try_from) {
@@ -63,10 +63,15 @@ impl TryFrom<v1::Hello> for Hello {
     }
 }
 
-fn parse_addresses(texts: &[String], violations: &mut Vec<Violation>) -> Vec<IpAddr> {
+/// A node's own addresses; a mistake is named by its place below `path`.
+pub(crate) fn parse_addresses(
+    texts: &[String],
+    path: &str,
+    violations: &mut Vec<Violation>,
+) -> Vec<IpAddr> {
     if texts.len() > ADDRESSES_MAX {
         violations.push(Violation::new(
-            "hello.addresses",
+            path,
             format!(
                 "{} addresses: at most {ADDRESSES_MAX} are taken",
                 texts.len()
@@ -79,7 +84,7 @@ fn parse_addresses(texts: &[String], violations: &mut Vec<Violation>) -> Vec<IpA
         match text.parse() {
             Ok(address) => addresses.push(address),
             Err(_) => violations.push(Violation::new(
-                format!("hello.addresses[{i}]"),
+                format!("{path}[{i}]"),
                 "not an IP address: write it as `192.0.2.1` or `2001:db8::1`",
             )),
         }

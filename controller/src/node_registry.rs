@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -9,7 +10,7 @@ use lbfabric_model::{BackendId, FabricState, ObjectKey, ObjectKind, PoolId, Serv
 use lbfabric_proto::{internal::v1 as internal, v1};
 use tokio::{sync::watch, time::Instant};
 
-use crate::hello::Hello;
+use crate::hello::{Hello, parse_addresses};
 
 /// Nodes that one member keeps track of.
 const NODES_MAX: usize = 8_192;
@@ -29,7 +30,7 @@ struct Record {
     connected: bool,
     role: v1::NodeRole,
     version: String,
-    addresses: Vec<String>,
+    addresses: watch::Sender<Vec<IpAddr>>,
     applied_generation: u64,
     refusals: BTreeMap<ObjectKey, v1::NodeObjectRefusal>,
     report: v1::NodeReport,
@@ -52,6 +53,8 @@ pub(crate) enum SessionEnd {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) end: watch::Receiver<Option<SessionEnd>>,
+    /// The node's own addresses as it reported them last: a server's VIPs depend on them.
+    pub(crate) addresses: watch::Receiver<Vec<IpAddr>>,
     registry: Arc<NodeRegistry>,
 }
 
@@ -81,17 +84,13 @@ impl NodeRegistry {
         records.last_session += 1;
         let number = records.last_session;
         let (end, ended) = watch::channel(None);
+        let (addresses, reported) = watch::channel(hello.facts.addresses.clone());
         let record = Record {
             session: number,
             connected: true,
             role: hello.facts.role.to_proto(),
             version: hello.version.clone(),
-            addresses: hello
-                .facts
-                .addresses
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            addresses,
             applied_generation: hello.generation.0,
             refusals: BTreeMap::new(),
             report: v1::NodeReport::default(),
@@ -104,6 +103,7 @@ impl NodeRegistry {
         Ok(Session {
             id: SessionId { node, number },
             end: ended,
+            addresses: reported,
             registry: self.clone(),
         })
     }
@@ -115,16 +115,24 @@ impl NodeRegistry {
         });
     }
 
-    /// Takes a node's report.
-    pub(crate) fn report(&self, id: &SessionId, report: v1::NodeReport) {
+    /// Takes a node's report. A violation in it changes nothing.
+    pub(crate) fn report(&self, id: &SessionId, report: v1::NodeReport) -> Result<(), Violation> {
+        let mut violations = Vec::new();
+        let addresses = parse_addresses(&report.addresses, "report.addresses", &mut violations);
+        if let Some(violation) = violations.pop() {
+            return Err(violation);
+        }
         self.with(id, |record| {
             record.applied_generation = record.applied_generation.max(report.applied_generation);
             record.refusals = by_key(&report.refusals).collect();
-            if !report.addresses.is_empty() {
-                record.addresses.clone_from(&report.addresses);
-            }
+            record.addresses.send_if_modified(|known| {
+                let changed = *known != addresses;
+                *known = addresses;
+                changed
+            });
             record.report = report;
         });
+        Ok(())
     }
 
     /// Takes a node's answer to a delta.
@@ -236,7 +244,12 @@ impl Record {
                 interface: report.interface.clone(),
                 xdp_mode: report.xdp_mode,
                 fault: report.fault.clone(),
-                addresses: self.addresses.clone(),
+                addresses: self
+                    .addresses
+                    .borrow()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
                 counters: report.counters.clone(),
                 version: self.version.clone(),
                 refusals,
@@ -314,6 +327,26 @@ mod tests {
         assert_eq!(connected(&registry), [("n1".to_owned(), true)]);
         drop(new);
         assert_eq!(connected(&registry), [("n1".to_owned(), false)]);
+    }
+
+    #[test]
+    fn reported_addresses_replace_those_of_the_hello() {
+        let registry = Arc::new(NodeRegistry::default());
+        let session = registry.open(&hello("n1")).unwrap();
+        let report = |address: &str| v1::NodeReport {
+            addresses: vec![address.to_owned()],
+            ..v1::NodeReport::default()
+        };
+        registry.report(&session.id, report("192.0.2.1")).unwrap();
+        assert_eq!(
+            *session.addresses.borrow(),
+            ["192.0.2.1".parse::<IpAddr>().unwrap()]
+        );
+        let violation = registry
+            .report(&session.id, report("elsewhere"))
+            .unwrap_err();
+        assert_eq!(violation.path, "report.addresses[0]");
+        assert_eq!(session.addresses.borrow().len(), 1);
     }
 
     #[test]

@@ -148,7 +148,7 @@ async fn read_inbound(
 
 fn take(registry: &NodeRegistry, id: &SessionId, request: SyncRequest) -> Result<(), Violation> {
     match request.message {
-        Some(sync_request::Message::Report(report)) => registry.report(id, report),
+        Some(sync_request::Message::Report(report)) => registry.report(id, report)?,
         Some(sync_request::Message::Result(result)) => {
             log_refusals(&id.node, &result);
             registry.delta_result(id, &result);

@@ -76,12 +76,26 @@ impl NodeStream {
             if let Some(end) = self.session.end.borrow().as_ref() {
                 return Err(status::session_ended(end));
             }
+            let moved = self.take_addresses();
             let compiled = self.compiled.borrow_and_update().clone();
             if compiled.generation() >= self.next {
                 return Ok(self.delta(&compiled));
             }
+            // What a server holds depends on its addresses: the same generation may be another one for it now.
+            let sent = self.catch_up.is_none();
+            if moved && sent && compiled.for_node(&self.facts).held() != self.held {
+                return Ok(self.delta(&compiled));
+            }
             self.changed().await?;
         }
+    }
+
+    /// Takes over the addresses of the last report. True if they are others than before.
+    fn take_addresses(&mut self) -> bool {
+        let addresses = self.session.addresses.borrow_and_update().clone();
+        let moved = addresses != self.facts.addresses;
+        self.facts.addresses = addresses;
+        moved
     }
 
     fn delta(&mut self, compiled: &CompiledFabric) -> v1::Delta {
@@ -104,6 +118,9 @@ impl NodeStream {
         tokio::select! {
             changed = self.compiled.changed() => {
                 changed.map_err(|_closed: watch::error::RecvError| status::stopping())
+            }
+            changed = self.session.addresses.changed() => {
+                changed.map_err(|_closed: watch::error::RecvError| status::session_ended(&SessionEnd::Gone))
             }
             end = self.session.end.wait_for(Option::is_some) => {
                 let end = end.ok().and_then(|end| end.clone()).unwrap_or(SessionEnd::Gone);

@@ -14,6 +14,7 @@ mod disk_error;
 mod log_store;
 mod log_writer;
 mod network;
+mod newcomer;
 mod record;
 mod rpc;
 mod runtime;
@@ -39,6 +40,7 @@ use self::{
     data_dir::DataDir,
     log_store::LogStore,
     network::Network,
+    newcomer::Newcomer,
     runtime::RaftRuntime,
     state_machine::StateMachine,
     types::{Encoded, TypeConfig},
@@ -65,6 +67,7 @@ pub(crate) struct RaftNode {
     view: watch::Receiver<RaftView>,
     published: watch::Receiver<Published>,
     heard: Arc<LastHeard>,
+    newcomer: Arc<Newcomer>,
     log: LogStore,
     runtime: RaftRuntime,
     _lock: File,
@@ -154,12 +157,15 @@ impl RaftNode {
             .await
             .map_err(|e| StartRaftError::Library(e.to_string()))?
             .map_err(StartRaftError::Library)?;
+        let newcomer = Arc::new(Newcomer::new(log.clone()));
+        runtime.spawn(settle_when_leading(id, view.clone(), newcomer.clone()));
         Ok(Self {
             id,
             raft,
             view,
             published,
             heard,
+            newcomer,
             log,
             runtime,
             _lock: lock,
@@ -245,6 +251,17 @@ impl RaftNode {
         if tokio::time::timeout(TRANSFER_TIMEOUT, moved).await.is_ok() {
             info!(member = target, "handed the lead over");
         }
+    }
+}
+
+async fn settle_when_leading(
+    id: u64,
+    mut view: watch::Receiver<RaftView>,
+    newcomer: Arc<Newcomer>,
+) {
+    // Without the view the member has ended.
+    if view.wait_for(|view| view.leader == Some(id)).await.is_ok() {
+        newcomer.led().await;
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) fn library_config(snapshot_every: u64) -> Result<Arc<Config>, ConfigE
         max_in_snapshot_log_to_keep: snapshot_every.saturating_mul(2),
         enable_pre_vote: Some(true),
         backoff: "100ms".to_owned(),
+        // A member that has lost its state is filled again; `newcomer` keeps it from voting until then.
+        allow_log_reversion: Some(true),
         // A leader that restarts has to be elected again: who led in between is not known.
         enable_leader_restore: Some(false),
         ..Config::default()

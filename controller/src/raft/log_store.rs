@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     disk_error::disk_error,
-    log_writer::{self, COMMITTED, LOG, META, PURGED, Reply, Shared, VOTE, Write},
+    log_writer::{self, COMMITTED, LOG, META, PURGED, Reply, SETTLED, Shared, VOTE, Write},
     record::{seal, unseal},
     types::{Entry, LogId, TypeConfig, Vote},
 };
@@ -38,6 +38,7 @@ struct Head {
     vote: Option<Vote>,
     last: Option<LogId>,
     purged: Option<LogId>,
+    settled: bool,
 }
 
 // === impl LogStore ===
@@ -75,6 +76,9 @@ impl LogStore {
         if let Some(record) = meta.get(COMMITTED).map_err(disk_error)? {
             shared.lock().committed = Some(unseal("the commit mark", record.value())?);
         }
+        if let Some(record) = meta.get(SETTLED).map_err(disk_error)? {
+            head.settled = unseal("the settled mark", record.value())?;
+        }
         head.last = head.purged;
         let first = head.purged.map_or(0, |purged| purged.index + 1);
         for (next, item) in (first..).zip(log.iter().map_err(disk_error)?) {
@@ -95,6 +99,28 @@ impl LogStore {
     /// The newest entry that was purged: everything up to it is in a snapshot only.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.head().purged
+    }
+
+    /// The newest entry.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.head().last
+    }
+
+    /// The last vote that was saved.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.head().vote
+    }
+
+    /// Whether this member has caught up with a leader since its state began; see `newcomer`.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.head().settled
+    }
+
+    /// Remembers that it has.
+    pub(crate) async fn settle(&self) -> io::Result<()> {
+        self.write(Write::Settled).await?;
+        self.head().settled = true;
+        Ok(())
     }
 
     /// Writes what is pending and stops writing.
@@ -257,7 +283,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         // Entries that were still queued have been written and removed again by now.
         self.shared.lock().entries.split_off(&from);
         let mut head = self.head();
-        head.last = last.or(head.purged);
+        head.last = head.last.min(last).max(head.purged);
         Ok(())
     }
 

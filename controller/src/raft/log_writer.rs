@@ -27,6 +27,7 @@ pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 pub(super) const VOTE: &str = "vote";
 pub(super) const COMMITTED: &str = "committed";
 pub(super) const PURGED: &str = "purged";
+pub(super) const SETTLED: &str = "settled";
 
 /// Most operations in one transaction.
 const MAX_BATCH: usize = 4096;
@@ -38,6 +39,8 @@ pub(super) enum Write {
     /// Removes entries from this index on.
     Truncate(u64, Reply),
     Purge(LogId, Reply),
+    /// Marks the member as no newcomer any more.
+    Settled(Reply),
     /// Writes what is pending and ends the thread.
     Close(Reply),
 }
@@ -134,6 +137,11 @@ fn commit(db: &Database, shared: &Shared, batch: &[Write]) -> io::Result<()> {
                     log.retain_in::<u64, _>(..=upto.index, |_, _| false)
                         .map_err(disk_error)?;
                 }
+                Write::Settled(_) => {
+                    let record = seal("the settled mark", &true)?;
+                    meta.insert(SETTLED, record.as_slice())
+                        .map_err(disk_error)?;
+                }
                 Write::Close(_) => {}
             }
         }
@@ -176,6 +184,7 @@ fn answer(write: Write, failure: Option<&(io::ErrorKind, String)>) {
         Write::Vote(_, reply)
         | Write::Truncate(_, reply)
         | Write::Purge(_, reply)
+        | Write::Settled(reply)
         | Write::Close(reply) => {
             // A caller that has gone away does not need the answer.
             reply.send(result).ok();

@@ -6,7 +6,7 @@ use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    RaftNode,
+    RaftNode, newcomer,
     types::{SnapshotMeta, TypeConfig, Vote, snapshot},
 };
 
@@ -42,6 +42,7 @@ impl RaftNode {
         match method {
             RaftMethod::AppendEntries => {
                 let request: AppendEntriesRequest<TypeConfig> = decode("AppendEntries", payload)?;
+                let commit = newcomer::commit_of(&request);
                 let response = self
                     .raft
                     .append_entries(request)
@@ -52,15 +53,22 @@ impl RaftNode {
                     openraft::raft::AppendEntriesResponse::HigherVote(_)
                 ) {
                     self.heard.now();
+                    self.newcomer.followed(commit).await;
                 }
                 encode(&response)
             }
             RaftMethod::Vote => {
                 let request: VoteRequest<TypeConfig> = decode("vote", payload)?;
+                if let Some(refusal) = self.newcomer.refuse_vote(&request) {
+                    return encode(&refusal);
+                }
                 encode(&self.raft.vote(request).await.map_err(|e| stopped(&e))?)
             }
             RaftMethod::PreVote => {
                 let request: VoteRequest<TypeConfig> = decode("pre-vote", payload)?;
+                if let Some(refusal) = self.newcomer.refuse_vote(&request) {
+                    return encode(&refusal);
+                }
                 encode(&self.raft.pre_vote(request).await.map_err(|e| stopped(&e))?)
             }
             RaftMethod::TransferLeader => {

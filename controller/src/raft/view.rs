@@ -84,6 +84,16 @@ pub(crate) fn follow(
                     failure,
                 }
             };
+            let ended_alone = !alive && metrics.borrow_watched().running_state.is_ok();
+            let view = if ended_alone {
+                RaftView {
+                    failure: Some("Raft has ended by itself".to_owned()),
+                    connected: false,
+                    ..view
+                }
+            } else {
+                view
+            };
             publish(&sender, view);
             if !alive || sender.is_closed() {
                 return;
