@@ -28,6 +28,8 @@ use crate::{
 const REPORT_GAP: Duration = Duration::from_millis(200);
 /// A report is sent at least this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the agent waits for the kernel's network state before it goes on without.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(3);
 /// What failed is tried again after this time.
 const APPLY_RETRY: Duration = Duration::from_secs(1);
 
@@ -83,6 +85,12 @@ impl Agent {
     /// Runs until it is stopped, and gives itself back for tidying up.
     pub(crate) async fn run(mut self) -> Self {
         self.follow_desired();
+        // A server that says hello without its addresses would be told to give up its VIPs.
+        let ready = self.network.view.wait_for(|view| view.ready);
+        let ready = time::timeout(NETWORK_PATIENCE, ready).await.is_ok_and(|seen| seen.is_ok());
+        if ready {
+            self.on_network();
+        }
         let stop = self.stop.clone();
         loop {
             let wake = time::sleep_until(self.next_wake());
