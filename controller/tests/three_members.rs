@@ -7,12 +7,16 @@ mod members;
 
 use std::{
     collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use lbfabric_proto::v1;
+use lbfabric_proto::v1::{self, fabric_service_client::FabricServiceClient};
 use members::{Members, apply_request, eventually, pool, pool_names, timed};
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 async fn apply(members: &Members, id: u64, name: &str) -> Result<u64, tonic::Status> {
     let request = apply_request(vec![pool(name, "10.0.0.1")], Vec::new());
@@ -142,6 +146,91 @@ async fn member_that_was_away_gets_a_snapshot() {
         .unwrap();
     members.kill(third);
     apply(&members, away, "after").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_leaders_die_under_load() {
+    const WRITERS: u64 = 6;
+    let mut members = Members::start_with(3, 40);
+    members.ready(1).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let clients: Vec<_> = members.ids().iter().map(|id| members.fabric(*id)).collect();
+            tokio::spawn(write_until(writer, clients, stop.clone()))
+        })
+        .collect();
+    for _ in 0..4 {
+        // Long enough for writes to be under way at any stage.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let leader = members.leader().await;
+        members.kill(leader);
+        members.run(leader);
+        members.ready(leader).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = BTreeSet::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.unwrap());
+    }
+    eprintln!("{} writes were acknowledged", acknowledged.len());
+    assert!(
+        acknowledged.len() > 100,
+        "hardly any writes: {}",
+        acknowledged.len()
+    );
+    let mut listed = Vec::new();
+    for id in members.ids() {
+        members.ready(id).await;
+        let names = names(&members, id).await;
+        let lost: Vec<_> = acknowledged.difference(&names).collect();
+        assert!(lost.is_empty(), "member {id} lacks {lost:?}");
+        listed.push(names);
+    }
+    assert!(
+        listed.windows(2).all(|pair| pair[0] == pair[1]),
+        "members differ"
+    );
+}
+
+/// Creates pools at one member after the other, and returns those that were acknowledged.
+async fn write_until(
+    writer: u64,
+    mut clients: Vec<FabricServiceClient<Channel>>,
+    stop: Arc<AtomicBool>,
+) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for i in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let name = format!("w{writer}-{i}");
+        let request = apply_request(vec![pool(&name, "10.0.0.1")], Vec::new());
+        let at = i % clients.len();
+        if clients[at].apply(timed(request)).await.is_ok() {
+            acknowledged.push(name);
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn hung_leader_is_replaced() {
+    let members = Members::start(3);
+    members.ready(1).await;
+    apply(&members, 1, "before").await.unwrap();
+    let leader = members.leader().await;
+    let other = members.ids().into_iter().find(|id| *id != leader).unwrap();
+    members.signal(leader, "STOP");
+    let hung = Instant::now();
+    apply(&members, other, "after").await.unwrap();
+    let outage = hung.elapsed();
+    eprintln!("next write {} ms after the leader hung", outage.as_millis());
+    assert!(outage < Duration::from_secs(2), "{outage:?}");
+    assert_eq!(names(&members, other).await.len(), 2);
+    members.signal(leader, "CONT");
+    // The old leader must not answer from what it had.
+    assert_eq!(names(&members, leader).await.len(), 2);
 }
 
 #[tokio::test]

@@ -90,11 +90,17 @@ impl Members {
         child.wait().unwrap();
     }
 
+    /// Sends a running member a signal.
+    pub(crate) fn signal(&self, id: u64, signal: &str) {
+        let pid = self.running[&id].id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Stops a member with SIGTERM and says how it ended.
     pub(crate) fn stop(&mut self, id: u64) -> ExitStatus {
+        self.signal(id, "TERM");
         let mut child = self.running.remove(&id).unwrap();
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait().unwrap() {
