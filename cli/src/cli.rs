@@ -12,12 +12,8 @@ use crate::{
 
 /// Operates an lbfabric load-balancing fabric.
 #[derive(Debug, Parser)]
-#[command(name = "lbfabric", version, after_help = "Try it on this machine: `lbfabric dev`.", after_long_help = exit::HELP)]
-#[command(
-    propagate_version = true,
-    arg_required_else_help = true,
-    max_term_width = 110
-)]
+#[command(name = "lbfabric", version, after_help = exit::HELP)]
+#[command(arg_required_else_help = true, max_term_width = 110)]
 pub struct Cli {
     #[command(flatten)]
     client: ClientArgs,

@@ -5,7 +5,7 @@ use std::{
 };
 
 use lbfabric_proto::v1::{self, fabric_service_client::FabricServiceClient};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
     Code, Status, Streaming,
     transport::{Channel, Endpoint},
@@ -18,6 +18,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The pause after the first round in vain; it doubles up to `PAUSE_MAX`.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(800);
+/// With less time than this left, a round is not worth it.
+const ROUND_MIN: Duration = Duration::from_millis(20);
 /// After this long without an answer the user is told that there is a wait.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How soon the silent death of a controller is noticed on a watch.
@@ -138,24 +140,25 @@ impl Client {
                 }
             }
             let now = Instant::now();
-            if now + pause >= end {
-                let controllers = self.controllers.clone();
+            let left = end.saturating_duration_since(now);
+            if left < ROUND_MIN {
                 return Err(CallError::Unreachable {
-                    controllers,
+                    controllers: self.controllers.clone(),
                     timeout: self.timeout,
                     last,
                 });
             }
             if !said && now >= start + PATIENCE {
                 said = true;
-                let left = end.saturating_duration_since(now).as_secs();
+                let left = left.as_secs();
                 // Without stderr there is nobody to tell.
                 drop(writeln!(
                     io::stderr(),
                     "waiting for a controller, {left} s more ({last})"
                 ));
             }
-            sleep_until(now + pause).await;
+            // The last round comes before the end, not at it.
+            sleep(pause.min(left / 2)).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }

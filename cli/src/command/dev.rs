@@ -24,7 +24,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     client::{Client, ClientArgs},
     exit::{Exit, Failure},
-    output::{note, print},
+    output::{Style, note, print},
 };
 
 /// The node's name.
@@ -225,6 +225,7 @@ fn start_log() {
     drop(
         tracing_subscriber::fmt()
             .with_env_filter(filter)
+            .with_ansi(Style::stderr().is_coloured())
             .with_writer(std::io::stderr)
             .try_init(),
     );

@@ -84,7 +84,7 @@ pub async fn run(args: GetArgs, client: &ClientArgs) -> anyhow::Result<ExitCode>
                 format.format == Format::Wide,
             ))?;
             if answer.objects.is_empty() {
-                note("nothing found");
+                note(none_of(kind));
             }
         }
     }
@@ -129,6 +129,15 @@ pub(super) fn note_missing(members: &[String]) {
         note(&format!(
             "controller {member} cannot be asked: the status of the nodes connected to it is missing"
         ));
+    }
+}
+
+fn none_of(kind: KindArg) -> &'static str {
+    match kind {
+        KindArg::Services => "no services",
+        KindArg::Pools => "no pools",
+        KindArg::Nodes => "no nodes",
+        KindArg::All => "no services, pools or nodes",
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{
     env,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal},
 };
 
 /// Colours, or none: only on a terminal, and not where `NO_COLOR` is set.
@@ -14,11 +14,25 @@ pub struct Style {
 impl Style {
     /// For standard output.
     pub fn stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    /// For standard error.
+    pub fn stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    fn of(stream: &impl IsTerminal) -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
         Self {
-            coloured: io::stdout().is_terminal() && !refused && !dumb,
+            coloured: stream.is_terminal() && !refused && !dumb,
         }
+    }
+
+    /// Whether there are colours.
+    pub fn is_coloured(self) -> bool {
+        self.coloured
     }
 
     /// Without colours.

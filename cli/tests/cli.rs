@@ -1,0 +1,14 @@
+//! The built binary against a real controller on a port of the loopback.
+
+#[path = "cli/apply.rs"]
+mod apply;
+#[path = "cli/dev.rs"]
+mod dev;
+#[path = "cli/fabric.rs"]
+mod fabric;
+#[path = "cli/failure.rs"]
+mod failure;
+#[path = "cli/get.rs"]
+mod get;
+#[path = "cli/watch.rs"]
+mod watch;
