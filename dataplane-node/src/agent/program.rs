@@ -119,17 +119,16 @@ impl<T: MapWriter> Program<T> {
         Ok((maps, attached))
     }
 
-    /// Notices interfaces that have gone, or lost the program. True if the state has changed or a new try may help.
-    pub(crate) fn check(&mut self, links: &BTreeMap<String, LinkView>) -> bool {
+    /// Notices interfaces that have gone. True if the state has changed or a new try may help.
+    ///
+    /// With `fresh`, links just read, also a program that was taken off: the kernel announces no change of programs.
+    pub(crate) fn check(&mut self, links: &BTreeMap<String, LinkView>, fresh: bool) -> bool {
         match &mut self.state {
             State::Up { attached, .. } => {
-                let lost = attached.iter_mut().find_map(|attached| {
-                    let link = links
-                        .get(&attached.interface)
-                        .filter(|link| link.index == attached.ifindex);
-                    let there = link.is_some_and(|link| link.xdp.is_some() || !attached.seen);
-                    attached.seen |= link.is_some_and(|link| link.xdp.is_some());
-                    (!there).then_some(&*attached)
+                let lost = attached.iter().find(|attached| {
+                    links.get(&attached.interface).is_none_or(|link| {
+                        link.index != attached.ifindex || (fresh && link.xdp.is_none())
+                    })
                 });
                 let Some(lost) = lost else { return false };
                 let fault = if links.contains_key(&lost.interface) {

@@ -11,7 +11,7 @@ use crate::{
     chain::Chain,
     health::HealthTable,
     maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps},
-    netlink::NetworkView,
+    netlink::{LinkView, NetworkView},
     plan::{Desired, Local, NatPorts, Sources},
     reconciler::{PlanInputs, ReconcileError, Reconciler},
     server::{ServerSetup, SetupError},
@@ -57,18 +57,19 @@ pub(crate) struct Applied {
 }
 
 impl RoleState {
-    pub(crate) fn start(&mut self, network: &NetworkView) {
+    /// Tries to run the program; `links` are just read.
+    pub(crate) fn start(&mut self, links: &BTreeMap<String, LinkView>) {
         match self {
-            Self::LoadBalancer(lb) => lb.program.start(&network.links),
-            Self::Server(server) => server.program.start(&network.links),
+            Self::LoadBalancer(lb) => lb.program.start(links),
+            Self::Server(server) => server.program.start(links),
         }
     }
 
     /// As [`Program::check`].
-    pub(crate) fn check(&mut self, network: &NetworkView) -> bool {
+    pub(crate) fn check(&mut self, links: &BTreeMap<String, LinkView>, fresh: bool) -> bool {
         match self {
-            Self::LoadBalancer(lb) => lb.program.check(&network.links),
-            Self::Server(server) => server.program.check(&network.links),
+            Self::LoadBalancer(lb) => lb.program.check(links, fresh),
+            Self::Server(server) => server.program.check(links, fresh),
         }
     }
 

@@ -30,6 +30,8 @@ const REPORT_GAP: Duration = Duration::from_millis(200);
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the agent waits for the kernel's network state before it goes on without.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(3);
+/// Whether the program is still attached is looked up this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// What failed is tried again after this time.
 const APPLY_RETRY: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,7 @@ pub(crate) struct Progress {
     apply_retry_at: Option<Instant>,
     report_changed: bool,
     last_report: Instant,
+    last_look: Instant,
 }
 
 impl Progress {
@@ -77,6 +80,7 @@ impl Progress {
             apply_retry_at: None,
             report_changed: false,
             last_report: Instant::now(),
+            last_look: Instant::now(),
         }
     }
 }
@@ -87,7 +91,9 @@ impl Agent {
         self.follow_desired();
         // A server that says hello without its addresses would be told to give up its VIPs.
         let ready = self.network.view.wait_for(|view| view.ready);
-        let ready = time::timeout(NETWORK_PATIENCE, ready).await.is_ok_and(|seen| seen.is_ok());
+        let ready = time::timeout(NETWORK_PATIENCE, ready)
+            .await
+            .is_ok_and(|seen| seen.is_ok());
         if ready {
             self.on_network();
         }
@@ -105,7 +111,7 @@ impl Agent {
             while let Ok(result) = self.probe_results.try_recv() {
                 self.on_probe(result);
             }
-            self.retry_program();
+            self.tend_program().await;
             self.apply_if_due().await;
             self.report_if_due();
         }
@@ -280,22 +286,38 @@ impl Agent {
             self.progress.report_changed = true;
         }
         self.progress.view = view;
-        if self.role.check(&self.progress.view) {
+        if self.role.check(&self.progress.view.links, false) {
             self.progress.report_changed = true;
         }
         self.progress.apply_due = true;
     }
 
-    /// Tries a program that does not run again when it is time; the first try waits for the kernel's state.
-    fn retry_program(&mut self) {
-        let due = self.role.retry_at().is_some_and(|at| at <= Instant::now());
-        if due && self.progress.view.ready {
-            let before = self.role.fault();
-            self.role.start(&self.progress.view);
-            if self.role.fault() != before {
-                self.progress.apply_due = true;
-                self.progress.report_changed = true;
+    /// Tries a program that does not run again when it is time, and looks from time to time whether it still does. The
+    /// first try waits for the kernel's state.
+    async fn tend_program(&mut self) {
+        let now = Instant::now();
+        let retry = self.role.retry_at().is_some_and(|at| at <= now);
+        let look = now >= self.progress.last_look + LOOK_INTERVAL;
+        if !(retry || look) || !self.progress.view.ready {
+            return;
+        }
+        self.progress.last_look = now;
+        let links = match self.network.requests.link_views().await {
+            Ok(links) => links,
+            Err(error) => {
+                warn!(error = %Chain(&error), "the links cannot be read");
+                return;
             }
+        };
+        let before = self.role.fault();
+        self.role.check(&links, true);
+        // Not `now`: the check may have made the retry due this instant.
+        if self.role.retry_at().is_some_and(|at| at <= Instant::now()) {
+            self.role.start(&links);
+        }
+        if self.role.fault() != before {
+            self.progress.apply_due = true;
+            self.progress.report_changed = true;
         }
     }
 

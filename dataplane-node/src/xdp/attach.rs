@@ -75,8 +75,6 @@ pub(crate) struct Attached {
     pub(crate) interface: String,
     pub(crate) ifindex: u32,
     pub(crate) generic: bool,
-    /// Whether the kernel's view of the interface has shown it since. Attaching sends no message of its own, so a view may be older.
-    pub(crate) seen: bool,
     /// Keeps the link open, so that it cannot be confused with a later one of the same name.
     _link: FdLink,
 }
@@ -164,7 +162,6 @@ impl Loaded {
             interface: interface.to_owned(),
             ifindex: link.index,
             generic,
-            seen: false,
             _link: pinned.into(),
         })
     }
@@ -225,7 +222,6 @@ impl Loaded {
             interface: interface.to_owned(),
             ifindex: link.index,
             generic,
-            seen: false,
             _link: fd_link,
         }))
     }

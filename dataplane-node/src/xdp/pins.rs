@@ -76,14 +76,21 @@ impl Pins {
                     ),
                 });
             }
-            mount(
-                Some("bpf"),
-                BPFFS,
-                Some("bpf"),
-                MsFlags::empty(),
-                None::<&str>,
-            )
-            .map_err(|error| failed("mount a BPF file system", error.into()))?;
+            // Agents that start together must not mount over each other: whoever comes second finds it mounted.
+            let mount_point = fs::File::open(BPFFS).map_err(|error| failed("open", error))?;
+            mount_point
+                .lock()
+                .map_err(|error| failed("lock the mount point", error))?;
+            if !is_bpffs(self.existing_ancestor())? {
+                mount(
+                    Some("bpf"),
+                    BPFFS,
+                    Some("bpf"),
+                    MsFlags::empty(),
+                    None::<&str>,
+                )
+                .map_err(|error| failed("mount a BPF file system", error.into()))?;
+            }
         }
         fs::create_dir_all(&self.folder).map_err(|error| failed("make the folder", error))
     }

@@ -1,0 +1,55 @@
+use std::fs::File;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Runs a command and panics with its output if it fails.
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output: Output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+    assert!(
+        output.status.success(),
+        "{program} {}: {} (these tests need root and iproute2)",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A network namespace, removed when dropped.
+pub(crate) struct Namespace {
+    pub(crate) name: String,
+}
+
+impl Namespace {
+    pub(crate) fn new(purpose: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lbn{}-{number}{purpose}", std::process::id());
+        run("ip", &["netns", "add", &name]);
+        let namespace = Self { name };
+        namespace.ip(&["link", "set", "lo", "up"]);
+        namespace
+    }
+
+    /// `ip` in this namespace.
+    pub(crate) fn ip(&self, args: &[&str]) -> String {
+        let args: Vec<&str> = ["-n", &self.name].iter().chain(args).copied().collect();
+        run("ip", &args)
+    }
+
+    /// Moves the current thread in here, for its whole life; threads that it starts follow.
+    pub(crate) fn enter(&self) {
+        let file = File::open(format!("/var/run/netns/{}", self.name)).expect("the namespace exists");
+        nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
+            .expect("entering a network namespace needs root");
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // A failure to remove must not hide why a test failed.
+        let _removed = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}

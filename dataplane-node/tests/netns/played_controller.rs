@@ -1,0 +1,152 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use futures::{Stream, StreamExt};
+use lbfabric_model::{
+    Apply, Command, CompiledFabric, Document, FabricState, Generation, NodeFacts, ObjectKey, Outcome,
+    Role,
+};
+use lbfabric_proto::v1::{
+    self,
+    node_service_server::{NodeService, NodeServiceServer},
+    sync_request, sync_response,
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
+use tonic::{Request, Response, Status, Streaming};
+
+/// A controller of one node: real model, real stream, no consensus.
+pub(crate) struct PlayedController {
+    pub(crate) address: SocketAddr,
+    state: FabricState,
+    fabric: watch::Sender<Arc<CompiledFabric>>,
+    heard: Arc<Mutex<Heard>>,
+    task: JoinHandle<()>,
+}
+
+/// What the node has said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) hellos: Vec<v1::Hello>,
+    pub(crate) results: Vec<v1::DeltaResult>,
+    pub(crate) report: Option<v1::NodeReport>,
+}
+
+struct Played {
+    fabric: watch::Receiver<Arc<CompiledFabric>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+impl PlayedController {
+    /// Listens on the loopback of the current namespace.
+    pub(crate) async fn start() -> Self {
+        let mut state = FabricState::default();
+        let key = state.apply(Generation(1), &Command::SetHashKey(*b"0123456789abcdef"));
+        assert!(matches!(key, Outcome::Applied { .. }), "{key:?}");
+        let compiled = Arc::new(CompiledFabric::compile(&state, None));
+        let (fabric, receiver) = watch::channel(compiled);
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let played = Played {
+            fabric: receiver,
+            heard: heard.clone(),
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let server = tonic::transport::Server::builder()
+            .add_service(NodeServiceServer::new(played))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let task = tokio::spawn(async move { server.await.expect("the played controller serves") });
+        Self {
+            address,
+            state,
+            fabric,
+            heard,
+            task,
+        }
+    }
+
+    /// Applies a document, and sends what follows from it.
+    pub(crate) fn apply(&mut self, spec: &v1::FabricSpec) {
+        let document = Document::parse(spec).expect("a valid document");
+        let command = Command::Apply(Apply {
+            document,
+            prune: true,
+            expected_generation: None,
+        });
+        let next = Generation(self.state.generation().0 + 1);
+        let outcome = self.state.apply(next, &command);
+        assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+        let previous = self.fabric.borrow().clone();
+        let compiled = CompiledFabric::compile(&self.state, Some(&previous));
+        self.fabric.send_replace(Arc::new(compiled));
+    }
+
+    pub(crate) fn heard(&self) -> Heard {
+        self.heard.lock().expect("not poisoned").clone()
+    }
+
+    /// The last report, if it fulfils a condition.
+    pub(crate) fn report_if(&self, condition: impl Fn(&v1::NodeReport) -> bool) -> Option<v1::NodeReport> {
+        self.heard().report.filter(condition)
+    }
+
+    /// Forgets what was said, before an action whose effect is to be seen.
+    pub(crate) fn forget(&self) {
+        *self.heard.lock().expect("not poisoned") = Heard::default();
+    }
+}
+
+impl Drop for PlayedController {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Played {
+    type SyncStream = Pin<Box<dyn Stream<Item = Result<v1::SyncResponse, Status>> + Send>>;
+
+    async fn sync(
+        &self,
+        request: Request<Streaming<v1::SyncRequest>>,
+    ) -> Result<Response<Self::SyncStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|request| request.message);
+        let Some(sync_request::Message::Hello(hello)) = first else {
+            return Err(Status::invalid_argument("the first message is Hello"));
+        };
+        let facts = NodeFacts {
+            name: hello.name.clone(),
+            role: Role::from_proto(hello.role()).ok_or_else(|| Status::invalid_argument("role"))?,
+            addresses: hello.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()).collect(),
+        };
+        let mut held: BTreeMap<ObjectKey, u64> = hello
+            .held
+            .iter()
+            .filter_map(|object| Some((ObjectKey::try_from(object.key?).ok()?, object.digest)))
+            .collect();
+        self.heard.lock().expect("not poisoned").hellos.push(hello);
+        let heard = self.heard.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                let mut heard = heard.lock().expect("not poisoned");
+                match request.message {
+                    Some(sync_request::Message::Result(result)) => heard.results.push(result),
+                    Some(sync_request::Message::Report(report)) => heard.report = Some(report),
+                    other => panic!("unexpected: {other:?}"),
+                }
+            }
+        });
+        let deltas = WatchStream::new(self.fabric.clone()).map(move |fabric| {
+            let snapshot = fabric.for_node(&facts);
+            let delta = snapshot.delta(&held);
+            held = snapshot.held();
+            Ok(v1::SyncResponse {
+                message: Some(sync_response::Message::Delta(delta)),
+            })
+        });
+        Ok(Response::new(Box::pin(deltas)))
+    }
+}

@@ -1,0 +1,127 @@
+use lbfabric_node::{Role, detach};
+use lbfabric_proto::v1;
+
+use crate::{
+    fixture::{Fixture, eventually},
+    namespace::run,
+    played_controller::PlayedController,
+};
+
+/// A DSR service over the node itself, which is a server here, on two VIPs of each family.
+fn dsr(vips: &[&str]) -> v1::FabricSpec {
+    v1::FabricSpec {
+        pools: vec![v1::PoolSpec {
+            name: "web".to_owned(),
+            backends: vec![v1::BackendSpec {
+                name: "s1".to_owned(),
+                addresses: vec!["10.88.0.1".to_owned(), "fd88::1".to_owned()],
+                weight: None,
+            }],
+            ..v1::PoolSpec::default()
+        }],
+        services: vec![v1::ServiceSpec {
+            name: "web".to_owned(),
+            vips: vips.iter().map(|vip| (*vip).to_owned()).collect(),
+            ports: vec!["80".to_owned()],
+            mode: v1::Mode::L4Dsr.into(),
+            pool: "web".to_owned(),
+            ..v1::ServiceSpec::default()
+        }],
+        nodes: Vec::new(),
+    }
+}
+
+impl Fixture {
+    fn on_loopback(&self, address: &str) -> bool {
+        self.node.ip(&["-br", "addr", "show", "lo"]).split_whitespace().any(|word| word == address)
+    }
+
+    fn setting(&self, name: &str) -> String {
+        let path = format!("net.ipv4.conf.{name}");
+        run("nsenter", &[&format!("--net=/var/run/netns/{}", self.node.name), "sysctl", "-n", &path])
+            .trim()
+            .to_owned()
+    }
+
+    fn settings(&self) -> Vec<String> {
+        ["all", "lb0"]
+            .iter()
+            .flat_map(|scope| ["arp_ignore", "arp_announce", "rp_filter"].map(|name| format!("{scope}.{name}")))
+            .map(|name| self.setting(&name))
+            .collect()
+    }
+}
+
+#[test]
+fn vips_and_settings_come_and_go() {
+    let fixture = Fixture::new();
+    fixture.run(|| async {
+        let former = fixture.settings();
+        fixture.node.ip(&["addr", "add", "10.99.0.2/32", "dev", "lo"]);
+        let mut controller = PlayedController::start().await;
+        controller.apply(&dsr(&["10.99.0.1", "10.99.0.2", "fd99::1"]));
+        let config = fixture.config(Role::Server, controller.address);
+        let agent = fixture.start(config).await;
+        let there = |address: &str| fixture.on_loopback(address).then_some(());
+        let gone = |address: &str| (!fixture.on_loopback(address)).then_some(());
+        eventually("the IPv4 VIP", || there("10.99.0.1/32")).await;
+        eventually("the IPv6 VIP", || there("fd99::1/128")).await;
+        assert_eq!(fixture.setting("all.arp_ignore"), "1");
+        assert_eq!(fixture.setting("lb0.arp_ignore"), "1");
+        assert_eq!(fixture.setting("all.arp_announce"), "2");
+        assert_eq!(fixture.setting("lb0.arp_announce"), "2");
+        assert_ne!(fixture.setting("lb0.rp_filter"), "1");
+        let running = |report: &v1::NodeReport| report.xdp_mode() != v1::XdpMode::Unspecified;
+        let report = eventually("a report", || controller.report_if(running)).await;
+        assert!(report.refusals.is_empty(), "{report:?}");
+
+        controller.apply(&dsr(&["fd99::1", "fd99::2"]));
+        eventually("the new VIP", || there("fd99::2/128")).await;
+        eventually("the old VIP away", || gone("10.99.0.1/32")).await;
+        assert!(fixture.on_loopback("10.99.0.2/32"), "somebody else's address stays");
+        assert!(fixture.on_loopback("fd99::1/128"));
+
+        agent.stop().await;
+        assert!(!fixture.on_loopback("fd99::1/128") && !fixture.on_loopback("fd99::2/128"));
+        assert!(fixture.on_loopback("10.99.0.2/32"));
+        assert_eq!(fixture.settings(), former);
+        eventually("detached", || (fixture.program_id() == 0).then_some(())).await;
+        assert!(!fixture.pin_dir.exists());
+    });
+}
+
+#[test]
+fn after_a_crash_exactly_its_own_changes_are_undone() {
+    let fixture = Fixture::new();
+    fixture.run(|| async {
+        run(
+            "nsenter",
+            &[
+                &format!("--net=/var/run/netns/{}", fixture.node.name),
+                "sysctl",
+                "-w",
+                "net.ipv4.conf.lb0.rp_filter=1",
+            ],
+        );
+        let former = fixture.settings();
+        fixture.node.ip(&["addr", "add", "10.99.0.2/32", "dev", "lo"]);
+        let mut controller = PlayedController::start().await;
+        controller.apply(&dsr(&["10.99.0.1", "10.99.0.2"]));
+        let config = fixture.config(Role::Server, controller.address);
+        let agent = fixture.start(config.clone()).await;
+        let there = || fixture.on_loopback("10.99.0.1/32").then_some(());
+        eventually("the VIP", there).await;
+        assert_eq!(fixture.setting("lb0.rp_filter"), "2");
+        drop(agent);
+        // A second agent's own changes do not become the "former" values, nor the first one's VIPs somebody else's.
+        let agent = fixture.start(config).await;
+        eventually("a report", || controller.report_if(|report| report.fault.is_empty())).await;
+        drop(agent);
+        assert!(fixture.on_loopback("10.99.0.1/32"));
+        detach(&fixture.pin_dir, &[], Some(fixture.state_dir.path())).await.expect("detached");
+        assert!(!fixture.on_loopback("10.99.0.1/32"));
+        assert!(fixture.on_loopback("10.99.0.2/32"));
+        assert_eq!(fixture.settings(), former);
+        assert!(!fixture.pin_dir.exists());
+    });
+}
