@@ -56,7 +56,7 @@ pub struct Tuning {
     pub snapshot_every: u64,
 }
 
-/// A running controller member.
+/// A running controller member. Dropping it ends it as a crash would; [`Self::stop`] is the polite way.
 pub struct Controller {
     address: SocketAddr,
     raft: Arc<RaftNode>,
@@ -181,11 +181,11 @@ impl Controller {
     }
 
     /// Hands the lead over, ends open calls and closes the state on disk.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.raft.hand_over().await;
         self.stopping.cancel();
         self.raft.stop().await;
-        if let Err(e) = self.server.await {
+        if let Err(e) = (&mut self.server).await {
             warn!(error = %e, "the server did not end cleanly");
         }
     }
@@ -197,6 +197,12 @@ impl Controller {
         end.ok()
             .and_then(|end| end.clone())
             .unwrap_or(Finished::Stopped)
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.stopping.cancel();
     }
 }
 
