@@ -38,13 +38,13 @@ mod verdict;
 pub use command::{LabArgs, run};
 pub use interrupt::Interrupt;
 pub use report::Report;
+pub use requirements::Binaries;
 pub use run_dir::remove_abandoned;
 
 use capture::Capture;
 use daemon::Daemon;
 use daemons::Starter;
 use network::Network;
-use requirements::Binaries;
 use run_dir::RunDir;
 use sighting::Case;
 use topology::{CONTROLLERS, Host, NODES, SERVERS};
@@ -99,6 +99,8 @@ impl Lab {
     }
 
     /// Starts controllers and agents, applies the lab's document and waits until every node has it.
+    ///
+    /// `binaries` are the fabric's programs.
     pub fn start_fabric(&mut self, binaries: &Binaries) -> anyhow::Result<()> {
         for id in 1..=CONTROLLERS {
             self.start_controller(binaries, id)?;
@@ -178,6 +180,16 @@ impl Lab {
         let agent = self.starter().agent(binaries, host)?;
         self.daemons.insert(host.to_string(), agent);
         Ok(())
+    }
+
+    /// Kills a host's daemon with -9.
+    fn kill(&mut self, host: Host) -> anyhow::Result<()> {
+        let name = host.to_string();
+        let mut daemon = self
+            .daemons
+            .remove(&name)
+            .ok_or_else(|| anyhow!("{name} does not run"))?;
+        daemon.kill()
     }
 
     fn daemon(&mut self, name: &str) -> anyhow::Result<&mut Daemon> {

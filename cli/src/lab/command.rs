@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::interrupt::Interrupt;
 use super::requirements::{self, Binaries};
-use super::{Lab, Report, remove_abandoned};
+use super::{Lab, Report, faults, remove_abandoned};
 
 /// Arguments of `lbfabric lab`.
 #[derive(Clone, Debug, clap::Args)]
@@ -113,7 +113,11 @@ fn try_all(args: &LabArgs, interrupt: &Interrupt) -> anyhow::Result<Report> {
     lab.start_fabric(&binaries)?;
     progress(&format!("sending {} requests of every kind", args.requests));
     let rows = lab.measure(args.requests)?;
-    let faults = Vec::new();
+    let faults = if args.faults {
+        faults::run(&mut lab, &binaries)?
+    } else {
+        Vec::new()
+    };
     if !args.keep {
         progress("removing the lab");
         lab.remove()?;

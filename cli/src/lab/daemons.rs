@@ -66,9 +66,7 @@ impl Starter<'_> {
         let name = host.to_string();
         let mut command = self.network.namespace(host).command(&binaries.node);
         command.args(["--name", &name, "--role", role]);
-        command
-            .arg("--pin-dir")
-            .arg(self.run_dir.bpf().join(&name));
+        command.arg("--pin-dir").arg(self.run_dir.bpf().join(&name));
         command
             .arg("--state-dir")
             .arg(self.run_dir.path().join(format!("state-{name}")));

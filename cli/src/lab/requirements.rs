@@ -38,19 +38,19 @@ pub(super) fn check() -> anyhow::Result<()> {
 
 /// The programs of the fabric.
 #[derive(Clone, Debug)]
-pub(super) struct Binaries {
+pub struct Binaries {
     /// `lbfabric`.
-    pub(super) cli: PathBuf,
+    pub cli: PathBuf,
     /// `lbfabric-controller`.
-    pub(super) controller: PathBuf,
+    pub controller: PathBuf,
     /// `lbfabric-node`.
-    pub(super) node: PathBuf,
+    pub node: PathBuf,
 }
 
 impl Binaries {
     /// Finds them in `LBFABRIC_BIN_DIR`, or else beside the running program, or in the folder above (where the programs are when
     /// the running one is a test).
-    pub(super) fn find() -> anyhow::Result<Self> {
+    pub fn find() -> anyhow::Result<Self> {
         let folders = match env::var_os("LBFABRIC_BIN_DIR") {
             Some(folder) => vec![PathBuf::from(folder)],
             None => {
