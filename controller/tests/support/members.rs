@@ -123,6 +123,10 @@ impl Members {
         self.folder.path().join(id.to_string())
     }
 
+    pub(crate) fn address(&self, id: u64) -> String {
+        self.addresses[&id].to_string()
+    }
+
     pub(crate) fn channel(&self, id: u64) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.addresses[&id]))
             .unwrap()
