@@ -45,7 +45,9 @@ impl Checksum {
         sum = (sum & 0xffff) + (sum >> 16);
         sum = (sum & 0xffff) + (sum >> 16);
         sum = (sum & 0xffff) + (sum >> 16);
-        !(sum as u16)
+        #[expect(clippy::cast_possible_truncation, reason = "folded to 16 bits")]
+        let sum = sum as u16;
+        !sum
     }
 
     /// The field's value for UDP, where 0 means "no checksum" and is sent as `0xffff` (RFC 768).

@@ -104,5 +104,5 @@ counted! {
     }
 }
 
-const _: () = assert!(DropReason::FIRST + DropReason::ALL.len() as u32 <= COUNTER_SLOTS);
-const _: () = assert!(Verdict::ALL.len() as u32 <= DropReason::FIRST);
+const _: () = assert!(DropReason::FIRST as usize + DropReason::ALL.len() <= COUNTER_SLOTS as usize);
+const _: () = assert!(Verdict::ALL.len() <= DropReason::FIRST as usize);

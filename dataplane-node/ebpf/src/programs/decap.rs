@@ -56,7 +56,7 @@ pub(crate) fn unpack(frame: &Frame) -> Result<Exit, DropReason> {
         },
         _ => return PASS,
     };
-    strip(frame, outer.header_length as i32, ethertype)
+    strip(frame, outer.header_length, ethertype)
 }
 
 #[inline(always)]
@@ -113,12 +113,10 @@ fn inner6(ip: &mut Ipv6, outer_class: u8) -> Result<(), DropReason> {
 
 /// Takes the outer header away and puts the Ethernet header in front of the inner packet.
 #[inline(always)]
-fn strip(frame: &Frame, header_length: i32, ethertype: [u8; 2]) -> Result<Exit, DropReason> {
+fn strip(frame: &Frame, header_length: usize, ethertype: [u8; 2]) -> Result<Exit, DropReason> {
     let ethernet: &mut Ethernet = frame.header(frame.start()).ok_or(DropReason::Internal)?;
     let (destination, source) = (ethernet.destination, ethernet.source);
-    frame
-        .adjust_head(header_length)
-        .ok_or(DropReason::Internal)?;
+    frame.cut_head(header_length).ok_or(DropReason::Internal)?;
     let ethernet: &mut Ethernet = frame.header(frame.start()).ok_or(DropReason::Internal)?;
     *ethernet = Ethernet {
         destination,

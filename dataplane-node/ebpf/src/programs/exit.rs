@@ -31,13 +31,14 @@ impl Exit {
         let action = if ifindex == ingress_ifindex {
             XDP_TX
         } else {
-            // SAFETY: the helper takes plain numbers. It answers an XDP action, which is not negative.
+            // SAFETY: the helper takes plain numbers.
+            let action = unsafe { bpf_redirect(ifindex, 0) };
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "an XDP action"
+                reason = "it answers an XDP action"
             )]
-            let action = unsafe { bpf_redirect(ifindex, 0) } as u32;
+            let action = action as u32;
             action
         };
         Self { verdict, action }

@@ -64,18 +64,30 @@ impl Frame {
         Some(unsafe { &mut *(address as *mut T) })
     }
 
-    /// Moves the beginning; below zero makes room in front. The addresses of all headers change.
+    /// Makes room in front. The addresses of all headers change.
     #[inline(always)]
-    pub(crate) fn adjust_head(&self, by: i32) -> Option<()> {
-        // SAFETY: the context is the one that the kernel gave the program.
-        (unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), by) } == 0).then_some(())
+    pub(crate) fn grow_head(&self, by: usize) -> Option<()> {
+        self.adjust_head(-short(by))
     }
 
-    /// Moves the end; below zero cuts bytes off. The addresses of all headers change.
+    /// Cuts bytes off the beginning. The addresses of all headers change.
     #[inline(always)]
-    pub(crate) fn adjust_tail(&self, by: i32) -> Option<()> {
+    pub(crate) fn cut_head(&self, by: usize) -> Option<()> {
+        self.adjust_head(short(by))
+    }
+
+    /// Cuts bytes off the end. The addresses of all headers change.
+    #[inline(always)]
+    pub(crate) fn cut_tail(&self, by: usize) -> Option<()> {
         // SAFETY: the context is the one that the kernel gave the program.
-        (unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), by) } == 0).then_some(())
+        (unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), -short(by)) } == 0)
+            .then_some(())
+    }
+
+    #[inline(always)]
+    fn adjust_head(&self, by: i32) -> Option<()> {
+        // SAFETY: the context is the one that the kernel gave the program.
+        (unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), by) } == 0).then_some(())
     }
 
     /// Asks the kernel's routing table; a `BPF_FIB_LKUP_RET_` number, or less than zero for a wrong question.
@@ -96,6 +108,16 @@ impl Frame {
             )
         }
     }
+}
+
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "lengths within a frame"
+)]
+const fn short(length: usize) -> i32 {
+    length as i32
 }
 
 /// A number whose origin the compiler does not know. An address at a variable distance needs it, as the verifier relates a

@@ -29,7 +29,10 @@ use super::{
 
 /// The distance between the candidates that a flow tries: a prime above their number, so that none comes twice.
 const STEP: u32 = 1_000_003;
-const _: () = assert!(STEP > (SOURCES_MAX as u32) << 16);
+/// As a count.
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+const SOURCES: u32 = SOURCES_MAX as u32;
+const _: () = assert!(STEP > SOURCES << 16);
 
 /// Sends a client's packet to its server, from an address and port of the node.
 #[inline(always)]
@@ -110,8 +113,13 @@ fn known(packet: &Packet, entry: &mut Aligned<NatForward>) -> Result<bool, DropR
         let mut back = answers(packet, server, entry.backend_port_be);
         back.destination = entry.source;
         back.destination_port_be = entry.source_port_be;
-        // Looked up even so, which keeps the entry in use while the client alone is sending.
-        if claim(&back, &client(packet, 0))? {
+        let client = client(packet, 0);
+        // Looked up first, as it is nearly always there; that also keeps it in use while the client alone is sending.
+        let holds = match maps::nat_reverse(&back) {
+            Some(owner) => is_same(owner, &client),
+            None => claim(&back, &client)?,
+        };
+        if holds {
             return Ok(true);
         }
     }
@@ -179,26 +187,27 @@ fn record(
 /// Takes the node's port that `back` answers to, unless another client's flow has it.
 #[inline(always)]
 fn claim(back: &Aligned<Flow>, client: &Aligned<NatReverse>) -> Result<bool, DropReason> {
-    match maps::nat_reverse(back) {
-        Some(owner) => Ok(is_same(owner, client)),
-        None => match maps::nat_reverse_insert(back, client) {
-            Some(Inserted::New) => Ok(true),
-            // Another CPU was faster; if for the same flow, both may use it.
-            Some(Inserted::Exists) => {
-                Ok(maps::nat_reverse(back).is_some_and(|owner| is_same(owner, client)))
-            }
-            None => Err(DropReason::NatTableFull),
-        },
+    match maps::nat_reverse_insert(back, client) {
+        Some(Inserted::New) => Ok(true),
+        Some(Inserted::Exists) => {
+            Ok(maps::nat_reverse(back).is_some_and(|owner| is_same(owner, client)))
+        }
+        None => Err(DropReason::NatTableFull),
     }
 }
 
 /// Whether two entries lead to the same flow.
 #[inline(always)]
 fn is_same(a: &NatReverse, b: &NatReverse) -> bool {
-    words::same(&a.client, &b.client)
-        && words::same(&a.vip, &b.vip)
-        && a.client_port_be == b.client_port_be
-        && a.vip_port_be == b.vip_port_be
+    let ports = |it: &NatReverse| {
+        let ([a, b], [c, d]) = (it.client_port_be, it.vip_port_be);
+        u64::from(u32::from_ne_bytes([a, b, c, d]))
+    };
+    // One comparison in the end: each branch here would double what the verifier has to follow.
+    words::difference(&a.client, &b.client)
+        | words::difference(&a.vip, &b.vip)
+        | (ports(a) ^ ports(b))
+        == 0
 }
 
 /// Where a flow's answers go.
@@ -249,8 +258,7 @@ impl Candidates {
             Family::Ipv4 => settings.source4_count,
             Family::Ipv6 => settings.source6_count,
         };
-        let sources =
-            NonZeroU32::new(sources.min(SOURCES_MAX as u32)).ok_or(DropReason::NoSourceAddress)?;
+        let sources = NonZeroU32::new(sources.min(SOURCES)).ok_or(DropReason::NoSourceAddress)?;
         let ports = NonZeroU32::new(settings.nat_port_count.min(1 << 16))
             .ok_or(DropReason::NatPortsExhausted)?;
         let count = ports.saturating_mul(sources);

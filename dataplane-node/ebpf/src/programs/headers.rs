@@ -77,6 +77,8 @@ impl Ethernet {
 }
 
 impl Ipv4 {
+    /// The header's length without options, as a length field has it.
+    pub(crate) const LENGTH: u16 = 20;
     pub(crate) const DONT_FRAGMENT: [u8; 2] = [0x40, 0x00];
 
     /// The version in the first nibble.

@@ -133,13 +133,13 @@ pub(crate) fn nat_reverse_insert(flow: &Flow, entry: &NatReverse) -> Option<Inse
 #[inline(always)]
 pub(crate) fn nat_forward_remove(flow: &Flow) {
     // It may be gone already, which is as good.
-    let _: Result<(), i32> = NAT_FORWARD.remove(flow);
+    NAT_FORWARD.remove(flow).ok();
 }
 
 #[inline(always)]
 pub(crate) fn nat_reverse_remove(flow: &Flow) {
     // It may be gone already, which is as good.
-    let _: Result<(), i32> = NAT_REVERSE.remove(flow);
+    NAT_REVERSE.remove(flow).ok();
 }
 
 #[inline(always)]

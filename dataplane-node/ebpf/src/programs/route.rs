@@ -50,10 +50,7 @@ fn question(frame: &Frame, packet: &Packet) -> FibLookup {
     lookup.sport = u16::from_ne_bytes(packet.flow.source_port_be);
     lookup.dport = u16::from_ne_bytes(packet.flow.destination_port_be);
     lookup.ifindex = frame.ingress_ifindex();
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a longer one exceeds every MTU as well"
-    )]
+    // A longer one exceeds every MTU as well.
     let length = packet.length.min(0xffff) as u16;
     lookup.__bindgen_anon_1.tot_len = length;
     let (source, destination) = (packet.flow.source.words(), packet.flow.destination.words());

@@ -64,10 +64,13 @@ fn over_ipv4(
     if settings.source4_count == 0 {
         return Err(DropReason::NoSourceAddress);
     }
+    let length = inner
+        .length
+        .checked_add(Ipv4::LENGTH)
+        .ok_or(DropReason::BadLength)?;
     let hop = &backend.hop4;
     make_room(frame, inner, hop, size_of::<Ipv4>())?;
     let ip: &mut Ipv4 = outer(frame, hop, Ethernet::IPV4)?;
-    let length = inner.length.wrapping_add(size_of::<Ipv4>() as u16);
     *ip = Ipv4 {
         version_ihl: 0x45,
         tos: inner.traffic_class,
@@ -131,12 +134,9 @@ fn make_room(
     let used = size_of::<Ethernet>() + usize::from(inner.length);
     let length = frame.length();
     if length > used {
-        let padding = (length - used) as i32;
-        frame.adjust_tail(-padding).ok_or(DropReason::Internal)?;
+        frame.cut_tail(length - used).ok_or(DropReason::Internal)?;
     }
-    frame
-        .adjust_head(-(header_length as i32))
-        .ok_or(DropReason::NoHeadroom)
+    frame.grow_head(header_length).ok_or(DropReason::NoHeadroom)
 }
 
 /// Writes the Ethernet header and gives the place of the outer IP header.

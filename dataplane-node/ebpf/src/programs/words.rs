@@ -36,7 +36,9 @@ pub(crate) fn load4(bytes: &[u8; 4]) -> [u8; 4] {
         core::arch::asm!("{word} = *(u32 *)({bytes} + 0)", word = lateout(reg) word,
             bytes = in(reg) bytes, options(pure, readonly, nostack));
     }
-    (word as u32).to_ne_bytes()
+    #[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
+    let word = word as u32;
+    word.to_ne_bytes()
 }
 
 /// Writes an IPv4 address in a frame.
@@ -81,8 +83,14 @@ pub(crate) fn store16(bytes: &mut [u8; 16], value: &Address) {
 /// Whether two addresses are the same. `==` on arrays becomes a call.
 #[inline(always)]
 pub(crate) fn same(a: &Address, b: &Address) -> bool {
+    difference(a, b) == 0
+}
+
+/// Zero if two addresses are the same.
+#[inline(always)]
+pub(crate) fn difference(a: &Address, b: &Address) -> u64 {
     let ([a, b], [c, d]) = (halves(a), halves(b));
-    (a ^ c) | (b ^ d) == 0
+    (a ^ c) | (b ^ d)
 }
 
 #[inline(always)]

@@ -1,0 +1,62 @@
+//! The names that operators see.
+
+use std::collections::HashSet;
+
+use lbfabric_abi::{COUNTER_SLOTS, Mode};
+
+use super::{
+    fabric::Fabric,
+    kernel::{Program, counter_names},
+};
+
+#[test]
+fn every_counter_has_its_own_slot_and_name() {
+    let counters = counter_names();
+    let slots: HashSet<u32> = counters.iter().map(|(slot, _)| *slot).collect();
+    let names: HashSet<&str> = counters.iter().map(|(_, name)| *name).collect();
+    assert_eq!((slots.len(), names.len()), (counters.len(), counters.len()));
+    for (slot, name) in counters {
+        assert!(slot < COUNTER_SLOTS, "{name}");
+        assert!(
+            name.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+            "{name}"
+        );
+    }
+}
+
+/// The maps that the agent fills, under the names it knows.
+#[test]
+fn every_map_is_there() {
+    let fabric = Fabric::new(Mode::Dnat);
+    let mut maps = fabric.kernel.maps();
+    maps.sort_unstable();
+    let expected = [
+        "BACKENDS",
+        "BACKEND_COUNTERS",
+        "COUNTERS",
+        "NAT_FORWARD",
+        "NAT_REVERSE",
+        "POOLS",
+        "REVERSE_PORTS",
+        "REVERSE_RANGES",
+        "RINGS",
+        "SERVER_VIPS",
+        "SERVICE_COUNTERS",
+        "SETTINGS",
+        "VIP_ADDRESSES",
+        "VIP_PORTS",
+        "VIP_RANGES",
+    ];
+    assert_eq!(maps, expected);
+}
+
+/// The kernel gives up at a million; other kernels follow more paths than this one.
+#[test]
+fn the_verifier_is_far_from_its_limit() {
+    let fabric = Fabric::new(Mode::Dnat);
+    for program in [Program::Lb, Program::Server, Program::Pass] {
+        let followed = fabric.kernel.verified_instructions(program);
+        assert!(followed < 250_000, "{program:?}: {followed}");
+    }
+}

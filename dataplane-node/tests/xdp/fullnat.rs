@@ -1,0 +1,266 @@
+//! `l4-fullnat` towards the server: its table, and the ports it takes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lbfabric_abi::{Flow, Mode, NatForward, NatReverse, NextHop, Protocol};
+
+use super::{
+    fabric::{
+        CASES, EGRESS_MAC, Fabric, Family, NAT_PORT_COUNT, NAT_PORT_FIRST, OTHER_SERVER,
+        RING_SLOTS, RING_START, SERVER, SERVER_MAC, SERVICE, backend, request, service, settings,
+    },
+    kernel::{Action, Ran},
+    packets::{Packet, l4_start},
+};
+
+/// The source port of a frame like `like`.
+fn source_port(ran: &Ran, like: &Packet) -> u16 {
+    let at = l4_start(like);
+    u16::from_be_bytes([ran.frame[at], ran.frame[at + 1]])
+}
+
+/// The packet as it goes on to a server from a port of the node.
+fn forwarded(request: &Packet, node: IpAddr, port: u16, server: SocketAddr) -> Ran {
+    let packet = request
+        .clone()
+        .macs(EGRESS_MAC, SERVER_MAC)
+        .from(SocketAddr::new(node, port))
+        .to(server)
+        .ttl(request.ttl - 1);
+    Ran {
+        action: Action::Redirect,
+        counter: Some("l4-fullnat"),
+        frame: packet.build(),
+    }
+}
+
+fn forward_flow(request: &Packet) -> Flow {
+    Flow {
+        source: request.source.ip().into(),
+        destination: request.destination.ip().into(),
+        source_port_be: request.source.port().to_be_bytes(),
+        destination_port_be: request.destination.port().to_be_bytes(),
+        protocol: request.protocol as u8,
+        zero: [0; 3],
+    }
+}
+
+fn back_flow(protocol: Protocol, server: SocketAddr, node: IpAddr, port: u16) -> Flow {
+    Flow {
+        source: server.ip().into(),
+        destination: node.into(),
+        source_port_be: server.port().to_be_bytes(),
+        destination_port_be: port.to_be_bytes(),
+        protocol: protocol as u8,
+        zero: [0; 3],
+    }
+}
+
+fn forward_entries(fabric: &mut Fabric) -> usize {
+    let map = fabric.kernel.hash::<Flow, NatForward>("NAT_FORWARD");
+    map.keys().count()
+}
+
+fn reverse_entries(fabric: &mut Fabric) -> usize {
+    let map = fabric.kernel.hash::<Flow, NatReverse>("NAT_REVERSE");
+    map.keys().count()
+}
+
+#[test]
+fn both_addresses_change_and_both_entries_are_made() {
+    let mut fabric = Fabric::new(Mode::Fullnat);
+    for (family, protocol) in CASES {
+        let request = request(family, protocol);
+        let ran = fabric.lb(&request.build());
+        let port = source_port(&ran, &request);
+        assert!((NAT_PORT_FIRST..NAT_PORT_FIRST + NAT_PORT_COUNT).contains(&port));
+        assert_eq!(
+            ran,
+            forwarded(&request, family.node(), port, family.server())
+        );
+
+        let forward = fabric
+            .kernel
+            .hash::<Flow, NatForward>("NAT_FORWARD")
+            .get(&forward_flow(&request), 0)
+            .unwrap();
+        let expected = NatForward {
+            source: family.node().into(),
+            source_port_be: port.to_be_bytes(),
+            backend_port_be: 80u16.to_be_bytes(),
+            backend: SERVER,
+        };
+        assert_eq!(forward, expected);
+        let reverse = fabric
+            .kernel
+            .hash::<Flow, NatReverse>("NAT_REVERSE")
+            .get(
+                &back_flow(protocol, family.server(), family.node(), port),
+                0,
+            )
+            .unwrap();
+        let expected = NatReverse {
+            client: request.source.ip().into(),
+            vip: request.destination.ip().into(),
+            client_port_be: request.source.port().to_be_bytes(),
+            vip_port_be: request.destination.port().to_be_bytes(),
+            service: SERVICE,
+        };
+        assert_eq!(reverse, expected);
+        // The same flow again: the same port, and no further entry.
+        assert_eq!(fabric.lb(&request.build()), ran);
+    }
+    assert_eq!(forward_entries(&mut fabric), CASES.len());
+    assert_eq!(reverse_entries(&mut fabric), CASES.len());
+    assert_eq!(fabric.traffic("SERVICE_COUNTERS", SERVICE).0, 8);
+    assert_eq!(fabric.traffic("BACKEND_COUNTERS", SERVER).0, 8);
+}
+
+#[test]
+fn ports_are_mapped_and_options_kept() {
+    let mut fabric = Fabric::new(Mode::Fullnat);
+    for (family, protocol) in CASES {
+        let mut mapped = service(Mode::Fullnat);
+        mapped.backend_port_be = 8080u16.to_be_bytes();
+        fabric.serve(family.vip(), protocol, mapped);
+        let mut request = request(family, protocol);
+        if family == Family::V4 {
+            request.ip_options = vec![1; 12];
+        }
+        request.unchecked = protocol == Protocol::Udp;
+        let mut server = family.server();
+        server.set_port(8080);
+        let ran = fabric.lb(&request.build());
+        let port = source_port(&ran, &request);
+        assert_eq!(ran, forwarded(&request, family.node(), port, server));
+    }
+}
+
+/// A flow stays with its server when new flows go elsewhere, and its port with it when the service's port changes.
+#[test]
+fn a_known_flow_stays() {
+    let mut fabric = Fabric::new(Mode::Fullnat);
+    for (family, protocol) in CASES {
+        fabric.ring(RING_START, &[SERVER; RING_SLOTS as usize]);
+        let old = request(family, protocol);
+        let before = fabric.lb(&old.build());
+        fabric.ring(RING_START, &[OTHER_SERVER; RING_SLOTS as usize]);
+        let mut mapped = service(Mode::Fullnat);
+        mapped.backend_port_be = 8080u16.to_be_bytes();
+        fabric.serve(family.vip(), protocol, mapped);
+        assert_eq!(fabric.lb(&old.build()), before);
+
+        let mut new = request(family, protocol);
+        new.source.set_port(1);
+        let ran = fabric.lb(&new.build());
+        let mut server = family.other_server();
+        server.set_port(8080);
+        let port = source_port(&ran, &new);
+        assert_eq!(ran, forwarded(&new, family.node(), port, server));
+    }
+}
+
+#[test]
+fn a_flow_of_a_removed_server_gets_another() {
+    let mut fabric = Fabric::new(Mode::Fullnat);
+    for (family, protocol) in CASES {
+        let both = backend(Family::V4.server().ip(), Family::V6.server().ip());
+        fabric.backend(SERVER, both);
+        fabric.ring(RING_START, &[SERVER; RING_SLOTS as usize]);
+        let request = request(family, protocol);
+        fabric.lb(&request.build());
+        fabric.backend(SERVER, lbfabric_abi::Backend::default());
+        fabric.ring(RING_START, &[OTHER_SERVER; RING_SLOTS as usize]);
+        let ran = fabric.lb(&request.build());
+        let port = source_port(&ran, &request);
+        let expected = forwarded(&request, family.node(), port, family.other_server());
+        assert_eq!(ran, expected, "{family:?} {protocol:?}");
+        assert_eq!(fabric.lb(&request.build()), ran);
+    }
+}
+
+/// Either table may have lost its entry.
+#[test]
+fn a_flow_survives_the_loss_of_either_entry() {
+    let mut fabric = Fabric::new(Mode::Fullnat);
+    for (family, protocol) in CASES {
+        let request = request(family, protocol);
+        let before = fabric.lb(&request.build());
+        let port = source_port(&before, &request);
+        let back = back_flow(protocol, family.server(), family.node(), port);
+
+        let mut forward = fabric.kernel.hash::<Flow, NatForward>("NAT_FORWARD");
+        forward.remove(&forward_flow(&request)).unwrap();
+        assert_eq!(fabric.lb(&request.build()), before);
+
+        let mut reverse = fabric.kernel.hash::<Flow, NatReverse>("NAT_REVERSE");
+        reverse.remove(&back).unwrap();
+        assert_eq!(fabric.lb(&request.build()), before);
+        let reverse = fabric.kernel.hash::<Flow, NatReverse>("NAT_REVERSE");
+        assert!(reverse.get(&back, 0).is_ok(), "made again");
+    }
+}
+
+/// A port that another flow has taken over is never used by two.
+#[test]
+fn a_lost_port_is_not_shared() {
+    let mut fabric = Fabric::new(Mode::Fullnat);
+    for (family, protocol) in CASES {
+        let request = request(family, protocol);
+        let port = source_port(&fabric.lb(&request.build()), &request);
+        let back = back_flow(protocol, family.server(), family.node(), port);
+        let thief = NatReverse {
+            client: family.other_server().ip().into(),
+            ..NatReverse::default()
+        };
+        fabric
+            .kernel
+            .hash::<Flow, NatReverse>("NAT_REVERSE")
+            .insert(back, thief, 0)
+            .unwrap();
+        let ran = fabric.lb(&request.build());
+        let other = source_port(&ran, &request);
+        assert_ne!(other, port, "{family:?} {protocol:?}");
+        assert_eq!(
+            ran,
+            forwarded(&request, family.node(), other, family.server())
+        );
+        let reverse = fabric.kernel.hash::<Flow, NatReverse>("NAT_REVERSE");
+        assert_eq!(reverse.get(&back, 0).unwrap(), thief);
+    }
+}
+
+#[test]
+fn nothing_is_written_for_a_packet_that_cannot_go() {
+    let mut fabric = Fabric::new(Mode::Fullnat);
+    let whole = backend(Family::V4.server().ip(), Family::V6.server().ip());
+    for (family, protocol) in CASES {
+        let expect = |fabric: &Fabric, ttl, reason| {
+            let frame = request(family, protocol).ttl(ttl).build();
+            let expected = Ran {
+                action: Action::Drop,
+                counter: Some(reason),
+                frame: frame.clone(),
+            };
+            assert_eq!(fabric.lb(&frame), expected, "{family:?} {protocol:?}");
+        };
+        expect(&fabric, 1, "drop-ttl-expired");
+
+        let mut server = whole;
+        (server.hop4, server.hop6) = (NextHop::default(), NextHop::default());
+        fabric.backend(SERVER, server);
+        expect(&fabric, 64, "drop-next-hop-unresolved");
+        (server.ipv4, server.ipv6) = ([0; 4], [0; 16]);
+        fabric.backend(SERVER, server);
+        expect(&fabric, 64, "drop-no-backend-address");
+        fabric.backend(SERVER, whole);
+
+        let mut nameless = settings();
+        (nameless.source4_count, nameless.source6_count) = (0, 0);
+        fabric.settings(nameless);
+        expect(&fabric, 64, "drop-no-source-address");
+        fabric.settings(settings());
+    }
+    assert_eq!(forward_entries(&mut fabric), 0);
+    assert_eq!(reverse_entries(&mut fabric), 0);
+}

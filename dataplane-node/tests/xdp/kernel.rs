@@ -1,0 +1,251 @@
+//! The programs in the kernel, with maps of their own.
+
+use std::{fmt, thread};
+
+use aya::{
+    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
+    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray},
+    programs::Xdp,
+};
+use lbfabric_abi::{COUNTER_SLOTS, DropReason, Verdict};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+/// `lo`, which every network namespace has: where packets come in unless a test says otherwise.
+pub(crate) const INGRESS: u32 = 1;
+
+/// Entries of the tables that the loader sizes.
+pub(crate) const RING_SLOTS: u32 = 256;
+pub(crate) const NAT_FLOWS: u32 = 4096;
+
+/// Which program to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Program {
+    Lb,
+    Server,
+    Pass,
+}
+
+/// What a program decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Aborted,
+    Drop,
+    Pass,
+    Tx,
+    Redirect,
+}
+
+/// What came of a packet.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) action: Action,
+    /// The name of the one counter that moved; none for a program without counters.
+    pub(crate) counter: Option<&'static str>,
+    pub(crate) frame: Vec<u8>,
+}
+
+/// The loaded programs.
+pub(crate) struct Kernel {
+    ebpf: Ebpf,
+}
+
+impl Kernel {
+    /// Loads the programs with empty maps, which live as long as this.
+    pub(crate) fn load() -> Self {
+        let mut ebpf = thread::spawn(load_with_private_pins).join().unwrap();
+        for program in [Program::Lb, Program::Server, Program::Pass] {
+            let xdp: &mut Xdp = ebpf
+                .program_mut(program.name())
+                .unwrap()
+                .try_into()
+                .unwrap();
+            if let Err(error) = xdp.load() {
+                panic!("{} was refused: {error:#?}", program.name());
+            }
+        }
+        Self { ebpf }
+    }
+
+    /// Runs a program on a frame that comes in through [`INGRESS`].
+    pub(crate) fn run(&self, program: Program, frame: &[u8]) -> Ran {
+        self.run_from(program, frame, INGRESS)
+    }
+
+    /// Runs a program on a frame that comes in through an interface of this thread's network namespace.
+    pub(crate) fn run_from(&self, program: Program, frame: &[u8], ifindex: u32) -> Ran {
+        let before = self.counters();
+        let xdp: &Xdp = self
+            .ebpf
+            .program(program.name())
+            .unwrap()
+            .try_into()
+            .unwrap();
+        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let length = u32::try_from(frame.len()).unwrap();
+        let context: Vec<u8> = [0, length, 0, ifindex, 0, 0]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        let mut out = vec![0; frame.len() + 256];
+        let result = xdp
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ctx_in: Some(&context),
+                ..TestRunOptions::default()
+            })
+            .unwrap();
+        out.truncate(result.data_size_out.try_into().unwrap());
+        Ran {
+            action: Action::from_number(result.return_value),
+            counter: moved(&before, &self.counters()),
+            frame: out,
+        }
+    }
+
+    /// How many instructions the verifier followed to accept the program.
+    pub(crate) fn verified_instructions(&self, program: Program) -> u32 {
+        let xdp: &Xdp = self
+            .ebpf
+            .program(program.name())
+            .unwrap()
+            .try_into()
+            .unwrap();
+        xdp.info().unwrap().verified_instruction_count().unwrap()
+    }
+
+    /// A hash table, plain or LRU.
+    pub(crate) fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
+        self.ebpf.map_mut(name).unwrap().try_into().unwrap()
+    }
+
+    /// An array.
+    pub(crate) fn array<V: Pod>(&mut self, name: &str) -> Array<&mut MapData, V> {
+        self.ebpf.map_mut(name).unwrap().try_into().unwrap()
+    }
+
+    /// A trie.
+    pub(crate) fn trie<K: Pod, V: Pod>(&mut self, name: &str) -> LpmTrie<&mut MapData, K, V> {
+        self.ebpf.map_mut(name).unwrap().try_into().unwrap()
+    }
+
+    /// An entry of an array that has a value for each CPU.
+    pub(crate) fn per_cpu<V: Pod>(&self, name: &str, index: u32) -> Vec<V> {
+        let map: PerCpuArray<&MapData, V> = self.ebpf.map(name).unwrap().try_into().unwrap();
+        map.get(&index, 0).unwrap().to_vec()
+    }
+
+    /// The names of all maps.
+    pub(crate) fn maps(&self) -> Vec<&str> {
+        self.ebpf.maps().map(|(name, _)| name).collect()
+    }
+
+    fn counters(&self) -> Vec<u64> {
+        (0..COUNTER_SLOTS)
+            .map(|slot| self.per_cpu::<u64>("COUNTERS", slot).iter().sum())
+            .collect()
+    }
+}
+
+impl Program {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Lb => "lbfabric_lb",
+            Self::Server => "lbfabric_server",
+            Self::Pass => "lbfabric_pass",
+        }
+    }
+}
+
+impl Action {
+    fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Aborted,
+            1 => Self::Drop,
+            2 => Self::Pass,
+            3 => Self::Tx,
+            4 => Self::Redirect,
+            _ => panic!("no XDP action: {number}"),
+        }
+    }
+}
+
+impl fmt::Debug for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?}, {:?}, {} bytes:",
+            self.action,
+            self.counter,
+            self.frame.len()
+        )?;
+        for line in self.frame.chunks(16) {
+            write!(f, "\n   ")?;
+            for byte in line {
+                write!(f, " {byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All names by slot.
+pub(crate) fn counter_names() -> Vec<(u32, &'static str)> {
+    let verdicts = Verdict::ALL.iter().map(|it| (it.index(), it.name()));
+    let reasons = DropReason::ALL.iter().map(|it| (it.index(), it.name()));
+    verdicts.chain(reasons).collect()
+}
+
+/// A packet moves one counter by one, and no other.
+fn moved(before: &[u64], after: &[u64]) -> Option<&'static str> {
+    let slots: Vec<usize> = (0..after.len())
+        .filter(|&n| before[n] != after[n])
+        .collect();
+    let &[slot] = slots.as_slice() else {
+        assert!(slots.is_empty(), "more than one counter moved: {slots:?}");
+        return None;
+    };
+    assert_eq!(after[slot], before[slot] + 1);
+    let name = counter_names()
+        .into_iter()
+        .find(|(index, _)| usize::try_from(*index).unwrap() == slot);
+    Some(name.unwrap().1)
+}
+
+/// The maps are declared to be pinned. A mount namespace of this thread alone holds the pins, and takes them along when the
+/// thread ends; the maps then live by their file descriptors.
+fn load_with_private_pins() -> Ebpf {
+    unshare(CloneFlags::CLONE_NEWNS).expect("these tests load XDP programs: run them as root");
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    mount(
+        Some("bpf"),
+        folder.path(),
+        Some("bpf"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .unwrap();
+    let ebpf = EbpfLoader::new()
+        .default_map_pin_directory(folder.path())
+        .map_max_entries("RINGS", RING_SLOTS)
+        .map_max_entries("NAT_FORWARD", NAT_FLOWS)
+        .map_max_entries("NAT_REVERSE", NAT_FLOWS)
+        .load(lbfabric_node::object::object())
+        .expect("these tests load XDP programs: run them as root");
+    for (name, _) in ebpf.maps() {
+        assert!(folder.path().join(name).exists(), "{name} can be pinned");
+    }
+    nix::mount::umount(folder.path()).unwrap();
+    ebpf
+}
