@@ -69,6 +69,10 @@ pub enum StartError {
 
 impl NodeAgent {
     /// Starts an agent in the current thread's network namespace.
+    #[expect(
+        clippy::unused_async,
+        reason = "it needs a runtime around it, and callers are to be ready for it to wait"
+    )]
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         if config.name.is_empty() {
             return Err(StartError::Config("the node needs a name"));

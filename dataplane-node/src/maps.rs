@@ -45,7 +45,7 @@ pub(crate) struct ReadMapError {
 #[derive(Debug, thiserror::Error)]
 #[error("write {op:?}")]
 pub(crate) struct WriteMapError {
-    pub(crate) op: MapOp,
+    pub(crate) op: Box<MapOp>,
     #[source]
     pub(crate) source: Box<dyn Error + Send + Sync>,
 }

@@ -171,6 +171,13 @@ impl<T: MapWriter> Program<T> {
         }
     }
 
+    /// Puts the next try off.
+    pub(crate) fn postpone(&mut self) {
+        if let State::Down { retry_at, .. } = &mut self.state {
+            *retry_at = Instant::now() + RETRY_INTERVAL;
+        }
+    }
+
     pub(crate) fn fault(&self) -> Option<&Fault> {
         match &self.state {
             State::Down { fault, .. } => Some(fault),

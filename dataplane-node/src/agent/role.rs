@@ -80,6 +80,13 @@ impl RoleState {
         }
     }
 
+    pub(crate) fn postpone(&mut self) {
+        match self {
+            Self::LoadBalancer(lb) => lb.program.postpone(),
+            Self::Server(server) => server.program.postpone(),
+        }
+    }
+
     pub(crate) fn fault(&self) -> Option<String> {
         let fault = match self {
             Self::LoadBalancer(lb) => lb.program.fault(),

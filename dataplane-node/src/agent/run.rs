@@ -126,7 +126,9 @@ impl Agent {
             } else {
                 REPORT_INTERVAL
             };
-        let retries = [self.role.retry_at(), progress.apply_retry_at];
+        // Before the first view of the network there is nothing to try again.
+        let program = self.role.retry_at().filter(|_| progress.view.ready);
+        let retries = [program, progress.apply_retry_at];
         retries.into_iter().flatten().fold(report, Instant::min)
     }
 
@@ -205,16 +207,16 @@ impl Agent {
                 return;
             }
         }
-        if self.progress.held.as_ref() != Some(&held) {
-            if let Err(error) = self.file.write(&held.encode()) {
-                // The node goes on; only a start without any controller would miss this generation.
-                error!(error = %Chain(&error), "the snapshot cannot be kept on disk");
-            }
+        let changed = self.progress.held.as_ref() != Some(&held);
+        if changed {
             self.progress.held = Some(held);
             self.follow_desired();
         }
         info!(generation, "generation received");
         self.apply().await;
+        if changed {
+            self.keep_snapshot();
+        }
         if let (Some(session), Some(held)) = (&self.progress.session, &self.progress.held) {
             let refusals = role::refusals(&self.progress.applied, &self.progress.desired, held);
             let result = v1::DeltaResult {
@@ -226,6 +228,15 @@ impl Agent {
             }
         }
         self.progress.report_changed = true;
+    }
+
+    /// Writes what is held to disk, for a start without any controller.
+    fn keep_snapshot(&self) {
+        if let Some(held) = &self.progress.held
+            && let Err(error) = self.file.write(&held.encode())
+        {
+            error!(error = %Chain(&error), "the snapshot cannot be kept on disk");
+        }
     }
 
     /// Decodes what is held, and starts and ends probes and next-hop resolution for it.
@@ -271,7 +282,7 @@ impl Agent {
                 match outcome {
                     Ok(()) => info!(backend = target.backend.0, %address, "server up"),
                     Err(reason) => {
-                        info!(backend = target.backend.0, %address, %reason, "server down")
+                        info!(backend = target.backend.0, %address, %reason, "server down");
                     }
                 }
                 self.progress.apply_due = true;
@@ -306,6 +317,7 @@ impl Agent {
             Ok(links) => links,
             Err(error) => {
                 warn!(error = %Chain(&error), "the links cannot be read");
+                self.role.postpone();
                 return;
             }
         };

@@ -32,7 +32,6 @@ impl ProbeState {
     pub(crate) fn after(self, outcome: Result<(), String>, rise: u32, fall: u32) -> Self {
         match (self, outcome) {
             (Self::Unknown | Self::Up { .. }, Ok(())) => Self::Up { failed: 0 },
-            (Self::Unknown, Err(reason)) => Self::Down { passed: 0, reason },
             (Self::Up { failed }, Err(reason)) if failed + 1 >= fall => {
                 Self::Down { passed: 0, reason }
             }
@@ -42,7 +41,7 @@ impl ProbeState {
                 passed: passed + 1,
                 reason,
             },
-            (Self::Down { .. }, Err(reason)) => Self::Down { passed: 0, reason },
+            (Self::Unknown | Self::Down { .. }, Err(reason)) => Self::Down { passed: 0, reason },
         }
     }
 }

@@ -172,7 +172,7 @@ impl LbMaps for AyaMaps {
 
     fn write(&mut self, op: &MapOp) -> Result<(), WriteMapError> {
         self.put(op).map_err(|source| WriteMapError {
-            op: *op,
+            op: Box::new(*op),
             source: Box::new(source),
         })
     }

@@ -85,7 +85,7 @@ impl LbMaps for FaultyMaps {
             self.inner.write(op)?;
         }
         Err(WriteMapError {
-            op: *op,
+            op: Box::new(*op),
             source: "injected".into(),
         })
     }

@@ -102,18 +102,19 @@ mod tests {
 
     use super::*;
 
-    fn ports(first: u16, count: u16) -> Option<NatPorts> {
-        Some(NatPorts { first, count })
+    fn beside(kernel_first: u16, kernel_last: u16) -> Option<(u16, u16)> {
+        let ports = NatPorts::beside(kernel_first, kernel_last);
+        ports.map(|NatPorts { first, count }| (first, count))
     }
 
     #[test]
     fn the_larger_free_part() {
-        assert_eq!(NatPorts::beside(32768, 60999), ports(1024, 31744));
-        assert_eq!(NatPorts::beside(1024, 40000), ports(40001, 25535));
-        assert_eq!(NatPorts::beside(1, 65535), None);
-        assert_eq!(NatPorts::beside(1, 10), ports(1024, 64512));
-        assert_eq!(NatPorts::beside(1024, 65535), None);
-        assert_eq!(NatPorts::beside(1025, 65535), ports(1024, 1));
+        assert_eq!(beside(32768, 60999), Some((1024, 31744)));
+        assert_eq!(beside(1024, 40000), Some((40001, 25535)));
+        assert_eq!(beside(1, 65535), None);
+        assert_eq!(beside(1, 10), Some((1024, 64512)));
+        assert_eq!(beside(1024, 65535), None);
+        assert_eq!(beside(1025, 65535), Some((1024, 1)));
     }
 
     proptest! {

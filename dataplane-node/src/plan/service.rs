@@ -162,7 +162,7 @@ fn check_sources(service: &NodeService, pool: &NodePool, local: &Local) -> Resul
         }
         Mode::Tunnel => {
             let unreachable = pool.backends.iter().find(|backend| {
-                !(backend.ipv4.is_some() && has(false)) && !(backend.ipv6.is_some() && has(true))
+                !(backend.ipv4.is_some() && has(false) || backend.ipv6.is_some() && has(true))
             });
             unreachable.map_or(Ok(()), |backend| {
                 Err(format!(

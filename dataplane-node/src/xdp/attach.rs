@@ -93,16 +93,16 @@ impl Loaded {
     /// Loads the program. Maps that are pinned already are taken over with their content.
     pub(crate) fn load(kind: ProgramKind, pins: &Pins, sizes: MapSizes) -> Result<Self, Fault> {
         pins.prepare()?;
-        let mut loader = EbpfLoader::new();
-        loader
+        let mut options = EbpfLoader::new();
+        options
             .default_map_pin_directory(pins.folder())
             .map_max_entries("RINGS", sizes.ring_slots)
             .map_max_entries("NAT_FORWARD", sizes.nat_flows)
             .map_max_entries("NAT_REVERSE", sizes.nat_flows);
         for map in kind.unused_maps() {
-            loader.map_max_entries(map, 1);
+            options.map_max_entries(map, 1);
         }
-        let ebpf = loader
+        let ebpf = options
             .load(object::object())
             .map_err(|error| Fault::of("create the maps", &error))?;
         let mut loaded = Self {

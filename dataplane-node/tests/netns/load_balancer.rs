@@ -45,7 +45,7 @@ fn web(mode: v1::Mode) -> v1::FabricSpec {
 }
 
 fn vip() -> Endpoint {
-    let address: IpAddr = "10.99.0.1".parse().unwrap();
+    let address: IpAddr = "10.99.0.1".parse().expect("an address");
     Endpoint::new(address.into(), 80, 6)
 }
 
