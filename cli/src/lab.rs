@@ -73,22 +73,14 @@ impl Lab {
         let stream_module = servers::stream_module()?;
         interrupt.check()?;
         let run_dir = RunDir::create()?;
-        let network = match Network::build(run_dir.id()) {
-            Ok(network) => network,
-            Err(error) => {
-                return Err(match run_dir.remove() {
-                    Ok(()) => error,
-                    Err(also) => error.context(format!("and it could not be removed: {also:#}")),
-                });
-            }
-        };
         let mut lab = Self {
+            network: Network::new(run_dir.id()),
             run_dir,
-            network,
             daemons: BTreeMap::new(),
             interrupt: interrupt.clone(),
             keep: false,
         };
+        lab.network.build()?;
         pass::attach(&lab.network, &lab.run_dir.bpf())?;
         for server in 1..=SERVERS {
             let nginx = lab.starter().nginx(Host::Server(server), &stream_module)?;
@@ -148,7 +140,7 @@ impl Lab {
     }
 
     /// Leaves everything running when the lab is dropped.
-    pub fn keep(&mut self) {
+    pub fn keep(mut self) {
         self.keep = true;
     }
 

@@ -46,15 +46,15 @@ pub enum LabOutput {
 pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::default();
     let raised = interrupt.clone();
-    let (mut int, mut term) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let watcher = tokio::spawn(async move {
         loop {
             tokio::select! {
                 Some(()) = int.recv() => {}
                 Some(()) = term.recv() => {}
+                Some(()) = hangup.recv() => {}
                 else => return,
             }
             raised.raise();
@@ -104,24 +104,33 @@ fn try_all(args: &LabArgs, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let binaries = Binaries::find()?;
     progress("building the network and starting the servers");
     let mut lab = Lab::build(interrupt)?;
-    if args.keep {
-        // From here on also a failure leaves it, for a look inside.
-        lab.keep();
+    progress(&format!("it is called {}", lab.id()));
+    let outcome = fill(args, &mut lab, &binaries);
+    if args.keep && !interrupt.is_raised() {
         eprintln!("{}", how_to_enter(&lab));
+        lab.keep();
+        return outcome;
     }
+    progress("removing the lab");
+    match (outcome, lab.remove()) {
+        (outcome, Ok(())) => outcome,
+        (Ok(_), Err(error)) => Err(error.context("the lab could not be removed")),
+        (Err(error), Err(also)) => {
+            Err(error.context(format!("and it could not be removed: {also:#}")))
+        }
+    }
+}
+
+fn fill(args: &LabArgs, lab: &mut Lab, binaries: &Binaries) -> anyhow::Result<Report> {
     progress("starting controllers and nodes, applying one service for each mode and protocol");
-    lab.start_fabric(&binaries)?;
+    lab.start_fabric(binaries)?;
     progress(&format!("sending {} requests of every kind", args.requests));
     let rows = lab.measure(args.requests)?;
     let faults = if args.faults {
-        faults::run(&mut lab, &binaries)?
+        faults::run(lab, binaries)?
     } else {
         Vec::new()
     };
-    if !args.keep {
-        progress("removing the lab");
-        lab.remove()?;
-    }
     Ok(Report::new(rows, faults))
 }
 

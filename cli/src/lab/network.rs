@@ -20,27 +20,30 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Makes the network of the lab `id`. What was made stays when it fails: [`Network::remove`] takes it away.
-    pub(super) fn build(id: &str) -> anyhow::Result<Self> {
-        let network = Self { id: id.to_owned() };
+    /// The network of the lab `id`, which need not exist yet.
+    pub(super) fn new(id: &str) -> Self {
+        Self { id: id.to_owned() }
+    }
+
+    /// Makes the network. What was made stays when it fails.
+    pub(super) fn build(&self) -> anyhow::Result<()> {
         let hosts = Host::all();
         let added: Vec<String> = hosts
             .iter()
-            .map(|&host| format!("netns add {}", network.namespace(host).name()))
+            .map(|&host| format!("netns add {}", self.namespace(host).name()))
             .collect();
         program::ip_batch(&added)?;
         for &host in &hosts {
-            network.set_kernel(host)?;
+            self.set_kernel(host)?;
         }
-        program::ip_batch(&network.links())?;
+        program::ip_batch(&self.links())?;
         for &host in &hosts {
-            network.ip(host, "-4", &links_up(host))?;
+            self.ip(host, "-4", &links_up(host))?;
             // `ip` takes an address in a rule for one of the family that it was started with.
-            network.ip(host, "-4", &routing(host, Family::Ipv4))?;
-            network.ip(host, "-6", &routing(host, Family::Ipv6))?;
+            self.ip(host, "-4", &routing(host, Family::Ipv4))?;
+            self.ip(host, "-6", &routing(host, Family::Ipv6))?;
         }
-        network.finish_checksums_at_the_sender()?;
-        Ok(network)
+        self.finish_checksums_at_the_sender()
     }
 
     /// The namespace of a host.

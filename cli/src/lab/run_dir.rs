@@ -19,6 +19,8 @@ use super::program;
 pub(super) const ROOT: &str = "/run/lbfabric-lab";
 /// How long killed processes may take to go.
 const GONE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a lab may take to say whose it is.
+const NEW_LAB: Duration = Duration::from_secs(10);
 const OWNER: &str = "owner";
 
 /// The folder of one lab.
@@ -151,10 +153,7 @@ pub fn remove_abandoned() -> anyhow::Result<Vec<String>> {
     let mut removed = Vec::new();
     for id in ids {
         let path = Path::new(ROOT).join(&id);
-        let owner = fs::read_to_string(path.join(OWNER))
-            .ok()
-            .and_then(|text| Owner::parse(&text));
-        if owner.is_some_and(|owner| owner.is_alive()) {
+        if is_in_use(&path) {
             continue;
         }
         fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
@@ -165,6 +164,17 @@ pub fn remove_abandoned() -> anyhow::Result<Vec<String>> {
         removed.push(run_dir.id);
     }
     Ok(removed)
+}
+
+/// Whether the lab's process lives, or the lab is so new that it has not said whose it is.
+fn is_in_use(path: &Path) -> bool {
+    match fs::read_to_string(path.join(OWNER)) {
+        Ok(text) => Owner::parse(&text).is_some_and(Owner::is_alive),
+        Err(_) => path
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < NEW_LAB)),
+    }
 }
 
 /// A process, told from a later one with the same number by its start.
