@@ -18,8 +18,11 @@ pub(crate) async fn follow(
     mut published: watch::Receiver<Published>,
 ) {
     loop {
-        let serving = view.borrow_and_update().connected
-            && published.borrow_and_update().state.has_hash_key();
+        let led = {
+            let view = view.borrow_and_update();
+            view.connected && view.leader.is_some()
+        };
+        let serving = led && published.borrow_and_update().state.has_hash_key();
         let status = if serving {
             ServingStatus::Serving
         } else {

@@ -119,9 +119,7 @@ impl NodeStream {
             changed = self.compiled.changed() => {
                 changed.map_err(|_closed: watch::error::RecvError| status::stopping())
             }
-            changed = self.session.addresses.changed() => {
-                changed.map_err(|_closed: watch::error::RecvError| status::session_ended(&SessionEnd::Gone))
-            }
+            Ok(()) = self.session.addresses.changed() => Ok(()),
             end = self.session.end.wait_for(Option::is_some) => {
                 let end = end.ok().and_then(|end| end.clone()).unwrap_or(SessionEnd::Gone);
                 Err(status::session_ended(&end))

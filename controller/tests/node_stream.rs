@@ -383,7 +383,8 @@ async fn wrong_messages_end_the_stream_with_a_reason() {
         .await
         .unwrap();
     new.delta().await.unwrap();
-    assert_eq!(old.delta().await.unwrap_err().code(), Code::Aborted);
+    let ended = old.delta().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Aborted, "{ended:?}");
 }
 
 #[tokio::test]
@@ -406,6 +407,30 @@ async fn node_moves_to_another_member_and_misses_nothing() {
     }
     node.follow(&mut held, changed).await;
     assert_eq!(held.objects.len(), 3);
+}
+
+#[tokio::test]
+async fn election_leaves_the_other_members_nodes_alone() {
+    let mut members = Members::start(3);
+    members.serving(1).await;
+    let generation = apply(&members, 1, web()).await;
+    let leader = members.leader().await;
+    let followers = members.ids().into_iter().filter(|id| *id != leader);
+    let mut nodes = Vec::new();
+    for id in followers {
+        let mut held = Held::default();
+        let mut node = Node::connect(&members, id, held.hello(&format!("n{id}")))
+            .await
+            .unwrap();
+        node.follow(&mut held, generation).await;
+        nodes.push((id, node, held));
+    }
+    members.kill(leader);
+    let changed = apply_request(vec![pool("web", "10.0.0.2")], Vec::new());
+    let changed = apply(&members, nodes[0].0, changed).await;
+    for (_, node, held) in &mut nodes {
+        node.follow(held, changed).await;
+    }
 }
 
 #[tokio::test]

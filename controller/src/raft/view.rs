@@ -63,24 +63,22 @@ pub(crate) fn follow(
             };
             let view = {
                 let metrics = metrics.borrow_watched();
+                let leads = metrics.current_leader == Some(metrics.id);
                 let acknowledged = metrics
                     .last_quorum_acked
                     .as_ref()
-                    .is_some_and(|at| at.elapsed() < CUT_OFF_AFTER);
-                let leads = metrics.current_leader == Some(metrics.id);
+                    .is_some_and(|at| at.elapsed() < CHECK_INTERVAL);
+                if leads && (single || acknowledged) {
+                    heard.now();
+                }
                 let failure = match &metrics.running_state {
                     Err(e @ (Fatal::StorageError(_) | Fatal::Panicked)) => Some(e.to_string()),
                     Err(Fatal::Stopped) | Ok(()) => None,
                 };
                 RaftView {
                     leader: metrics.current_leader,
-                    connected: metrics.running_state.is_ok()
-                        && metrics.current_leader.is_some()
-                        && if leads {
-                            single || acknowledged
-                        } else {
-                            heard.is_recent()
-                        },
+                    // An election is no reason to give the cluster up, while it does not take too long.
+                    connected: metrics.running_state.is_ok() && heard.is_recent(),
                     failure,
                 }
             };
