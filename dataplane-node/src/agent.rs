@@ -6,6 +6,7 @@ mod run;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lbfabric_model::Role;
 use tokio::{
@@ -69,10 +70,6 @@ pub enum StartError {
 
 impl NodeAgent {
     /// Starts an agent in the current thread's network namespace.
-    #[expect(
-        clippy::unused_async,
-        reason = "it needs a runtime around it, and callers are to be ready for it to wait"
-    )]
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         if config.name.is_empty() {
             return Err(StartError::Config("the node needs a name"));
@@ -80,7 +77,7 @@ impl NodeAgent {
         if config.interfaces.is_empty() {
             return Err(StartError::Config("the node needs an interface"));
         }
-        let lock = lock(&config.state_dir)?;
+        let lock = lock(&config.state_dir).await?;
         let network =
             NetworkWatch::start(config.interfaces.clone()).map_err(StartError::Netlink)?;
         let file = StateFile::new(&config.state_dir, "snapshot");
@@ -142,18 +139,25 @@ impl Drop for NodeAgent {
     }
 }
 
-fn lock(state_dir: &Path) -> Result<File, StartError> {
+/// Makes sure that no other agent uses the folder. One that has just ended may hold the lock for a moment longer: a child
+/// process that it was starting has a copy until it runs its own program.
+async fn lock(state_dir: &Path) -> Result<File, StartError> {
+    const TRIES: usize = 50;
+    const PAUSE: Duration = Duration::from_millis(20);
     let failed = |source| StartError::StateDir {
         path: state_dir.to_owned(),
         source,
     };
     fs::create_dir_all(state_dir).map_err(failed)?;
     let file = File::create(state_dir.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError::Running(state_dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
     }
+    Err(StartError::Running(state_dir.to_owned()))
 }
 
 fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, StartError> {
@@ -237,7 +241,7 @@ pub async fn detach(
         DetachError::Failed(Chain(error).to_string())
     }
     let _lock = match state_dir {
-        Some(state_dir) if state_dir.exists() => Some(lock(state_dir)?),
+        Some(state_dir) if state_dir.exists() => Some(lock(state_dir).await?),
         _ => None,
     };
     for kind in [ProgramKind::LoadBalancer, ProgramKind::Server] {

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::{
@@ -12,6 +13,7 @@ use rtnetlink::{
         route::{RouteAttribute, RouteMessage, RouteType, RouteVia},
     },
 };
+use tokio::sync::Mutex;
 
 use super::table::{LinkView, NeighbourKey, Route, ip_of_route_address, link_of};
 
@@ -42,15 +44,23 @@ fn failed(what: &'static str) -> impl FnOnce(Error) -> NetlinkError {
 
 /// The requests that the agent makes.
 #[derive(Clone)]
-pub(crate) struct Requests(Handle);
+pub(crate) struct Requests {
+    handle: Handle,
+    /// Held while a list is read: the kernel reads one at a time for a socket, and refuses a second one as busy.
+    list: Arc<Mutex<()>>,
+}
 
 impl Requests {
     pub(crate) fn new(handle: Handle) -> Self {
-        Self(handle)
+        Self {
+            handle,
+            list: Arc::default(),
+        }
     }
 
     pub(crate) async fn links(&self) -> Result<Vec<LinkMessage>, NetlinkError> {
-        let links = self.0.link().get().execute();
+        let _one_at_a_time = self.list.lock().await;
+        let links = self.handle.link().get().execute();
         links.try_collect().await.map_err(failed("list links"))
     }
 
@@ -75,7 +85,8 @@ impl Requests {
     }
 
     pub(crate) async fn addresses(&self) -> Result<Vec<AddressMessage>, NetlinkError> {
-        let addresses = self.0.address().get().execute();
+        let _one_at_a_time = self.list.lock().await;
+        let addresses = self.handle.address().get().execute();
         addresses
             .try_collect()
             .await
@@ -83,7 +94,8 @@ impl Requests {
     }
 
     pub(crate) async fn neighbours(&self) -> Result<Vec<NeighbourMessage>, NetlinkError> {
-        let neighbours = self.0.neighbours().get().execute();
+        let _one_at_a_time = self.list.lock().await;
+        let neighbours = self.handle.neighbours().get().execute();
         neighbours
             .try_collect()
             .await
@@ -100,7 +112,7 @@ impl Requests {
                 .destination_prefix(v6, 128)
                 .build(),
         };
-        let answer = self.0.route().get(message).execute();
+        let answer = self.handle.route().get(message).execute();
         match first(answer).await {
             Ok(route) => Ok(route.and_then(|route| egress(&route, to))),
             Err(Error::NetlinkError(_)) => Ok(None),
@@ -110,7 +122,7 @@ impl Requests {
 
     /// Makes the kernel use the neighbour now: an unknown one is resolved, a stale one probed.
     pub(crate) async fn use_neighbour(&self, key: NeighbourKey) -> Result<(), NetlinkError> {
-        self.0
+        self.handle
             .neighbours()
             .add(key.ifindex, key.address)
             .state(NeighbourState::None)
@@ -123,9 +135,9 @@ impl Requests {
 
     /// Makes the kernel forget what it believes of a neighbour.
     pub(crate) async fn forget_neighbour(&self, key: NeighbourKey) -> Result<(), NetlinkError> {
-        let mut request = self.0.neighbours().add(key.ifindex, key.address);
+        let mut request = self.handle.neighbours().add(key.ifindex, key.address);
         let message = request.message_mut().clone();
-        self.0
+        self.handle
             .neighbours()
             .del(message)
             .execute()
@@ -140,7 +152,7 @@ impl Requests {
         address: IpAddr,
     ) -> Result<(), NetlinkError> {
         let prefix = if address.is_ipv4() { 32 } else { 128 };
-        let request = self.0.address().add(ifindex, address, prefix);
+        let request = self.handle.address().add(ifindex, address, prefix);
         request.execute().await.map_err(failed("add an address"))
     }
 
@@ -159,7 +171,7 @@ impl Requests {
         let Some(message) = mine else {
             return Ok(false);
         };
-        let removed = self.0.address().del(message).execute().await;
+        let removed = self.handle.address().del(message).execute().await;
         removed.map_err(failed("remove an address"))?;
         Ok(true)
     }

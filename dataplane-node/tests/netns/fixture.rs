@@ -25,6 +25,11 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn new() -> Self {
         mount_bpffs();
+        // Silent unless RUST_LOG asks for more: the agent runs on threads whose output the test harness does not catch.
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+        let _first_one = subscriber.with_writer(std::io::stderr).try_init();
         let node = Namespace::new("n");
         let peer = Namespace::new("p");
         let fixture = Self {
