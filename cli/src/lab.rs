@@ -280,11 +280,8 @@ impl Drop for Lab {
             return;
         }
         if let Err(error) = self.run_dir.remove() {
-            tracing::error!(
-                id = self.run_dir.id(),
-                error = format!("{error:#}"),
-                "the lab could not be removed"
-            );
+            let id = self.run_dir.id();
+            eprintln!("lab: {id} could not be removed: {error:#}");
         }
     }
 }

@@ -71,7 +71,7 @@ impl Capture {
                 .with_context(|| format!("capturing in {namespace}"))?;
             let (taken, stop) = (Arc::clone(&capture.taken), Arc::clone(&capture.stop));
             capture.readers.push(std::thread::spawn(move || {
-                read(&socket, &links, &taken, &stop)
+                read(&socket, &links, &taken, &stop);
             }));
         }
         Ok(capture)

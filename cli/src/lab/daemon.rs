@@ -43,7 +43,7 @@ impl Daemon {
             // A signal from the terminal is for the lab, which then ends its processes in order.
             .process_group(0)
             .spawn()
-            .with_context(|| format!("starting {name} ({:?})", command.get_program()))?;
+            .with_context(|| format!("starting {name} ({})", command.get_program().display()))?;
         Ok(Self {
             name: name.to_owned(),
             child,

@@ -51,17 +51,12 @@ impl Binaries {
     /// Finds them in `LBFABRIC_BIN_DIR`, or else beside the running program, or in the folder above (where the programs are when
     /// the running one is a test).
     pub fn find() -> anyhow::Result<Self> {
-        let folders = match env::var_os("LBFABRIC_BIN_DIR") {
-            Some(folder) => vec![PathBuf::from(folder)],
-            None => {
-                let program = env::current_exe()?;
-                program
-                    .ancestors()
-                    .skip(1)
-                    .take(2)
-                    .map(Path::to_path_buf)
-                    .collect()
-            }
+        let folders = if let Some(folder) = env::var_os("LBFABRIC_BIN_DIR") {
+            vec![PathBuf::from(folder)]
+        } else {
+            let program = env::current_exe()?;
+            let above = program.ancestors().skip(1).take(2);
+            above.map(Path::to_path_buf).collect::<Vec<_>>()
         };
         let find = |name: &str| {
             folders

@@ -109,7 +109,7 @@ impl RunDir {
         let mut errors = Vec::new();
         let namespaces = namespaces_of(&self.id)?;
         let mut check = |result: anyhow::Result<()>| {
-            errors.extend(result.err().map(|error| format!("{error:#}")))
+            errors.extend(result.err().map(|error| format!("{error:#}")));
         };
         check(end_processes(&namespaces));
         if !namespaces.is_empty() {

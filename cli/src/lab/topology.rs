@@ -9,7 +9,7 @@
 //!  ops ── 10.77.9.0/24 management (bridge in `ops`): ctl1..3, node1..2, srv1..3
 //! ```
 //!
-//! IPv6 is the same with `fd77:SEGMENT::/64`; VIPs are in 10.99.0.0/24 and fd99::/64, which the router sends to both nodes.
+//! IPv6 is the same with `fd77:SEGMENT::/64`; VIPs are in `10.99.0.0/24` and `fd99::/64`, which the router sends to both nodes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -183,8 +183,8 @@ pub struct Mac(pub [u8; 6]);
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let bytes = self.0.map(|byte| format!("{byte:02x}"));
+        f.write_str(&bytes.join(":"))
     }
 }
 

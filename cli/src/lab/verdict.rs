@@ -118,12 +118,11 @@ impl Tally {
         } = sighting.tap;
         let named = match sighting.name(case) {
             Ok(named) => named,
-            Err(problem) => return self.problem(case, sighting, &problem),
+            Err(problem) => return self.problem(sighting, &problem),
         };
         self.hop(sighting, named);
         let Some((_, packets)) = self.steps.iter_mut().find(|(step, _)| *step == named.step) else {
             return self.problem(
-                case,
                 sighting,
                 &format!("not a step of {}: {}", case.mode, named.step),
             );
@@ -181,7 +180,7 @@ impl Tally {
         hop.see(seen, sighting.frame.addresses());
     }
 
-    fn problem(&mut self, case: Case, sighting: &Sighting, problem: &str) {
+    fn problem(&mut self, sighting: &Sighting, problem: &str) {
         let Tap {
             segment,
             host,
@@ -195,15 +194,11 @@ impl Tally {
         };
         // Ports are left out, or every connection would be a problem of its own.
         let addresses = sighting.frame.addresses();
-        let client = case.client();
         let line = format!(
             "{direction} {host} ({}): {addresses} {load}: {problem}",
             segment.device()
         );
-        *self
-            .problems
-            .entry(line.replace(&format!("{client}"), "C"))
-            .or_default() += 1;
+        *self.problems.entry(line).or_default() += 1;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::lab::traffic;
 /// Requests of one kind before it is the next one's turn.
 const BATCH: u32 = 4;
 /// How long a phase's requests may take.
-const PHASE_LIMIT: Duration = Duration::from_secs(60);
+const PHASE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Requests of all kinds in turn, one after the other, until it is stopped.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ fn frame_of(case: Case, step: Step) -> Frame {
     let name = |(from, to)| (address_of(case, from), address_of(case, to));
     let Form { outer, inner } = step.form;
     let port = case.protocol.port();
-    let request = matches!(inner, (Party::Client, _) | (Party::Node, _));
+    let request = matches!(inner, (Party::Client | Party::Node, _));
     Frame {
         source_mac: mac(step.segment, host(step.from)),
         destination_mac: mac(step.segment, host(step.to)),
