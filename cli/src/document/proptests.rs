@@ -159,10 +159,10 @@ fn almost_a_file() -> impl Strategy<Value = String> {
         "pools: 5",
     ]);
     prop::collection::vec((0..8usize, word), 0..24).prop_map(|lines| {
-        lines
+        let lines = lines
             .iter()
-            .map(|(indent, word)| format!("{}{word}\n", " ".repeat(*indent)))
-            .collect()
+            .map(|(indent, word)| " ".repeat(*indent) + word);
+        lines.collect::<Vec<_>>().join("\n")
     })
 }
 
