@@ -3,7 +3,11 @@
 //! Without features only the messages are here; `client` and `server` add the tonic stubs.
 
 /// The public API, package `lbfabric.v1`.
-#[expect(clippy::pedantic, reason = "generated code")]
+#[allow(
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; which lints it meets depends on the features"
+)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/lbfabric.v1.rs"));
 
@@ -15,7 +19,11 @@ pub mod v1 {
 /// What controllers say to each other and write to disk, package `lbfabric.internal.v1`.
 pub mod internal {
     /// Version 1.
-    #[expect(clippy::pedantic, reason = "generated code")]
+    #[allow(
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code; which lints it meets depends on the features"
+    )]
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/lbfabric.internal.v1.rs"));
     }
