@@ -50,14 +50,14 @@ fn sources_hash(node: &Path) -> io::Result<String> {
     let mut listing = String::new();
     for path in paths {
         let digest = hex(&Sha256::digest(fs::read(node.join(&path))?));
-        listing.push_str(&format!("{digest}  {path}\n"));
+        listing.extend([digest.as_str(), "  ", path.as_str(), "\n"]);
     }
     let lock = fs::read_to_string(node.join(LOCK))?;
     let mut lines = lock.lines();
     while let Some(line) = lines.next() {
         if line.starts_with("name = \"aya-ebpf") {
             let version = lines.next().unwrap_or_default();
-            listing.push_str(&format!("{line}\n{version}\n"));
+            listing.extend([line, "\n", version, "\n"]);
         }
     }
     Ok(hex(&Sha256::digest(listing)))
@@ -78,7 +78,11 @@ fn list(node: &Path, folder: &str, paths: &mut Vec<String>) -> io::Result<()> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0xf])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// Runs `build.sh` with target files of its own: this very cargo holds the lock of the usual ones.

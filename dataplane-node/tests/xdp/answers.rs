@@ -8,7 +8,7 @@ use lbfabric_abi::{Mode, Protocol};
 use super::{
     fabric::{CASES, Fabric, Family, request, reverse},
     kernel::{Action, Program, Ran},
-    network::{CLIENTS_MAC, NEIGHBOUR_MAC, Network, Route, SERVERS_MAC, in_network},
+    network::{CLIENTS_MAC, NEIGHBOUR_MAC, Network, Route, SERVERS_MAC, forward, in_network},
     packets::{Packet, l4_start},
 };
 
@@ -133,7 +133,7 @@ fn fullnat_answers_take_every_kind_of_route() {
 #[test]
 fn without_forwarding_the_kernel_gets_the_answer() {
     in_network(|network| {
-        network.forward(false);
+        forward(false);
         let fabric = dnat_fabric();
         for (family, protocol) in CASES {
             let answer = Answer::dnat(family, protocol, Route::Known.client(family == Family::V4));

@@ -12,6 +12,7 @@ use super::{
     fabric::{EGRESS_MAC, Fabric, Family, SERVER, SERVER_MAC, backend, octets4, octets6, service},
     kernel::Action,
     packets::{Packet, l4_start},
+    tunnel::tunnelled,
 };
 
 /// What a case varies.
@@ -202,6 +203,32 @@ fn full_nat_leaves_every_checksum_right() {
             .to(case.server())
             .ttl(case.ttl - 1);
         prop_assert_eq!(ran.frame, expected.build());
+        Ok(())
+    });
+}
+
+/// Every traffic class and length makes another outer header.
+#[test]
+fn tunnel_headers_have_the_right_checksum() {
+    check(Mode::Tunnel, |fabric, case| {
+        let whole = backend(Family::V4.server().ip(), Family::V6.server().ip());
+        for outer in [Family::V4, Family::V6] {
+            let server = match outer {
+                Family::V4 => Backend {
+                    ipv6: [0; 16],
+                    ..whole
+                },
+                Family::V6 => Backend {
+                    ipv4: [0; 4],
+                    ..whole
+                },
+            };
+            fabric.backend(SERVER, server);
+            let request = case.request();
+            let ran = fabric.lb(&request.build());
+            prop_assert_eq!(ran.action, Action::Redirect);
+            prop_assert_eq!(ran.frame, tunnelled(&request, outer));
+        }
         Ok(())
     });
 }

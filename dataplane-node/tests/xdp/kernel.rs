@@ -16,9 +16,10 @@ use nix::{
 /// `lo`, which every network namespace has: where packets come in unless a test says otherwise.
 pub(crate) const INGRESS: u32 = 1;
 
-/// Entries of the tables that the loader sizes.
-pub(crate) const RING_SLOTS: u32 = 256;
-pub(crate) const NAT_FLOWS: u32 = 4096;
+/// Entries of the tables that have all their memory from the beginning.
+const IDS: u32 = 64;
+const RING_SLOTS: u32 = 256;
+const NAT_FLOWS: u32 = 4096;
 
 /// Which program to run.
 #[derive(Clone, Copy, Debug)]
@@ -238,6 +239,10 @@ fn load_with_private_pins() -> Ebpf {
     .unwrap();
     let ebpf = EbpfLoader::new()
         .default_map_pin_directory(folder.path())
+        // Far fewer than the agent's: each test has tables of its own.
+        .map_max_entries("BACKENDS", IDS)
+        .map_max_entries("BACKEND_COUNTERS", IDS)
+        .map_max_entries("SERVICE_COUNTERS", IDS)
         .map_max_entries("RINGS", RING_SLOTS)
         .map_max_entries("NAT_FORWARD", NAT_FLOWS)
         .map_max_entries("NAT_REVERSE", NAT_FLOWS)

@@ -119,16 +119,16 @@ impl Network {
         let network = Self {
             servers: if_nametoindex(SERVERS).unwrap(),
         };
-        network.forward(true);
+        forward(true);
         network
     }
+}
 
-    /// Whether the kernel forwards.
-    pub(crate) fn forward(&self, on: bool) {
-        let value = if on { "1" } else { "0" };
-        for family in ["ipv4", "ipv6"] {
-            fs::write(format!("/proc/sys/net/{family}/conf/all/forwarding"), value).unwrap();
-        }
+/// Whether the kernel forwards in the namespace of the current thread.
+pub(crate) fn forward(on: bool) {
+    let value = if on { "1" } else { "0" };
+    for family in ["ipv4", "ipv6"] {
+        fs::write(format!("/proc/sys/net/{family}/conf/all/forwarding"), value).unwrap();
     }
 }
 

@@ -12,8 +12,8 @@ use super::{
     packets::{ETHERNET, Packet, ethernet, ipv4, ipv6},
 };
 
-/// The frame with an outer header of a family.
-fn tunnelled(request: &Packet, outer: Family) -> Vec<u8> {
+/// The frame with an outer header of a family, to the server of the fabric.
+pub(crate) fn tunnelled(request: &Packet, outer: Family) -> Vec<u8> {
     let inner = request.ip_packet();
     let number = IpNumber(if request.source.is_ipv4() { 4 } else { 41 });
     let class = request.traffic_class;
