@@ -23,7 +23,13 @@ mod state_machine;
 mod types;
 mod view;
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use lbfabric_model::{Command, Outcome};
 use lbfabric_proto::internal::v1 as internal;
@@ -70,7 +76,7 @@ pub(crate) struct RaftNode {
     newcomer: Arc<Newcomer>,
     log: LogStore,
     runtime: RaftRuntime,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// Why a member cannot take part.
@@ -168,7 +174,7 @@ impl RaftNode {
             newcomer,
             log,
             runtime,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -225,6 +231,10 @@ impl RaftNode {
             warn!(error = %e, "the log was not closed cleanly");
         }
         self.runtime.stop();
+        self.lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     /// Hands the lead to the member that is closest, if this one has it.

@@ -4,7 +4,6 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use lbfabric_controller::{Controller, ControllerConfig};
@@ -25,9 +24,6 @@ services:
     mode: l4-fullnat
     pool: web
 ";
-
-/// How long the start of a controller may take.
-const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A controller, and a folder for files.
 pub(crate) struct Fabric {
@@ -99,17 +95,8 @@ impl Fabric {
             members: BTreeMap::from([(1, self.address.to_string())]),
             plaintext: false,
         };
-        // One that has just been stopped may still hold its files for a moment.
-        let end = Instant::now() + START_LIMIT;
-        while self.controller.is_none() {
-            match Controller::start(config.clone()).await {
-                Ok(controller) => self.controller = Some(controller),
-                Err(error) if Instant::now() >= end => {
-                    panic!("the controller does not start: {error:?}")
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
+        let started = Controller::start(config).await;
+        self.controller = Some(started.expect("the controller starts"));
     }
 
     pub(crate) async fn stop_controller(&mut self) {

@@ -2,7 +2,7 @@ use std::{
     fmt::Debug,
     io,
     ops::{Bound, RangeBounds},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
 };
 
 use openraft::{
@@ -26,7 +26,8 @@ const MAX_READ_BYTES: usize = 2 * 1024 * 1024;
 /// The Raft log and vote on disk. An append is acknowledged once it is synced; it can be read at once.
 #[derive(Clone)]
 pub(crate) struct LogStore {
-    db: Arc<Database>,
+    /// The writer owns the database, so that closing the log closes it, whoever still has a `LogStore`.
+    db: Weak<Database>,
     shared: Arc<Shared>,
     head: Arc<Mutex<Head>>,
     writer: mpsc::Sender<Write>,
@@ -53,9 +54,10 @@ impl LogStore {
 
         let shared = Arc::new(Shared::default());
         let head = Self::read_head(&db, &shared)?;
-        let writer = log_writer::spawn(db.clone(), shared.clone())?;
+        let open = Arc::downgrade(&db);
+        let writer = log_writer::spawn(db, shared.clone())?;
         Ok(Self {
-            db,
+            db: open,
             shared,
             head: Arc::new(Mutex::new(head)),
             writer,
@@ -123,7 +125,7 @@ impl LogStore {
         Ok(())
     }
 
-    /// Writes what is pending and stops writing.
+    /// Writes what is pending and closes the database.
     pub(crate) async fn close(&self) -> io::Result<()> {
         self.write(Write::Close).await
     }
@@ -160,7 +162,8 @@ impl LogStore {
                 .map(|(index, record)| (*index, record.clone()))
                 .collect::<std::collections::BTreeMap<_, _>>()
         };
-        let transaction = self.db.begin_read().map_err(disk_error)?;
+        let db = self.db.upgrade().ok_or_else(closed)?;
+        let transaction = db.begin_read().map_err(disk_error)?;
         let log = transaction.open_table(LOG).map_err(disk_error)?;
         let mut entries = Vec::new();
         let mut bytes = 0;

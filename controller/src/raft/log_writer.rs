@@ -41,7 +41,7 @@ pub(super) enum Write {
     Purge(LogId, Reply),
     /// Marks the member as no newcomer any more.
     Settled(Reply),
-    /// Writes what is pending and ends the thread.
+    /// Writes what is pending, closes the database and ends the thread.
     Close(Reply),
 }
 
@@ -67,7 +67,7 @@ pub(super) fn spawn(db: Arc<Database>, shared: Arc<Shared>) -> io::Result<mpsc::
     let (sender, queue) = mpsc::channel();
     thread::Builder::new()
         .name("raft-log".to_owned())
-        .spawn(move || run(&db, &shared, &queue))?;
+        .spawn(move || run(db, &shared, &queue))?;
     Ok(sender)
 }
 
@@ -79,7 +79,7 @@ impl Shared {
     }
 }
 
-fn run(db: &Database, shared: &Shared, queue: &mpsc::Receiver<Write>) {
+fn run(db: Arc<Database>, shared: &Shared, queue: &mpsc::Receiver<Write>) {
     let mut failure: Option<(io::ErrorKind, String)> = None;
     while let Ok(first) = queue.recv() {
         let mut batch = vec![first];
@@ -90,16 +90,22 @@ fn run(db: &Database, shared: &Shared, queue: &mpsc::Receiver<Write>) {
         }
         // After one failed write nothing is known about the disk: refuse everything that follows.
         if failure.is_none()
-            && let Err(e) = commit(db, shared, &batch)
+            && let Err(e) = commit(&db, shared, &batch)
         {
             failure = Some((e.kind(), format!("writing the Raft log: {e}")));
         }
-        let mut closed = false;
-        for write in batch {
-            closed |= matches!(write, Write::Close(_));
+        let (closing, others): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|write| matches!(write, Write::Close(_)));
+        for write in others {
             answer(write, failure.as_ref());
         }
-        if closed {
+        if !closing.is_empty() {
+            // Who asked may open the folder again at once.
+            drop(db);
+            for close in closing {
+                answer(close, failure.as_ref());
+            }
             return;
         }
     }

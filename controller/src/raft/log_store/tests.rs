@@ -162,7 +162,7 @@ async fn damaged_entry_is_refused_on_opening() {
     let mut record = seal("a log entry", &entry(1, 1)).unwrap();
     let last = record.len() - 1;
     record[last] ^= 1;
-    overwrite(&log.db, 1, Some(&record));
+    overwrite(&log.db.upgrade().unwrap(), 1, Some(&record));
     let error = reopen_fails(log, folder.path()).await;
     assert!(error.contains("log entry 1 is damaged on disk"), "{error}");
 }
@@ -174,7 +174,7 @@ async fn hole_is_refused_on_opening() {
     append(&mut log, (0..3).map(|i| entry(1, i)).collect())
         .await
         .unwrap();
-    overwrite(&log.db, 1, None);
+    overwrite(&log.db.upgrade().unwrap(), 1, None);
     let error = reopen_fails(log, folder.path()).await;
     assert!(error.contains("entry 1 is missing"), "{error}");
 }
