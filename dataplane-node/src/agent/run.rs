@@ -89,8 +89,14 @@ impl Agent {
     /// Runs until it is stopped, and gives itself back for tidying up.
     pub(crate) async fn run(mut self) -> Self {
         self.follow_desired();
-        // A server that says hello without its addresses would be told to give up its VIPs.
-        let ready = self.network.view.wait_for(|view| view.ready);
+        // A server that says hello without its addresses would be told to give up its VIPs; a load balancer that writes the
+        // maps of the agent before it without knowing the next hops would take these away.
+        let needed = match self.config.role {
+            Role::LoadBalancer => self.progress.desired.backend_addresses(),
+            Role::Server => BTreeSet::new(),
+        };
+        let known = |view: &NetworkView| view.ready && needed.is_subset(&view.looked_up);
+        let ready = self.network.view.wait_for(known);
         let ready = time::timeout(NETWORK_PATIENCE, ready)
             .await
             .is_ok_and(|seen| seen.is_ok());

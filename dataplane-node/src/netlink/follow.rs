@@ -264,7 +264,7 @@ impl Follower {
     }
 
     fn publish(&mut self) {
-        let view = self.table.view(&self.interfaces);
+        let view = self.table.view(&self.interfaces, &self.wanted);
         self.view.send_if_modified(|old| {
             let changed = *old != view;
             *old = view;

@@ -32,6 +32,8 @@ pub(crate) struct NetworkView {
     pub(crate) on_interface: Vec<IpAddr>,
     /// Global addresses on any interface.
     pub(crate) on_node: Vec<IpAddr>,
+    /// The servers' addresses whose routes have been looked up.
+    pub(crate) looked_up: BTreeSet<IpAddr>,
     /// Of every wanted server's address that is resolved.
     pub(crate) next_hops: BTreeMap<IpAddr, NextHop>,
 }
@@ -150,7 +152,7 @@ impl NetworkTable {
     }
 
     /// What the agent needs of all this.
-    pub(crate) fn view(&mut self, interfaces: &[String]) -> NetworkView {
+    pub(crate) fn view(&mut self, interfaces: &[String], wanted: &BTreeSet<IpAddr>) -> NetworkView {
         let hops = self.hops();
         self.last.retain(|key, _| hops.contains(key));
         for key in hops {
@@ -180,6 +182,7 @@ impl NetworkTable {
             links: self.links.values().cloned().collect(),
             on_interface,
             on_node: self.addresses.iter().map(|(_, address)| *address).collect(),
+            looked_up: wanted.clone(),
             next_hops,
         }
     }
@@ -311,8 +314,13 @@ mod tests {
         let mut table = NetworkTable::default();
         table.set_links(&[link(3, "eth0", 1)]);
         table.routes.insert(server, Route(key));
-        let mac =
-            |table: &mut NetworkTable| table.view(&[]).next_hops.get(&server).map(|hop| hop.mac);
+        let mac = |table: &mut NetworkTable| {
+            table
+                .view(&[], &BTreeSet::new())
+                .next_hops
+                .get(&server)
+                .map(|hop| hop.mac)
+        };
         assert_eq!(mac(&mut table), None);
         assert!(table.wants_probe(key));
         table.note_neighbour(&neighbour(NeighbourState::Incomplete, None));
@@ -328,7 +336,7 @@ mod tests {
         table.note_neighbour(&neighbour(NeighbourState::Stale, Some(8)));
         assert_eq!(mac(&mut table), Some([8; 6]));
         assert_eq!(
-            table.view(&[]).next_hops[&server],
+            table.view(&[], &BTreeSet::new()).next_hops[&server],
             NextHop {
                 ifindex: 3,
                 source_mac: [1; 6],
@@ -374,7 +382,7 @@ mod tests {
                 AddressFlags::Permanent,
             ),
         ]);
-        let view = table.view(&["eth0".to_owned()]);
+        let view = table.view(&["eth0".to_owned()], &BTreeSet::new());
         assert_eq!(view.on_interface, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(view.on_node.len(), 2);
     }
