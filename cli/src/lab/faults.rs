@@ -21,6 +21,9 @@ const PHASE_REQUESTS: u32 = 100;
 /// How soon after a leader's death the next `apply` has to have succeeded.
 const APPLY_LIMIT: Duration = Duration::from_secs(2);
 
+/// How often nodes report at least.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// One fault: what it is called and what is done. What is returned was measured; an error says what went wrong.
 struct Fault {
     name: &'static str,
@@ -48,6 +51,7 @@ pub(super) fn run(lab: &mut Lab, binaries: &Binaries) -> anyhow::Result<Vec<Faul
     let mut rows = Vec::new();
     for Fault { name, run } in FAULTS {
         progress(name);
+        let drops = drops(lab)?;
         let flow = Flow::start(lab.network.namespace(Host::Client), lab.interrupt.clone());
         let outcome = flow
             .answers_more(PHASE_REQUESTS, &lab.interrupt)
@@ -62,6 +66,7 @@ pub(super) fn run(lab: &mut Lab, binaries: &Binaries) -> anyhow::Result<Vec<Faul
         if lost > 0 {
             let reasons: BTreeSet<&String> = exchange.failures.iter().collect();
             detail = format!("{detail}; {lost} requests lost: {reasons:?}");
+            detail.push_str(&grown(&drops, lab));
         }
         let ok = outcome.is_ok() && lost == 0;
         rows.push(FaultRow {
@@ -204,6 +209,37 @@ fn counters(lab: &Lab, host: Host) -> anyhow::Result<BTreeMap<String, u64>> {
         .iter()
         .map(|(name, count)| (name.clone(), *count))
         .collect())
+}
+
+/// What each node and server has dropped, by node and reason.
+fn drops(lab: &Lab) -> anyhow::Result<BTreeMap<String, u64>> {
+    let listed = api::list(&lab.ops())?;
+    let mut drops = BTreeMap::new();
+    for host in Host::all() {
+        let name = host.to_string();
+        let status = fabric::node_status(&listed.objects, &name);
+        for (reason, count) in status.iter().flat_map(|status| &status.counters) {
+            if reason.starts_with("drop-") {
+                drops.insert(format!("{name} {reason}"), *count);
+            }
+        }
+    }
+    Ok(drops)
+}
+
+/// In words, what was dropped since `before`: where lost requests may be.
+fn grown(before: &BTreeMap<String, u64>, lab: &mut Lab) -> String {
+    // Reports come at least this often.
+    std::thread::sleep(REPORT_INTERVAL);
+    let Ok(now) = drops(lab) else {
+        return "; what was dropped is not known".to_owned();
+    };
+    let grown = now.iter().filter_map(|(what, count)| {
+        let more = count - before.get(what).copied().unwrap_or_default().min(*count);
+        (more > 0).then(|| format!("{what} {more}"))
+    });
+    let grown: Vec<String> = grown.collect();
+    format!("; dropped meanwhile: {grown:?}")
 }
 
 /// What a user has written into the fabric.
