@@ -1,6 +1,6 @@
 # make demo     installs what is missing, builds, and shows every mode with real traffic
 # make test     installs what is missing and runs every test
-# make verify   the gate: format, lints, documentation, dependencies, tests' tidy rules; edits nothing
+# make verify   the gate: format, lints, documentation, dependencies, tidy rules, fuzz targets; edits nothing
 # make fix      formats and applies what clippy can
 # make ebpf     compiles the XDP programs anew, after a change in dataplane-node/ebpf or dataplane-node/abi
 # make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
@@ -48,6 +48,8 @@ verify:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps $(PACKAGES)
 	$(CARGO) deny --all-features check bans licenses sources
 	$(CARGO) test --locked -p lbfabric-chaos --test tidy
+	$(CARGO) check --quiet --manifest-path controller/model/fuzz/Cargo.toml
+	$(CARGO) check --quiet --manifest-path cli/fuzz/Cargo.toml
 
 # Needs the advisory database, which is fetched from the Internet.
 advisories:

@@ -39,6 +39,9 @@ need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 if ! have cargo >/dev/null && ! [ -x "$HOME/.cargo/bin/cargo" ]; then
     missing+=(cargo-web rustc-web)
 fi
+if [ "${1:-}" = verify ]; then
+    need g++ have g++
+fi
 if [ "${1:-}" = ebpf ]; then
     need rustc-web test -x /usr/bin/rustc
     need libstd-rust-web-dev-bpf sh -c 'ls -d /usr/lib/rustlib/bpfel-unknown-none'

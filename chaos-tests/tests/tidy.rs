@@ -31,8 +31,7 @@ fn files() -> Vec<PathBuf> {
         .output();
     let from_git = listing.ok().filter(|output| output.status.success());
     let mut files = match from_git {
-        Some(output) => String::from_utf8(output.stdout)
-            .unwrap()
+        Some(output) => String::from_utf8_lossy(&output.stdout)
             .lines()
             .map(PathBuf::from)
             .collect(),
@@ -48,14 +47,11 @@ fn files() -> Vec<PathBuf> {
 }
 
 fn walk(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let entries = fs::read_dir(root().join(folder)).expect("a listed folder is there");
     let paths = entries.flat_map(|entry| {
-        let entry = entry.unwrap();
+        let entry = entry.expect("the folder can be read");
         let path = folder.join(entry.file_name());
-        match (
-            entry.file_type().unwrap().is_dir(),
-            entry.file_name().to_str(),
-        ) {
+        match (entry.path().is_dir(), entry.file_name().to_str()) {
             (true, Some("target" | ".git")) => vec![],
             (true, _) => walk(&path),
             (false, _) => vec![path],
@@ -69,7 +65,7 @@ fn sources() -> Vec<(PathBuf, String)> {
         .into_iter()
         .filter(|f| f.extension().is_some_and(|e| e == "rs"));
     rust.map(|file| {
-        let text = fs::read_to_string(root().join(&file)).unwrap();
+        let text = fs::read_to_string(root().join(&file)).expect("sources are UTF-8");
         (file, text)
     })
     .collect()

@@ -1,6 +1,6 @@
 //! `lbfabric lab`: a network of namespaces with real traffic through every mode.
 //!
-//! [`topology`] says what the network is, [`mode`] what a mode owes its user, [`verdict`] whether it gave that; the other
+//! [`topology`] says what the network is, [`mode`] what a mode owes its user, `verdict` whether it gave that; the other
 //! modules make the network, run programs in it, send traffic and capture it. A [`Lab`] takes everything that it made away again when it
 //! is dropped.
 

@@ -137,7 +137,10 @@ fn check_answers(content: &Observed, kept: Option<(ServiceId, PoolId)>) {
     let Some(ring) = content.pools.get(&pool) else {
         return;
     };
-    let entries = content.vip_ports.values().chain(content.vip_ranges.values());
+    let entries = content
+        .vip_ports
+        .values()
+        .chain(content.vip_ranges.values());
     let mut of_service = entries.filter(|entry| entry.service == service.0);
     if !of_service.any(|e| e.ring_start == ring.start && e.mode == Mode::Dnat as u8) {
         return;

@@ -41,7 +41,8 @@ impl Namespace {
 
     /// Moves the current thread in here, for its whole life; threads that it starts follow.
     pub(crate) fn enter(&self) {
-        let file = File::open(format!("/var/run/netns/{}", self.name)).expect("the namespace exists");
+        let file =
+            File::open(format!("/var/run/netns/{}", self.name)).expect("the namespace exists");
         nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
             .expect("entering a network namespace needs root");
     }
@@ -50,6 +51,8 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         // A failure to remove must not hide why a test failed.
-        let _removed = Command::new("ip").args(["netns", "del", &self.name]).status();
+        let _removed = Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .status();
     }
 }

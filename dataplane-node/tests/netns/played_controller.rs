@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use futures::{Stream, StreamExt};
 use lbfabric_model::{
-    Apply, Command, CompiledFabric, Document, FabricState, Generation, NodeFacts, ObjectKey, Outcome,
-    Role,
+    Apply, Command, CompiledFabric, Document, FabricState, Generation, NodeFacts, ObjectKey,
+    Outcome, Role,
 };
 use lbfabric_proto::v1::{
     self,
@@ -52,7 +52,9 @@ impl PlayedController {
             fabric: receiver,
             heard: heard.clone(),
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port");
         let address = listener.local_addr().expect("bound");
         let server = tonic::transport::Server::builder()
             .add_service(NodeServiceServer::new(played))
@@ -88,7 +90,10 @@ impl PlayedController {
     }
 
     /// The last report, if it fulfils a condition.
-    pub(crate) fn report_if(&self, condition: impl Fn(&v1::NodeReport) -> bool) -> Option<v1::NodeReport> {
+    pub(crate) fn report_if(
+        &self,
+        condition: impl Fn(&v1::NodeReport) -> bool,
+    ) -> Option<v1::NodeReport> {
         self.heard().report.filter(condition)
     }
 
@@ -113,14 +118,21 @@ impl NodeService for Played {
         request: Request<Streaming<v1::SyncRequest>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
         let mut requests = request.into_inner();
-        let first = requests.message().await?.and_then(|request| request.message);
+        let first = requests
+            .message()
+            .await?
+            .and_then(|request| request.message);
         let Some(sync_request::Message::Hello(hello)) = first else {
             return Err(Status::invalid_argument("the first message is Hello"));
         };
         let facts = NodeFacts {
             name: hello.name.clone(),
             role: Role::from_proto(hello.role()).ok_or_else(|| Status::invalid_argument("role"))?,
-            addresses: hello.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()).collect(),
+            addresses: hello
+                .addresses
+                .iter()
+                .filter_map(|a| a.parse::<IpAddr>().ok())
+                .collect(),
         };
         let mut held: BTreeMap<ObjectKey, u64> = hello
             .held

@@ -33,20 +33,33 @@ fn dsr(vips: &[&str]) -> v1::FabricSpec {
 
 impl Fixture {
     fn on_loopback(&self, address: &str) -> bool {
-        self.node.ip(&["-br", "addr", "show", "lo"]).split_whitespace().any(|word| word == address)
+        self.node
+            .ip(&["-br", "addr", "show", "lo"])
+            .split_whitespace()
+            .any(|word| word == address)
     }
 
     fn setting(&self, name: &str) -> String {
         let path = format!("net.ipv4.conf.{name}");
-        run("nsenter", &[&format!("--net=/var/run/netns/{}", self.node.name), "sysctl", "-n", &path])
-            .trim()
-            .to_owned()
+        run(
+            "nsenter",
+            &[
+                &format!("--net=/var/run/netns/{}", self.node.name),
+                "sysctl",
+                "-n",
+                &path,
+            ],
+        )
+        .trim()
+        .to_owned()
     }
 
     fn settings(&self) -> Vec<String> {
         ["all", "lb0"]
             .iter()
-            .flat_map(|scope| ["arp_ignore", "arp_announce", "rp_filter"].map(|name| format!("{scope}.{name}")))
+            .flat_map(|scope| {
+                ["arp_ignore", "arp_announce", "rp_filter"].map(|name| format!("{scope}.{name}"))
+            })
             .map(|name| self.setting(&name))
             .collect()
     }
@@ -57,7 +70,9 @@ fn vips_and_settings_come_and_go() {
     let fixture = Fixture::new();
     fixture.run(|| async {
         let former = fixture.settings();
-        fixture.node.ip(&["addr", "add", "10.99.0.2/32", "dev", "lo"]);
+        fixture
+            .node
+            .ip(&["addr", "add", "10.99.0.2/32", "dev", "lo"]);
         let mut controller = PlayedController::start().await;
         controller.apply(&dsr(&["10.99.0.1", "10.99.0.2", "fd99::1"]));
         let config = fixture.config(Role::Server, controller.address);
@@ -78,7 +93,10 @@ fn vips_and_settings_come_and_go() {
         controller.apply(&dsr(&["fd99::1", "fd99::2"]));
         eventually("the new VIP", || there("fd99::2/128")).await;
         eventually("the old VIP away", || gone("10.99.0.1/32")).await;
-        assert!(fixture.on_loopback("10.99.0.2/32"), "somebody else's address stays");
+        assert!(
+            fixture.on_loopback("10.99.0.2/32"),
+            "somebody else's address stays"
+        );
         assert!(fixture.on_loopback("fd99::1/128"));
 
         agent.stop().await;
@@ -104,7 +122,9 @@ fn after_a_crash_exactly_its_own_changes_are_undone() {
             ],
         );
         let former = fixture.settings();
-        fixture.node.ip(&["addr", "add", "10.99.0.2/32", "dev", "lo"]);
+        fixture
+            .node
+            .ip(&["addr", "add", "10.99.0.2/32", "dev", "lo"]);
         let mut controller = PlayedController::start().await;
         controller.apply(&dsr(&["10.99.0.1", "10.99.0.2"]));
         let config = fixture.config(Role::Server, controller.address);
@@ -115,10 +135,15 @@ fn after_a_crash_exactly_its_own_changes_are_undone() {
         drop(agent);
         // A second agent's own changes do not become the "former" values, nor the first one's VIPs somebody else's.
         let agent = fixture.start(config).await;
-        eventually("a report", || controller.report_if(|report| report.fault.is_empty())).await;
+        eventually("a report", || {
+            controller.report_if(|report| report.fault.is_empty())
+        })
+        .await;
         drop(agent);
         assert!(fixture.on_loopback("10.99.0.1/32"));
-        detach(&fixture.pin_dir, &[], Some(fixture.state_dir.path())).await.expect("detached");
+        detach(&fixture.pin_dir, &[], Some(fixture.state_dir.path()))
+            .await
+            .expect("detached");
         assert!(!fixture.on_loopback("10.99.0.1/32"));
         assert!(fixture.on_loopback("10.99.0.2/32"));
         assert_eq!(fixture.settings(), former);
