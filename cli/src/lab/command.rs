@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::interrupt::Interrupt;
 use super::requirements::{self, Binaries};
 use super::{Lab, Report, faults, remove_abandoned};
+use crate::output::Style;
 
 /// Arguments of `lbfabric lab`.
 #[derive(Clone, Debug, clap::Args)]
@@ -79,7 +80,7 @@ fn run_blocking(args: &LabArgs, interrupt: &Interrupt) -> anyhow::Result<ExitCod
     }
     let report = try_all(args, interrupt)?;
     let text = match args.output {
-        LabOutput::Table => report.to_table(),
+        LabOutput::Table => report.to_table(Style::stdout()),
         LabOutput::Json => report.to_json()?,
     };
     let mut stdout = std::io::stdout().lock();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
 use super::frame::Protocol;
 use super::mode::Mode;
 use super::topology::Family;
+use crate::output::{Style, Table};
 
 /// The outcome of a run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -105,23 +105,20 @@ impl Report {
     }
 
     /// The report as tables, with what went wrong below.
-    pub fn to_table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header([
-            "mode",
-            "family",
-            "proto",
-            "sent",
-            "answered",
-            "servers",
-            "server saw",
-            "answer path",
-            "ok",
+    pub fn to_table(&self, style: Style) -> String {
+        let mut table = Table::new(&[
+            "MODE",
+            "FAMILY",
+            "PROTO",
+            "SENT",
+            "ANSWERED",
+            "SERVERS",
+            "SERVER SAW",
+            "ANSWER PATH",
+            "OK",
         ]);
         for row in &self.rows {
-            table.add_row([
+            table.row([
                 row.mode.name().to_owned(),
                 row.family.name().to_owned(),
                 row.protocol.name().to_owned(),
@@ -136,28 +133,26 @@ impl Report {
                 row.answer_path.clone(),
                 yes(row.ok).to_owned(),
             ]);
+            table.mark("OK", row.ok);
         }
-        let mut text = format!("{table}\n");
-        text.push_str(&self.captures());
+        let mut text = table.render(style);
+        text.push_str(&self.captures(style));
         for row in self.rows.iter().filter(|row| !row.ok) {
             text.push_str(&row.failure());
         }
-        text.push_str(&self.fault_table());
+        text.push_str(&self.fault_table(style));
         text
     }
 
     /// What was captured for each mode, if the families and protocols agree.
-    fn captures(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header([
-            "captured",
-            "client to node",
-            "node to server",
-            "server's answer",
-            "answer to client",
-            "packets",
+    fn captures(&self, style: Style) -> String {
+        let mut table = Table::new(&[
+            "CAPTURED",
+            "CLIENT TO NODE",
+            "NODE TO SERVER",
+            "SERVER'S ANSWER",
+            "ANSWER TO CLIENT",
+            "PACKETS",
         ]);
         for mode in Mode::ALL {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.mode == mode).collect();
@@ -169,10 +164,10 @@ impl Report {
                     .collect();
                 forms.sort_unstable();
                 forms.dedup();
-                forms.join("\n")
+                forms.join(" | ")
             };
             let packets: u64 = rows.iter().map(|row| row.captured.packets()).sum();
-            table.add_row([
+            table.row([
                 mode.name().to_owned(),
                 seen(|captured| &captured.client_to_node),
                 seen(|captured| &captured.node_to_server),
@@ -181,27 +176,25 @@ impl Report {
                 packets.to_string(),
             ]);
         }
-        format!("{table}\n")
+        format!("\n{}", table.render(style))
     }
 
-    fn fault_table(&self) -> String {
+    fn fault_table(&self, style: Style) -> String {
         if self.faults.is_empty() {
             return String::new();
         }
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["fault", "sent", "answered", "ok", "detail"]);
+        let mut table = Table::new(&["FAULT", "SENT", "ANSWERED", "OK", "DETAIL"]);
         for row in &self.faults {
-            table.add_row([
+            table.row([
                 row.fault.to_owned(),
                 row.sent.to_string(),
                 row.answered.to_string(),
                 yes(row.ok).to_owned(),
-                row.detail.replace("; ", "\n"),
+                row.detail.clone(),
             ]);
+            table.mark("OK", row.ok);
         }
-        format!("{table}\n")
+        format!("\n{}", table.render(style))
     }
 }
 

@@ -41,7 +41,7 @@ impl Table {
     }
 
     /// Colours a cell of the last row.
-    pub(super) fn mark(&mut self, column: &str, good: bool) {
+    pub fn mark(&mut self, column: &str, good: bool) {
         let index = self.head.iter().position(|name| *name == column);
         let cell = index.and_then(|index| self.rows.last_mut()?.get_mut(index));
         if let Some(cell) = cell {
