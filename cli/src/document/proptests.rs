@@ -68,13 +68,19 @@ fn pool() -> impl Strategy<Value = v1::PoolSpec> {
         prop::collection::vec(backend(), 0..3),
         prop::option::of(check()),
         any::<u32>(),
+        any::<u32>(),
+        any::<Option<u32>>(),
     )
         .prop_map(
-            |(name, backends, health_check, max_backends)| v1::PoolSpec {
-                name,
-                backends,
-                health_check,
-                max_backends,
+            |(name, backends, health_check, max_backends, hold_time_secs, dead_after_ms)| {
+                v1::PoolSpec {
+                    name,
+                    backends,
+                    health_check,
+                    max_backends,
+                    hold_time_secs,
+                    dead_after_ms,
+                }
             },
         )
 }

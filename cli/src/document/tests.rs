@@ -59,7 +59,7 @@ fn good() -> v1::FabricSpec {
                 interval_ms: 500,
                 ..Default::default()
             }),
-            max_backends: 0,
+            ..v1::PoolSpec::default()
         }],
         services: vec![v1::ServiceSpec {
             name: "web".to_owned(),

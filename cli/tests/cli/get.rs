@@ -25,6 +25,10 @@ async fn json_has_the_shape_that_is_documented() {
     let pool = fabric.json(&["get", "pool", "web", "-o", "json"]).await["pools"][0].clone();
     assert_eq!(pool["health_check"]["tcp"], json!({"port": 80}));
     assert_eq!(pool["max_backends"], 32);
+    assert_eq!(
+        (&pool["hold_time_secs"], &pool["dead_after_ms"]),
+        (&json!(900), &json!(10_000))
+    );
     let status = fabric
         .json(&["get", "services", "--status", "-o", "json"])
         .await;

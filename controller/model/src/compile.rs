@@ -279,6 +279,8 @@ fn encode_pool(stored: &StoredPool) -> Arc<EncodedObject> {
             })
             .collect(),
         health_check: pool.health_check.as_ref().map(HealthCheck::to_spec),
+        hold_time_secs: pool.flow_keeping.hold_time_secs,
+        dead_after_ms: Some(pool.flow_keeping.dead_after_ms),
     };
     encode(
         stored.generation,

@@ -13,6 +13,7 @@ mod command;
 mod compile;
 mod document;
 mod fields;
+mod flow_keeping;
 mod generation;
 mod health_check;
 mod id;
@@ -36,6 +37,7 @@ pub use compile::{
     CompiledFabric, EncodedObject, NodeFacts, NodeSnapshot, Role, digest_of_object, digest_of_whole,
 };
 pub use document::{Document, InvalidDocument};
+pub use flow_keeping::FlowKeeping;
 pub use generation::Generation;
 pub use health_check::{Check, HealthCheck};
 pub use id::{BackendId, PoolId, ServiceId};

@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lbfabric_abi::{POOL_BACKENDS_DEFAULT, POOL_BACKENDS_MAX, SLOTS_PER_BACKEND};
 use lbfabric_proto::v1;
 
-use crate::{Backend, HealthCheck, Name, Violation, fields::Fields, maglev::next_prime};
+use crate::{
+    Backend, FlowKeeping, HealthCheck, Name, Violation, fields::Fields, maglev::next_prime,
+};
 
 /// A set of servers. Names and addresses of its servers are unique within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Pool {
     pub health_check: Option<HealthCheck>,
     /// How many servers it may ever hold.
     pub backends_max: u32,
+    /// How long established flows keep their server.
+    pub flow_keeping: FlowKeeping,
 }
 
 impl Pool {
@@ -52,11 +56,14 @@ impl Pool {
             .health_check
             .as_ref()
             .and_then(|spec| HealthCheck::parse(spec, &format!("{path}.health_check"), violations));
+        let flow_keeping =
+            FlowKeeping::parse(spec.hold_time_secs, spec.dead_after_ms, path, violations);
         (violations.len() == before).then_some(Self {
             name: name?,
             backends,
             health_check,
             backends_max,
+            flow_keeping,
         })
     }
 
@@ -72,6 +79,8 @@ impl Pool {
             backends: self.backends.iter().map(Backend::to_spec).collect(),
             health_check: self.health_check.as_ref().map(HealthCheck::to_spec),
             max_backends: self.backends_max,
+            hold_time_secs: self.flow_keeping.hold_time_secs,
+            dead_after_ms: Some(self.flow_keeping.dead_after_ms),
         }
     }
 
@@ -81,6 +90,7 @@ impl Pool {
             backends,
             health_check,
             backends_max,
+            flow_keeping,
         } = self;
         let mut fields = Fields::default();
         for backend in backends {
@@ -90,6 +100,7 @@ impl Pool {
             health_check.fields(&mut fields);
         }
         fields.put("max_backends", backends_max);
+        flow_keeping.fields(&mut fields);
         fields
     }
 }

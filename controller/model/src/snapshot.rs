@@ -10,7 +10,7 @@ use lbfabric_proto::v1::{self, node_object};
 use prost::Message as _;
 
 use crate::{
-    Affinity, BackendId, Generation, HealthCheck, Mode, PoolId, PortRange, Protocol,
+    Affinity, BackendId, FlowKeeping, Generation, HealthCheck, Mode, PoolId, PortRange, Protocol,
     vip::address_from_bytes, wire_enum::WireEnum,
 };
 
@@ -56,6 +56,8 @@ pub struct NodePool {
     pub backends: Vec<NodeBackend>,
     /// How they are probed; `None`: always healthy.
     pub health_check: Option<HealthCheck>,
+    /// How long established flows keep their server.
+    pub flow_keeping: FlowKeeping,
 }
 
 /// A server as a node needs it.
@@ -158,11 +160,22 @@ fn decode_pool(proto: v1::NodePool) -> Result<NodePool, DecodeSnapshotError> {
     if proto.slots < 2 {
         return Err(Field("pool.slots"));
     }
+    let mut violations = Vec::new();
+    let flow_keeping = FlowKeeping::parse(
+        proto.hold_time_secs,
+        proto.dead_after_ms,
+        "pool",
+        &mut violations,
+    );
+    if !violations.is_empty() {
+        return Err(Field("pool.hold_time_secs or pool.dead_after_ms"));
+    }
     let backends = proto.backends.into_iter().map(decode_backend);
     Ok(NodePool {
         slots: proto.slots,
         backends: backends.collect::<Result<_, _>>()?,
         health_check: health_check.transpose()?,
+        flow_keeping,
     })
 }
 

@@ -6,8 +6,8 @@ use std::num::NonZeroU16;
 
 use lbfabric_abi::{NextHop, RingSlot};
 use lbfabric_model::{
-    Affinity, BackendId, Check, HealthCheck, Mode, ObjectKey, ObjectKind, PoolId, PortRange,
-    Protocol, ServiceId,
+    Affinity, BackendId, Check, FlowKeeping, HealthCheck, Mode, ObjectKey, ObjectKind, PoolId,
+    PortRange, Protocol, ServiceId,
     snapshot::{NodeBackend, NodePool, NodeService, NodeSettings},
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn pool(ids: &[u32]) -> NodePool {
         slots: 13,
         backends: backends.collect(),
         health_check: None,
+        flow_keeping: FlowKeeping::default(),
     }
 }
 

@@ -30,7 +30,7 @@ fn web(mode: v1::Mode) -> v1::FabricSpec {
                 rise: 1,
                 fall: 2,
             }),
-            max_backends: 0,
+            ..v1::PoolSpec::default()
         }],
         services: vec![v1::ServiceSpec {
             name: "web".to_owned(),

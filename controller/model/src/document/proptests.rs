@@ -6,7 +6,8 @@ use prost::Message as _;
 
 use crate::{
     Apply, Command, CompiledFabric, Document, FabricState, Generation, NodeFacts, ObjectKey,
-    Outcome, Role, digest_of_whole, snapshot::SnapshotObject,
+    Outcome, Role, digest_of_whole,
+    snapshot::{SnapshotBody, SnapshotObject},
 };
 
 fn name() -> impl Strategy<Value = String> {
@@ -69,13 +70,19 @@ fn pool() -> impl Strategy<Value = v1::PoolSpec> {
         prop::collection::vec(backend(), 0..4),
         prop::option::weighted(0.2, health_check()),
         prop_oneof![9 => 0u32..4, 1 => any::<u32>()],
+        prop_oneof![9 => 0u32..=32_400, 1 => any::<u32>()],
+        prop::option::of(prop_oneof![9 => 0u32..=3_600_000, 1 => any::<u32>()]),
     )
         .prop_map(
-            |(name, backends, health_check, max_backends)| v1::PoolSpec {
-                name,
-                backends,
-                health_check,
-                max_backends,
+            |(name, backends, health_check, max_backends, hold_time_secs, dead_after_ms)| {
+                v1::PoolSpec {
+                    name,
+                    backends,
+                    health_check,
+                    max_backends,
+                    hold_time_secs,
+                    dead_after_ms,
+                }
             },
         )
 }
@@ -128,25 +135,30 @@ fn sound_pool(at: usize) -> impl Strategy<Value = v1::PoolSpec> {
     let backend = (0u8..6, prop::option::of(0u32..=65_535));
     let backends = prop::collection::vec(backend, 0..4);
     let health_check = prop::option::of((1u32..=65_535, 100u32..60_000));
-    (backends, health_check).prop_map(move |(backends, health_check)| v1::PoolSpec {
-        name: format!("p{at}"),
-        backends: (0..)
-            .zip(backends)
-            .map(|(i, (address, weight))| v1::BackendSpec {
-                name: format!("s{i}"),
-                addresses: vec![
-                    format!("10.{at}.{i}.{address}"),
-                    format!("fd00:{at}:{i}::{address}"),
-                ],
-                weight,
-            })
-            .collect(),
-        health_check: health_check.map(|(port, interval_ms)| v1::HealthCheckSpec {
-            check: Some(v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port })),
-            interval_ms,
-            ..Default::default()
-        }),
-        max_backends: 0,
+    let keeping = (0u32..=32_400, prop::option::of(0u32..=3_600_000));
+    (backends, health_check, keeping).prop_map(move |(backends, health_check, keeping)| {
+        v1::PoolSpec {
+            name: format!("p{at}"),
+            backends: (0..)
+                .zip(backends)
+                .map(|(i, (address, weight))| v1::BackendSpec {
+                    name: format!("s{i}"),
+                    addresses: vec![
+                        format!("10.{at}.{i}.{address}"),
+                        format!("fd00:{at}:{i}::{address}"),
+                    ],
+                    weight,
+                })
+                .collect(),
+            health_check: health_check.map(|(port, interval_ms)| v1::HealthCheckSpec {
+                check: Some(v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port })),
+                interval_ms,
+                ..Default::default()
+            }),
+            max_backends: 0,
+            hold_time_secs: keeping.0,
+            dead_after_ms: keeping.1,
+        }
     })
 }
 
@@ -296,7 +308,12 @@ proptest! {
             let snapshot = next.for_node(&facts);
             let delta = snapshot.delta(&held);
             for upsert in &delta.upserts {
-                SnapshotObject::decode(&upsert.object).unwrap();
+                let object = SnapshotObject::decode(&upsert.object).unwrap();
+                if let SnapshotBody::Pool(pool) = object.body {
+                    let mut pools = state.pools().map(|stored| &stored.pool);
+                    let stored = pools.find(|pool| pool.name.as_str() == object.name).unwrap();
+                    prop_assert_eq!(pool.flow_keeping, stored.flow_keeping);
+                }
                 let key = ObjectKey::try_from(upsert.key.unwrap()).unwrap();
                 held.insert(key, crate::digest_of_object(&upsert.object));
             }

@@ -17,8 +17,7 @@ fn pool(name: &str, backends: Vec<v1::BackendSpec>) -> v1::PoolSpec {
     v1::PoolSpec {
         name: name.into(),
         backends,
-        health_check: None,
-        max_backends: 0,
+        ..v1::PoolSpec::default()
     }
 }
 
