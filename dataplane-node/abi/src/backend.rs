@@ -12,9 +12,28 @@ pub struct Backend {
     pub hop4: NextHop,
     /// Next hop to `ipv6`.
     pub hop6: NextHop,
+    /// The id of its pool.
+    pub pool: u32,
+    /// [`Backend::ALIVE`] or zero.
+    pub flags: u32,
 }
 
 impl Backend {
+    /// The flag of a server that keeps its flows: it is not declared dead. Servers that take no new flows have it too.
+    pub const ALIVE: u32 = 1;
+
+    /// Whether flows of a service of this pool may stay on it.
+    #[inline(always)]
+    pub const fn keeps_flows_of(&self, pool: u32) -> bool {
+        self.is_alive() && self.pool == pool
+    }
+
+    /// Whether it is not declared dead.
+    #[inline(always)]
+    pub const fn is_alive(&self) -> bool {
+        self.flags & Self::ALIVE != 0
+    }
+
     /// Its IPv4 address, if it has one.
     #[inline(always)]
     pub fn address4(&self) -> Option<Address> {
@@ -48,4 +67,4 @@ impl NextHop {
     }
 }
 
-const _: () = assert!(size_of::<Backend>() == 52 && size_of::<NextHop>() == 16);
+const _: () = assert!(size_of::<Backend>() == 60 && size_of::<NextHop>() == 16);

@@ -8,8 +8,9 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-/// Slots of `COUNTERS`; verdicts come first, drop reasons from [`DropReason::FIRST`] on.
-pub const COUNTER_SLOTS: u32 = 64;
+/// Slots of `COUNTERS`; verdicts come first, drop reasons from [`DropReason::FIRST`] on, flow events from
+/// [`FlowEvent::FIRST`] on.
+pub const COUNTER_SLOTS: u32 = 80;
 
 macro_rules! counted {
     ($(#[$meta:meta])* $name:ident from $first:literal { $($(#[$doc:meta])* $variant:ident = $index:literal => $text:literal,)+ }) => {
@@ -104,5 +105,29 @@ counted! {
     }
 }
 
-const _: () = assert!(DropReason::FIRST as usize + DropReason::ALL.len() <= COUNTER_SLOTS as usize);
+counted! {
+    /// What the flow table did for a packet, beside the way that the packet left.
+    FlowEvent from 64 {
+        /// It knew the flow.
+        Hit = 0 => "flow-hit",
+        /// It did not.
+        Miss = 1 => "flow-miss",
+        /// It took a new flow.
+        Insert = 2 => "flow-insert",
+        /// It forgot a flow that was in use, for a new one.
+        EvictLive = 3 => "flow-evict-live",
+    }
+}
+
+/// Index and name of every counter.
+pub fn counter_names() -> impl Iterator<Item = (u32, &'static str)> {
+    let verdicts = Verdict::ALL.iter().map(|it| (it.index(), it.name()));
+    let reasons = DropReason::ALL.iter().map(|it| (it.index(), it.name()));
+    let events = FlowEvent::ALL.iter().map(|it| (it.index(), it.name()));
+    verdicts.chain(reasons).chain(events)
+}
+
+const _: () = assert!(FlowEvent::FIRST as usize + FlowEvent::ALL.len() <= COUNTER_SLOTS as usize);
+const _: () =
+    assert!(DropReason::FIRST as usize + DropReason::ALL.len() <= FlowEvent::FIRST as usize);
 const _: () = assert!(Verdict::ALL.len() <= DropReason::FIRST as usize);

@@ -10,12 +10,13 @@
 //! | `POOLS` | hash | pool id | [`PoolRing`] (read by the agent only) |
 //! | `RINGS` | array | slot | [`RingSlot`] |
 //! | `BACKENDS` | array | backend id | [`Backend`] |
+//! | `FLOWS` | array | [`FlowPlace::bucket`] | [`FlowBucket`] |
 //! | `REVERSE_PORTS` | hash | [`Endpoint`] of a server | [`Reverse`] |
 //! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
 //! | `NAT_FORWARD` | LRU hash | [`Flow`] client to VIP | [`NatForward`] |
 //! | `NAT_REVERSE` | LRU hash | [`Flow`] server to node | [`NatReverse`] |
 //! | `SERVER_VIPS` | hash | [`Address`] | `u32`, always 1 |
-//! | `COUNTERS` | per-CPU array | [`Verdict`] or [`DropReason`] index | `u64` packets |
+//! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`] or [`FlowEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
 #![no_std]
@@ -26,6 +27,7 @@ mod checksum;
 mod counters;
 mod endpoint;
 mod flow_hash;
+mod flow_table;
 mod limits;
 mod nat;
 #[cfg(feature = "aya")]
@@ -37,9 +39,12 @@ mod settings;
 pub use address::Address;
 pub use backend::{Backend, NextHop};
 pub use checksum::Checksum;
-pub use counters::{COUNTER_SLOTS, DropReason, Traffic, Verdict};
+pub use counters::{COUNTER_SLOTS, DropReason, FlowEvent, Traffic, Verdict, counter_names};
 pub use endpoint::{Endpoint, EndpointPrefix};
 pub use flow_hash::{FlowHasher, slot_of};
+pub use flow_table::{
+    FLOW_KEY_WORDS, FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick, FlowWorth,
+};
 pub use limits::*;
 pub use nat::{Flow, NatForward, NatReverse, Reverse};
 pub use ring::{PoolRing, RingSlot};

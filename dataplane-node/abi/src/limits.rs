@@ -1,7 +1,7 @@
 //! Every limit of the fabric. The API refuses what would exceed one; no node ever finds out by `E2BIG`.
 
 /// Version of the pinned maps' layout. Maps of another version are never opened; a new set is built beside them.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Services of a fabric; ids are below it.
 pub const SERVICES_MAX: u32 = 65_536;
@@ -29,6 +29,8 @@ pub const ENDPOINT_PREFIXES_MAX: u32 = 262_144;
 pub const VIP_ADDRESSES_MAX: u32 = 131_072;
 /// Slots of `RINGS` unless the agent is told otherwise: 8 bytes each, 255 pools of the default size.
 pub const RING_SLOTS_DEFAULT: u32 = 1 << 20;
+/// Buckets of `FLOWS` unless the agent is told otherwise, always a power of two: 64 bytes each, a million flows.
+pub const FLOW_BUCKETS_DEFAULT: u32 = 1 << 17;
 /// Entries of `NAT_FORWARD` and of `NAT_REVERSE` unless the agent is told otherwise.
 pub const NAT_FLOWS_DEFAULT: u32 = 1 << 18;
 /// Source addresses of full NAT and tunnels, for each family.

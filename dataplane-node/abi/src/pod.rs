@@ -4,8 +4,8 @@
 use aya::Pod;
 
 use crate::{
-    Address, Backend, Endpoint, EndpointPrefix, Flow, NatForward, NatReverse, PoolRing, Reverse,
-    RingSlot, Settings, Traffic, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, NatForward, NatReverse, PoolRing,
+    Reverse, RingSlot, Settings, Traffic, VipService,
 };
 
 macro_rules! pod {
@@ -24,6 +24,7 @@ pod!(
     Endpoint,
     EndpointPrefix,
     Flow,
+    FlowBucket,
     NatForward,
     NatReverse,
     PoolRing,

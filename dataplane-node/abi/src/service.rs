@@ -50,6 +50,8 @@ pub struct VipService {
     pub mode: u8,
     /// An [`Affinity`].
     pub affinity: u8,
+    /// The pool's id.
+    pub pool: u32,
 }
 
-const _: () = assert!(size_of::<VipService>() == 16);
+const _: () = assert!(size_of::<VipService>() == 20);

@@ -1,4 +1,4 @@
-use crate::SOURCES_MAX;
+use crate::{FLOW_KEY_WORDS, SOURCES_MAX};
 
 /// What holds for the whole node. `SETTINGS[0]`.
 #[repr(C)]
@@ -6,6 +6,8 @@ use crate::SOURCES_MAX;
 pub struct Settings {
     /// The key of the flow hash.
     pub hash_key: [u64; 2],
+    /// The key of the flow table: random, and this node's own.
+    pub flow_key: [u64; FLOW_KEY_WORDS],
     /// Sources of full NAT and tunnels, in network order; the first `source4_count` count.
     pub source4: [[u8; 4]; SOURCES_MAX],
     /// As above.
@@ -18,6 +20,11 @@ pub struct Settings {
     pub nat_port_first: u32,
     /// The number of source ports of full NAT, at least 1.
     pub nat_port_count: u32,
+    /// The number of the flow table's buckets less one: as many as the map has, a power of two.
+    pub flow_mask: u32,
+    /// How many ticks a flow may be silent before its entry counts no more: not less than the longest hold time of a service,
+    /// and at most [`FlowTick::IDLE_MAX`](crate::FlowTick::IDLE_MAX).
+    pub flow_idle_ticks: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 192);
+const _: () = assert!(size_of::<Settings>() == 240);

@@ -9,8 +9,8 @@ use aya::{
     },
 };
 use lbfabric_abi::{
-    Address, Backend, DropReason, Endpoint, EndpointPrefix, PoolRing, Reverse, RingSlot, Settings,
-    Traffic, Verdict, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, PoolRing, Reverse, RingSlot, Settings, Traffic,
+    VipService, counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -233,10 +233,7 @@ fn prefixes<V>(
 fn named_counters(
     map: &PerCpuArray<MapData, u64>,
 ) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
-    let verdicts = Verdict::ALL.iter().map(|v| (v.index(), v.name()));
-    let drops = DropReason::ALL.iter().map(|d| (d.index(), d.name()));
-    verdicts
-        .chain(drops)
+    counter_names()
         .map(|(index, name)| {
             let values = per_cpu(map, index, "COUNTERS")?;
             Ok((name, values.iter().sum()))

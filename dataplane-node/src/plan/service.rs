@@ -38,6 +38,7 @@ impl ServiceEntries {
             backend_port_be,
             mode: service.mode as u8,
             affinity: service.affinity as u8,
+            pool: service.pool.0,
         };
         let protocol = service.protocol as u8;
         let mut entries = Self::default();

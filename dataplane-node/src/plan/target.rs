@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lbfabric_abi::{
-    Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, NextHop, PoolRing, Reverse,
-    SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
+    Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FLOW_BUCKETS_DEFAULT,
+    FlowTick, NextHop, PoolRing, Reverse, SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
 };
 use lbfabric_model::{
     BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId,
@@ -98,7 +98,7 @@ impl Target {
             self.pools.insert(*id, PlacedRing { place, servers });
             for backend in &pool.backends {
                 self.backends
-                    .insert(backend.id, entry_of(backend, inputs.next_hops));
+                    .insert(backend.id, entry_of(backend, *id, inputs.next_hops));
             }
         }
     }
@@ -236,7 +236,7 @@ fn no_space(pool: &NodePool, observed: &Observed, space: &RingSpace) -> String {
     )
 }
 
-fn entry_of(backend: &NodeBackend, next_hops: &BTreeMap<IpAddr, NextHop>) -> Backend {
+fn entry_of(backend: &NodeBackend, pool: PoolId, next_hops: &BTreeMap<IpAddr, NextHop>) -> Backend {
     let hop = |address: Option<IpAddr>| {
         address
             .and_then(|address| next_hops.get(&address).copied())
@@ -247,6 +247,8 @@ fn entry_of(backend: &NodeBackend, next_hops: &BTreeMap<IpAddr, NextHop>) -> Bac
         ipv6: backend.ipv6.map_or([0; 16], |a| a.octets()),
         hop4: hop(backend.ipv4.map(IpAddr::V4)),
         hop6: hop(backend.ipv6.map(IpAddr::V6)),
+        pool: pool.0,
+        flags: Backend::ALIVE,
     }
 }
 
@@ -260,8 +262,18 @@ fn settings(wanted: Option<&NodeSettings>, local: &Local) -> Settings {
             .rev()
             .fold(0u64, |word, b| word << 8 | u64::from(*b))
     };
+    let hash_key = [word(low), word(high)];
     let mut settings = Settings {
-        hash_key: [word(low), word(high)],
+        hash_key,
+        flow_key: [
+            hash_key[0],
+            hash_key[1],
+            hash_key[0],
+            hash_key[1],
+            hash_key[0],
+        ],
+        flow_mask: FLOW_BUCKETS_DEFAULT - 1,
+        flow_idle_ticks: FlowTick::idle_of_ms(900_000),
         nat_port_first: local.nat_ports.map_or(1024, |ports| ports.first.into()),
         nat_port_count: local.nat_ports.map_or(1, |ports| ports.count.into()),
         ..Settings::default()

@@ -35,6 +35,7 @@ fn every_map_is_there() {
         "BACKENDS",
         "BACKEND_COUNTERS",
         "COUNTERS",
+        "FLOWS",
         "NAT_FORWARD",
         "NAT_REVERSE",
         "POOLS",

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::lpm_trie::Key;
 use lbfabric_abi::{
-    Address, Affinity, Backend, Endpoint, EndpointPrefix, Mode, NextHop, Protocol, Reverse,
-    RingSlot, Settings, Traffic, VipService,
+    Address, Affinity, Backend, Endpoint, EndpointPrefix, FLOW_KEY_WORDS, Mode, NextHop, Protocol,
+    Reverse, RingSlot, Settings, Traffic, VipService,
 };
 
 use super::{
-    kernel::{Kernel, Program, Ran},
+    kernel::{FLOW_BUCKETS, Kernel, Program, Ran},
     packets::Packet,
 };
 
@@ -29,11 +29,20 @@ pub(crate) const CASES: [(Family, Protocol); 4] = [
 ];
 
 pub(crate) const SERVICE: u32 = 5;
+pub(crate) const POOL: u32 = 2;
 pub(crate) const SERVER: u32 = 3;
 pub(crate) const OTHER_SERVER: u32 = 4;
 /// The interface to the servers. Nothing is sent in these tests, so it need not be there.
 pub(crate) const EGRESS: u32 = 77;
 pub(crate) const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfeed_face_cafe_beef];
+pub(crate) const FLOW_KEY: [u64; FLOW_KEY_WORDS] = [
+    0x243f_6a88_85a3_08d3,
+    0x1319_8a2e_0370_7344,
+    0xa409_3822_299f_31d0,
+    0x082e_fa98_ec4e_6c89,
+    0x4528_21e6_38d0_1377,
+];
+pub(crate) const FLOW_IDLE_TICKS: u32 = 420;
 pub(crate) const RING_START: u32 = 16;
 pub(crate) const RING_SLOTS: u32 = 13;
 pub(crate) const NAT_PORT_FIRST: u16 = 20_000;
@@ -85,6 +94,7 @@ pub(crate) fn service(mode: Mode) -> VipService {
         backend_port_be: [0; 2],
         mode: mode as u8,
         affinity: Affinity::FiveTuple as u8,
+        pool: POOL,
     }
 }
 
@@ -119,12 +129,17 @@ pub(crate) fn backend(v4: IpAddr, v6: IpAddr) -> Backend {
         ipv6: octets6(v6),
         hop4: hop,
         hop6: hop,
+        pool: POOL,
+        flags: Backend::ALIVE,
     }
 }
 
 pub(crate) fn settings() -> Settings {
     let mut settings = Settings {
         hash_key: HASH_KEY,
+        flow_key: FLOW_KEY,
+        flow_mask: FLOW_BUCKETS - 1,
+        flow_idle_ticks: FLOW_IDLE_TICKS,
         source4_count: 1,
         source6_count: 1,
         nat_port_first: NAT_PORT_FIRST.into(),

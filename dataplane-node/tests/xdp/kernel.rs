@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray},
     programs::Xdp,
 };
-use lbfabric_abi::{COUNTER_SLOTS, DropReason, Verdict};
+use lbfabric_abi::COUNTER_SLOTS;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -20,6 +20,7 @@ pub(crate) const INGRESS: u32 = 1;
 const IDS: u32 = 64;
 const RING_SLOTS: u32 = 256;
 const NAT_FLOWS: u32 = 4096;
+pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Which program to run.
 #[derive(Clone, Copy, Debug)]
@@ -195,9 +196,7 @@ impl fmt::Debug for Ran {
 
 /// All names by slot.
 pub(crate) fn counter_names() -> Vec<(u32, &'static str)> {
-    let verdicts = Verdict::ALL.iter().map(|it| (it.index(), it.name()));
-    let reasons = DropReason::ALL.iter().map(|it| (it.index(), it.name()));
-    verdicts.chain(reasons).collect()
+    lbfabric_abi::counter_names().collect()
 }
 
 /// A packet moves one counter by one, and no other.
@@ -244,6 +243,7 @@ fn load_with_private_pins() -> Ebpf {
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
         .map_max_entries("RINGS", RING_SLOTS)
+        .map_max_entries("FLOWS", FLOW_BUCKETS)
         .map_max_entries("NAT_FORWARD", NAT_FLOWS)
         .map_max_entries("NAT_REVERSE", NAT_FLOWS)
         .load(lbfabric_node::object::object())

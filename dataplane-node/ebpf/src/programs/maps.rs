@@ -6,13 +6,15 @@ use aya_ebpf::{
 };
 use lbfabric_abi::{
     Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
-    EndpointPrefix, Flow, NAT_FLOWS_DEFAULT, NatForward, NatReverse, POOLS_MAX, PoolRing,
-    RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings, Traffic, VIP_ADDRESSES_MAX,
-    VipService,
+    EndpointPrefix, FLOW_BUCKETS_DEFAULT, Flow, FlowBucket, NAT_FLOWS_DEFAULT, NatForward,
+    NatReverse, POOLS_MAX, PoolRing, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings,
+    Traffic, VIP_ADDRESSES_MAX, VipService,
 };
 
 /// Memory for entries that exist only: these maps have room for far more than most fabrics have.
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+/// Begins at a page, so that entries lie in cache lines as their size says, and can be mapped into the agent.
+const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 /// Insert only what is not there.
 const NO_EXIST: u64 = aya_ebpf::bindings::BPF_NOEXIST as u64;
 const EEXIST: i32 = -17;
@@ -28,9 +30,11 @@ static VIP_ADDRESSES: HashMap<Address, u32> = HashMap::pinned(VIP_ADDRESSES_MAX,
 #[map]
 static POOLS: HashMap<u32, PoolRing> = HashMap::pinned(POOLS_MAX, NO_PREALLOC);
 #[map]
-static RINGS: Array<RingSlot> = Array::pinned(RING_SLOTS_DEFAULT, 0);
+static RINGS: Array<RingSlot> = Array::pinned(RING_SLOTS_DEFAULT, MMAPABLE);
 #[map]
-static BACKENDS: Array<Backend> = Array::pinned(BACKENDS_MAX, 0);
+static BACKENDS: Array<Backend> = Array::pinned(BACKENDS_MAX, MMAPABLE);
+#[map]
+static FLOWS: Array<FlowBucket> = Array::pinned(FLOW_BUCKETS_DEFAULT, MMAPABLE);
 #[map]
 static REVERSE_PORTS: HashMap<Endpoint, Reverse> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
 #[map]

@@ -1,0 +1,233 @@
+//! The flow table: which server a flow is on, where its ring slot alone does not say.
+//!
+//! ```text
+//! FLOWS[hash & mask] = bucket of 8 entries, one cache line
+//!
+//! 63        40 39        16 15      1 0
+//! ┌───────────┬────────────┬─────────┬─┐
+//! │ tag       │ server     │ tick    │s│   s: made by a SYN, and nothing else was seen since
+//! └───────────┴────────────┴─────────┴─┘   0: free
+//! ```
+//!
+//! An entry is written by one 8-byte compare-and-exchange, by the program and by the agent.
+
+use crate::Flow;
+
+/// Entries of a bucket.
+pub const FLOW_WAYS: usize = 8;
+
+/// The words of the flow table's key.
+pub const FLOW_KEY_WORDS: usize = 5;
+
+const TICKS: u16 = 0x7fff;
+
+/// A bucket of the flow table. `FLOWS[bucket]`.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowBucket {
+    /// In no order.
+    pub entries: [FlowEntry; FLOW_WAYS],
+}
+
+/// A flow and its server, or nothing.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowEntry(pub u64);
+
+/// A moment of the clock that entries age by: steps of 2^31 ns, about 2.1 s. It wraps after about 20 hours, so entries must
+/// be cleared well before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTick(u16);
+
+/// Where a flow stands in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowPlace {
+    /// The bits of the flow's hash that its entry carries; not zero.
+    pub tag: u32,
+    hash: u32,
+}
+
+/// How dear an entry is, the cheapest last; entries of the same kind go by age.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlowWorth {
+    /// An established flow's.
+    Live = 0,
+    /// Made by a SYN alone.
+    SynOnly = 1,
+    /// Its server is dead.
+    Dead = 2,
+    /// Silent for longer than the idle time.
+    Expired = 3,
+    /// None.
+    Free = 4,
+}
+
+// === impl FlowEntry ===
+
+impl FlowEntry {
+    /// No flow.
+    pub const FREE: Self = Self(0);
+
+    /// An entry; `server` is below 2^24.
+    #[inline(always)]
+    pub const fn new(tag: u32, server: u32, tick: FlowTick, syn_only: bool) -> Self {
+        Self((tag as u64) << 40 | (server as u64) << 16 | (tick.0 as u64) << 1 | syn_only as u64)
+    }
+
+    /// The part of the flow's hash that tells it from others of the bucket; zero if free.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "24 bits")]
+    pub const fn tag(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+
+    /// The server's id.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "24 bits")]
+    pub const fn server(self) -> u32 {
+        (self.0 >> 16) as u32 & 0x00ff_ffff
+    }
+
+    /// When a packet of the flow was last seen.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "15 bits")]
+    pub const fn tick(self) -> FlowTick {
+        FlowTick((self.0 >> 1) as u16 & TICKS)
+    }
+
+    /// Whether it was made by a SYN, and nothing else of the flow was seen since.
+    #[inline(always)]
+    pub const fn is_syn_only(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// Whether there is no flow.
+    #[inline(always)]
+    pub const fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many ticks ago a packet of the flow was last seen.
+    #[inline(always)]
+    pub const fn age(self, now: FlowTick) -> u32 {
+        // A CPU that looked at the clock a moment later may have written it: that is no age of 20 hours.
+        let age = now.0.wrapping_sub(self.tick().0).wrapping_add(1) & TICKS;
+        age.saturating_sub(1) as u32
+    }
+
+    /// Whether the flow was silent for longer than `idle` ticks.
+    #[inline(always)]
+    pub const fn is_expired(self, now: FlowTick, idle: u32) -> bool {
+        self.age(now) > idle
+    }
+
+    /// The entry after another packet of its flow; the same while neither the tick nor what is known of the flow changes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seen(self, now: FlowTick, syn: bool) -> Self {
+        Self::new(self.tag(), self.server(), now, self.is_syn_only() && syn)
+    }
+
+    /// What losing the entry costs.
+    #[inline(always)]
+    pub fn worth(self, now: FlowTick, idle: u32, is_alive: impl FnOnce(u32) -> bool) -> FlowWorth {
+        if self.is_free() {
+            FlowWorth::Free
+        } else if self.is_expired(now, idle) {
+            FlowWorth::Expired
+        } else if !is_alive(self.server()) {
+            FlowWorth::Dead
+        } else if self.is_syn_only() {
+            FlowWorth::SynOnly
+        } else {
+            FlowWorth::Live
+        }
+    }
+}
+
+// === impl FlowTick ===
+
+impl FlowTick {
+    /// Nanoseconds of a tick.
+    pub const NS: u64 = 1 << 31;
+    /// The longest idle time that can be told from a recent packet, in ticks.
+    pub const IDLE_MAX: u32 = 16_384;
+
+    /// The tick of a moment of `CLOCK_MONOTONIC`.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps")]
+    pub const fn at(monotonic_ns: u64) -> Self {
+        Self((monotonic_ns / Self::NS) as u16 & TICKS)
+    }
+
+    /// Ticks that last at least `ms`, as an idle time.
+    #[expect(clippy::cast_possible_truncation, reason = "limited before")]
+    pub const fn idle_of_ms(ms: u64) -> u32 {
+        let ticks = ms.saturating_mul(1_000_000).div_ceil(Self::NS);
+        if ticks > Self::IDLE_MAX as u64 {
+            Self::IDLE_MAX
+        } else {
+            ticks as u32
+        }
+    }
+}
+
+// === impl FlowPlace ===
+
+impl FlowPlace {
+    /// The bucket; `mask` is the number of buckets, a power of two, less one.
+    #[inline(always)]
+    pub const fn bucket(self, mask: u32) -> u32 {
+        self.hash & mask
+    }
+}
+
+impl Flow {
+    /// Where the flow stands in a node's table.
+    ///
+    /// The words are paired as in UMAC's NH (RFC 4418 section 5.2.2): whatever two flows someone chooses who does not know
+    /// the key, the chance that they collide is 2^-32. The finalizer of `MurmurHash3` spreads what comes out.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "halves of words")]
+    pub const fn place(&self, key: &[u64; FLOW_KEY_WORDS]) -> FlowPlace {
+        let Self {
+            source,
+            destination,
+            source_port_be: [a, b],
+            destination_port_be: [c, d],
+            protocol,
+            zero: _,
+        } = self;
+        let (source, destination) = (source.words(), destination.words());
+        let ports = u32::from_le_bytes([*a, *b, *c, *d]);
+        let sum = pair(key[0], source[0], source[1])
+            .wrapping_add(pair(key[1], source[2], source[3]))
+            .wrapping_add(pair(key[2], destination[0], destination[1]))
+            .wrapping_add(pair(key[3], destination[2], destination[3]))
+            .wrapping_add(pair(key[4], ports, *protocol as u32));
+        let mut hash = sum ^ sum >> 33;
+        hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^= hash >> 33;
+        hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        hash ^= hash >> 33;
+        let tag = (hash >> 40) as u32;
+        FlowPlace {
+            tag: tag | (tag == 0) as u32,
+            hash: hash as u32,
+        }
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "halves of a word")]
+const fn pair(key: u64, a: u32, b: u32) -> u64 {
+    let a = a.wrapping_add(key as u32);
+    let b = b.wrapping_add((key >> 32) as u32);
+    (a as u64).wrapping_mul(b as u64)
+}
+
+const _: () = assert!(size_of::<FlowBucket>() == 64 && align_of::<FlowBucket>() == 64);
+
+#[cfg(test)]
+mod tests;
