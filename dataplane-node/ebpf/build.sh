@@ -4,6 +4,7 @@
 #   build.sh [FOLDER]     builds FOLDER/lbfabric.bpf.o and writes FOLDER/lbfabric.bpf.sources, the hash of what it was built
 #                         from; without FOLDER those kept in the repository, beside this file
 #   build.sh --hash       prints that hash
+#   build.sh --bench FOLDER  builds FOLDER/bench.bpf.o: the programs of `make bench-l4`, never kept
 #
 # Needs `bpf-linker` and a compiler with `core` for `bpfel-unknown-none`: either Debian's packages `rustc-web` and
 # `libstd-rust-web-dev-bpf`, or rustup's nightly with `rust-src`. Exits with 3 if one is missing.
@@ -33,6 +34,11 @@ missing() {
 if [ "${1:-}" = --hash ]; then
     sources_hash
     exit
+fi
+package=lbfabric-ebpf
+if [ "${1:-}" = --bench ]; then
+    package=lbfabric-ebpf-bench
+    shift
 fi
 output=${1:-$here}
 mkdir -p "$output"
@@ -77,7 +83,11 @@ hash=$(sources_hash)
 (
     cd "$root"
     # shellcheck disable=SC2086 # Empty when there is nothing to say.
-    cargo build --quiet --locked --release --package lbfabric-ebpf --target $target --target-dir "$build_folder" $build_std
+    cargo build --quiet --locked --release --package $package --target $target --target-dir "$build_folder" $build_std
 )
-cp "$build_folder/$target/release/lbfabric-ebpf" "$output/lbfabric.bpf.o"
+if [ $package = lbfabric-ebpf-bench ]; then
+    cp "$build_folder/$target/release/$package" "$output/bench.bpf.o"
+    exit
+fi
+cp "$build_folder/$target/release/$package" "$output/lbfabric.bpf.o"
 echo "$hash" >"$output/lbfabric.bpf.sources"
