@@ -1,4 +1,5 @@
 mod program;
+mod progress;
 mod report;
 mod role;
 mod run;
@@ -28,8 +29,9 @@ use crate::{
     xdp::{self, MapSizes, Pins, ProgramKind},
 };
 use program::{Program, ProgramOptions};
+use progress::Progress;
 use role::{LoadBalancer, RoleState, Server};
-use run::{Agent, Progress};
+use run::Agent;
 
 /// Events that wait for the agent's task.
 const EVENTS_MAX: usize = 64;
@@ -166,6 +168,7 @@ fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, 
         choice: config.xdp_mode,
         sizes: MapSizes {
             ring_slots: config.ring_slots,
+            flow_buckets: config.flow_buckets(),
             nat_flows: config.nat_flows,
         },
     };
@@ -173,6 +176,8 @@ fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, 
         Role::LoadBalancer => Ok(RoleState::LoadBalancer(LoadBalancer {
             program: Program::new(&config.pin_dir, options),
             panics: std::collections::BTreeSet::new(),
+            former: std::collections::BTreeSet::new(),
+            wake_at: None,
         })),
         Role::Server => {
             let mut setup = ServerSetup::open(&config.state_dir, network.requests.clone())

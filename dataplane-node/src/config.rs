@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use lbfabric_abi::{NAT_FLOWS_DEFAULT, RING_SLOTS_DEFAULT};
+use lbfabric_abi::{FLOW_BUCKETS_DEFAULT, FLOW_WAYS, NAT_FLOWS_DEFAULT, RING_SLOTS_DEFAULT};
 pub use lbfabric_model::Role;
 
 /// How the XDP program is to be attached.
@@ -37,9 +37,16 @@ pub struct NodeConfig {
     pub keep_on_exit: bool,
     /// Slots for the rings of all pools, 8 bytes each; counts when the maps are made.
     pub ring_slots: u32,
+    /// Flows that the table of those that changes of a pool have left elsewhere has room for, 8 bytes each, rounded up to a
+    /// power of two; counts when the maps are made.
+    pub flows: u32,
     /// Full-NAT flows, about 200 bytes each; counts when the maps are made.
     pub nat_flows: u32,
 }
+
+/// [`FLOW_WAYS`].
+const WAYS: u32 = 8;
+const _: () = assert!(WAYS as usize == FLOW_WAYS);
 
 impl NodeConfig {
     /// A configuration with every default, without interfaces and controllers.
@@ -55,7 +62,14 @@ impl NodeConfig {
             xdp_mode: XdpModeChoice::Auto,
             keep_on_exit: true,
             ring_slots: RING_SLOTS_DEFAULT,
+            flows: FLOW_BUCKETS_DEFAULT * WAYS,
             nat_flows: NAT_FLOWS_DEFAULT,
         }
+    }
+
+    /// The buckets of the flow table: a power of two, at most 2^24.
+    pub(crate) fn flow_buckets(&self) -> u32 {
+        const MAX: u32 = 1 << 24;
+        self.flows.div_ceil(WAYS).clamp(1, MAX).next_power_of_two()
     }
 }

@@ -19,6 +19,7 @@ mod maps;
 mod netlink;
 pub mod object;
 mod plan;
+mod random;
 mod reconciler;
 mod server;
 mod snapshot;

@@ -61,6 +61,10 @@ struct RunArgs {
     /// Slots for the rings of all pools, 8 bytes each; counts when the maps are made.
     #[arg(long, default_value_t = NodeConfig::new("", Role::LoadBalancer).ring_slots)]
     ring_slots: u32,
+    /// Flows that the table of those that a change of a pool left elsewhere has room for, 8 bytes each; counts when the maps are
+    /// made.
+    #[arg(long, default_value_t = NodeConfig::new("", Role::LoadBalancer).flows)]
+    flows: u32,
     /// Full-NAT flows; counts when the maps are made.
     #[arg(long, default_value_t = NodeConfig::new("", Role::LoadBalancer).nat_flows)]
     nat_flows: u32,
@@ -119,6 +123,7 @@ impl RunArgs {
             },
             keep_on_exit: !self.detach_on_exit,
             ring_slots: self.ring_slots,
+            flows: self.flows,
             nat_flows: self.nat_flows,
             name: defaults.name,
             role,

@@ -3,8 +3,9 @@
 mod aya_maps;
 #[cfg(test)]
 pub(crate) mod fake;
+mod flow_map;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use lbfabric_abi::Traffic;
@@ -21,6 +22,10 @@ pub(crate) trait LbMaps: Send {
 
     /// Carries out one write.
     fn write(&mut self, op: &MapOp) -> Result<(), WriteMapError>;
+
+    /// Frees entries of the flow table that were silent for more than `idle_ticks`, and those of other servers than `alive`.
+    /// Returns the servers of all others.
+    fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle_ticks: u32) -> BTreeSet<BackendId>;
 
     /// Packets by verdict or drop reason, by name, summed over the CPUs.
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError>;

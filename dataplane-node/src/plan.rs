@@ -9,12 +9,15 @@
 //! ```
 
 mod desired;
+mod life;
 mod local;
 mod observed;
 mod op;
+mod pools;
 mod port_prefixes;
 mod ring;
 mod service;
+mod slots;
 mod space;
 mod target;
 #[cfg(test)]
@@ -22,15 +25,19 @@ pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
-use lbfabric_abi::{NextHop, RingSlot};
-use lbfabric_model::{ObjectKey, PoolId};
+use lbfabric_abi::{FLOW_KEY_WORDS, NextHop};
+use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 pub(crate) use desired::Desired;
+use life::Deadlines;
 pub(crate) use local::{Local, NatPorts, Sources};
 pub(crate) use observed::Observed;
 pub(crate) use op::{MapOp, PrefixKey};
-pub(crate) use ring::{Health, HealthView, RingMemo};
+use ring::RingMemo;
+pub(crate) use ring::{Health, HealthView};
+use slots::SlotMemory;
 use target::Target;
 
 /// All that a plan depends on.
@@ -43,6 +50,19 @@ pub(crate) struct Inputs<'a> {
     pub(crate) local: &'a Local,
     /// Why a part of the settings cannot be followed.
     pub(crate) settings_refusal: Option<&'a str>,
+    pub(crate) now: Instant,
+    /// The servers that live entries of the flow table name, if the table was read since the last write to any map.
+    pub(crate) in_table: Option<&'a BTreeSet<BackendId>>,
+    /// The flow table's key, unless the maps have one already.
+    pub(crate) flow_key: [u64; FLOW_KEY_WORDS],
+}
+
+/// What the planner remembers from plan to plan.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    rings: RingMemo,
+    slots: SlotMemory,
+    deadlines: Deadlines,
 }
 
 /// What to write, in this order, and what cannot be done.
@@ -53,18 +73,27 @@ pub(crate) struct Plan {
     pub(crate) refusals: BTreeMap<ObjectKey, String>,
     /// Pools in which every server fails its check, so that all are used.
     pub(crate) panics: BTreeSet<PoolId>,
+    /// Addresses of servers that left their pool and may still have flows.
+    pub(crate) former: BTreeSet<IpAddr>,
+    /// When another plan is due, though no input has changed.
+    pub(crate) wake_at: Option<Instant>,
+    /// Some slot reads the flow table, or a server that left waits for its last flow: reading the table may end it.
+    pub(crate) table_in_use: bool,
 }
 
 /// The writes that lead from the observed maps to the desired ones. Carried out in order, and stopped at any point, no VIP
 /// entry ever leads to a ring or a server that is not written. Space that a plan frees is given out by the next one, so
 /// that a plan is final when planning again yields no writes.
-pub(crate) fn plan(inputs: &Inputs<'_>, memo: &mut RingMemo) -> Plan {
-    let target = Target::build(inputs, memo);
+pub(crate) fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
+    let target = Target::build(inputs, memory);
     let mut ops = Vec::new();
     make(&target, inputs.observed, &mut ops);
     tear_down(&target, inputs.observed, &mut ops);
     Plan {
         ops,
+        former: target.former_addresses(),
+        wake_at: target.wake_at,
+        table_in_use: !memory.slots.is_empty() || !target.former.is_empty(),
         refusals: target.refusals,
         panics: target.panics,
     }
@@ -89,15 +118,10 @@ fn make(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         MapOp::PutReverseRange,
     );
     for (id, ring) in &target.pools {
-        let moved = observed.pools.get(id) != Some(&ring.place);
-        for (index, server) in (ring.place.start..).zip(ring.servers.iter()) {
-            let slot = RingSlot::steady(*server);
-            // A ring that moves is written in full before its place is recorded: what lies there may be anything.
-            if moved || observed.slot(index) != Some(slot) {
-                ops.push(MapOp::PutSlot(index, slot));
-            }
-        }
-        if moved {
+        // A ring that moves is written in full before its place is recorded: what lies there may be anything.
+        let slots = ring.slots.iter();
+        ops.extend(slots.map(|(index, slot)| MapOp::PutSlot(*index, *slot)));
+        if ring.moved {
             ops.push(MapOp::PutPool(*id, ring.place));
         }
     }

@@ -1,11 +1,19 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
-use lbfabric_model::{ObjectKey, PoolId};
+use lbfabric_abi::{Backend, FLOW_KEY_WORDS, NextHop};
+use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 use crate::{
     maps::{LbMaps, ReadMapError, WriteMapError},
-    plan::{self, Inputs, Observed, RingMemo},
+    plan::{self, Inputs, MapOp, Observed, Plan},
 };
+
+/// The flow table is swept this often while that may let a slot or a server go.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// And this often otherwise: entries must go long before their clock wraps, after 19 hours.
+const SWEEP_INTERVAL_IDLE: Duration = Duration::from_mins(10);
 
 /// Brings the maps to what a plan says, write by write. After a failed write, whose effect is unknown, it reads the maps
 /// back before it plans again.
@@ -13,7 +21,12 @@ pub(crate) struct Reconciler<M> {
     maps: M,
     /// What the maps hold; `None` until they have been read (again).
     observed: Option<Observed>,
-    memo: RingMemo,
+    memory: plan::Memory,
+    /// For maps that have none yet.
+    flow_key: [u64; FLOW_KEY_WORDS],
+    /// When the flow table is swept; `None`: before anything else happens. A server that was declared dead must not come back
+    /// before its entries have gone, or flows that are elsewhere by now would return to it.
+    sweep_at: Option<Instant>,
 }
 
 /// The state after all writes succeeded.
@@ -22,6 +35,10 @@ pub(crate) struct Reconciled {
     pub(crate) writes: usize,
     pub(crate) refusals: BTreeMap<ObjectKey, String>,
     pub(crate) panics: BTreeSet<PoolId>,
+    /// As in [`Plan`].
+    pub(crate) former: BTreeSet<IpAddr>,
+    /// When to reconcile again, though no input has changed.
+    pub(crate) wake_at: Option<Instant>,
 }
 
 /// The maps could not be brought to the desired state; trying again later is safe.
@@ -36,11 +53,14 @@ pub(crate) enum ReconcileError {
 }
 
 impl<M: LbMaps> Reconciler<M> {
-    pub(crate) fn new(maps: M) -> Self {
+    /// `flow_key` is random.
+    pub(crate) fn new(maps: M, flow_key: [u64; FLOW_KEY_WORDS]) -> Self {
         Self {
             maps,
             observed: None,
-            memo: RingMemo::default(),
+            memory: plan::Memory::default(),
+            flow_key,
+            sweep_at: None,
         }
     }
 
@@ -58,28 +78,28 @@ impl<M: LbMaps> Reconciler<M> {
         &mut self,
         inputs: &PlanInputs<'_>,
     ) -> Result<Reconciled, ReconcileError> {
-        // The first round writes, the second may place what needed the space that the first has freed, and one more sees
-        // that nothing is left.
-        const ROUNDS: usize = 6;
+        // The first round writes, the second may sweep the entries of dead servers and place what needed the space that the
+        // first has freed, which may free servers and sweep again, and one more sees that nothing is left.
+        const ROUNDS: usize = 8;
         let mut writes = 0;
         let mut left = 0;
         for _ in 0..ROUNDS {
-            let observed = match self.observed.take() {
+            let mut observed = match self.observed.take() {
                 Some(observed) => observed,
                 None => self.maps.read()?,
             };
-            let plan = plan::plan(&inputs.on(&observed), &mut self.memo);
+            let in_table = self.sweep_if_due(&observed, inputs.now);
+            let inputs_now = inputs.on(&observed, in_table.as_ref(), self.flow_key);
+            let plan = plan::plan(&inputs_now, &mut self.memory);
             left = plan.ops.len();
             if plan.ops.is_empty() {
                 self.observed = Some(observed);
-                return Ok(Reconciled {
-                    writes,
-                    refusals: plan.refusals,
-                    panics: plan.panics,
-                });
+                return Ok(self.reconciled(writes, plan, inputs.now));
             }
-            let mut observed = observed;
             for op in &plan.ops {
+                if takes_life(op, &observed) {
+                    self.sweep_at = None;
+                }
                 // On failure `self.observed` stays empty: the next round starts by reading back.
                 self.maps.write(op)?;
                 observed.apply(op);
@@ -92,26 +112,71 @@ impl<M: LbMaps> Reconciler<M> {
             rounds: ROUNDS,
         })
     }
+
+    /// Reads the flow table if it is time, and frees what counts no more.
+    fn sweep_if_due(&mut self, observed: &Observed, now: Instant) -> Option<BTreeSet<BackendId>> {
+        if self.sweep_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        let idle = observed.settings.map_or(0, |s| s.flow_idle_ticks);
+        let in_table = self.maps.sweep_flows(&observed.alive(), idle);
+        self.sweep_at = Some(now + SWEEP_INTERVAL_IDLE);
+        Some(in_table)
+    }
+
+    fn reconciled(&mut self, writes: usize, plan: Plan, now: Instant) -> Reconciled {
+        if plan.table_in_use {
+            let soon = now + SWEEP_INTERVAL;
+            self.sweep_at = self.sweep_at.map(|at| at.min(soon));
+        }
+        Reconciled {
+            writes,
+            refusals: plan.refusals,
+            panics: plan.panics,
+            former: plan.former,
+            wake_at: plan.wake_at.into_iter().chain(self.sweep_at).min(),
+        }
+    }
 }
 
-/// [`Inputs`] without the observed maps, which the reconciler adds.
+/// Whether a write ends a server's claim on flows.
+fn takes_life(op: &MapOp, observed: &Observed) -> bool {
+    let was_alive = |id| observed.backends.get(id).is_some_and(Backend::is_alive);
+    match op {
+        MapOp::PutBackend(id, new) => {
+            let old_pool = observed.backends.get(id).map(|old| old.pool);
+            was_alive(id) && !(new.is_alive() && old_pool == Some(new.pool))
+        }
+        MapOp::ClearBackend(id) => was_alive(id),
+        _ => false,
+    }
+}
+
+/// [`Inputs`] without what the reconciler adds: the observed maps, what it read of the flow table, and its key.
 #[derive(Clone, Copy)]
 pub(crate) struct PlanInputs<'a> {
     pub(crate) desired: &'a plan::Desired,
     pub(crate) health: &'a plan::HealthView,
-    pub(crate) next_hops: &'a BTreeMap<std::net::IpAddr, lbfabric_abi::NextHop>,
+    pub(crate) next_hops: &'a BTreeMap<IpAddr, NextHop>,
     pub(crate) local: &'a plan::Local,
     pub(crate) settings_refusal: Option<&'a str>,
+    pub(crate) now: Instant,
 }
 
 impl<'a> PlanInputs<'a> {
-    fn on(&self, observed: &'a Observed) -> Inputs<'a> {
+    fn on(
+        &self,
+        observed: &'a Observed,
+        in_table: Option<&'a BTreeSet<BackendId>>,
+        flow_key: [u64; FLOW_KEY_WORDS],
+    ) -> Inputs<'a> {
         let Self {
             desired,
             health,
             next_hops,
             local,
             settings_refusal,
+            now,
         } = *self;
         Inputs {
             desired,
@@ -120,6 +185,9 @@ impl<'a> PlanInputs<'a> {
             next_hops,
             local,
             settings_refusal,
+            now,
+            in_table,
+            flow_key,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     chain::Chain,
     maps::{AyaMaps, OpenMapsError, ServerMaps},
     netlink::LinkView,
+    random::random_words,
     reconciler::Reconciler,
     xdp::{self, Attached, Fault, Loaded, MapSizes, Pins, ProgramKind},
 };
@@ -29,7 +30,7 @@ impl MapWriter for Reconciler<AyaMaps> {
     const KIND: ProgramKind = ProgramKind::LoadBalancer;
 
     fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
-        AyaMaps::open(ebpf).map(Self::new)
+        AyaMaps::open(ebpf).map(|maps| Self::new(maps, random_words()))
     }
 }
 

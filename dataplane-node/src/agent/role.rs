@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant as StdInstant;
 
 use lbfabric_model::{ObjectKey, ObjectKind, PoolId};
 use lbfabric_proto::v1;
@@ -32,6 +33,10 @@ pub(crate) enum RoleState {
 pub(crate) struct LoadBalancer {
     pub(crate) program: Program<Reconciler<AyaMaps>>,
     pub(crate) panics: BTreeSet<PoolId>,
+    /// Addresses of servers that left their pool and may still have flows.
+    pub(crate) former: BTreeSet<IpAddr>,
+    /// When to apply again, though nothing has happened.
+    pub(crate) wake_at: Option<StdInstant>,
 }
 
 /// A server: the program, and the machine's settings.
@@ -77,6 +82,22 @@ impl RoleState {
         match self {
             Self::LoadBalancer(lb) => lb.program.retry_at(),
             Self::Server(server) => server.program.retry_at(),
+        }
+    }
+
+    /// When to apply again, though nothing has happened.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        match self {
+            Self::LoadBalancer(lb) => lb.wake_at.map(Instant::from_std),
+            Self::Server(_) => None,
+        }
+    }
+
+    /// Addresses of servers that are not desired any more, and still needed.
+    pub(crate) fn former(&self) -> BTreeSet<IpAddr> {
+        match self {
+            Self::LoadBalancer(lb) => lb.former.clone(),
+            Self::Server(_) => BTreeSet::new(),
         }
     }
 
@@ -160,7 +181,9 @@ impl LoadBalancer {
             next_hops: &network.next_hops,
             local: &local,
             settings_refusal: sources.refusal.as_deref(),
+            now: StdInstant::now(),
         };
+        self.wake_at = None;
         let reason = match self.program.fault() {
             Some(fault) => fault.to_string(),
             None => match self.reconcile(&inputs) {
@@ -191,6 +214,8 @@ impl LoadBalancer {
             tracing::debug!(writes = outcome.writes, "maps written");
         }
         self.panics = outcome.panics;
+        self.former = outcome.former;
+        self.wake_at = outcome.wake_at;
         Ok(Applied {
             refusals: outcome.refusals,
             failure: None,

@@ -12,12 +12,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::role::{self, Applied, RoleState, Situation};
+use super::{
+    progress::Progress,
+    role::{self, RoleState, Situation},
+};
 use crate::{
     NodeConfig,
     chain::Chain,
-    controller::{ControllerEvent, Session},
-    health::{HealthChange, HealthTable, ProbeResult, Probers},
+    controller::ControllerEvent,
+    health::{HealthChange, ProbeResult, Probers},
     netlink::{NetCommand, NetworkView, NetworkWatch},
     plan::Desired,
     snapshot::{DeltaOutcome, HeldSnapshot},
@@ -48,41 +51,6 @@ pub(crate) struct Agent {
     pub(crate) progress: Progress,
     /// The task that keeps the stream open; it ends with the agent.
     pub(crate) tasks: JoinSet<()>,
-}
-
-/// What changes as the agent runs.
-pub(crate) struct Progress {
-    /// `None` until a controller or the disk has said what to do: until then the maps are left as they are.
-    held: Option<HeldSnapshot>,
-    desired: Desired,
-    health: HealthTable,
-    view: NetworkView,
-    session: Option<Session>,
-    applied: Applied,
-    /// Something has changed since the last apply.
-    apply_due: bool,
-    apply_retry_at: Option<Instant>,
-    report_changed: bool,
-    last_report: Instant,
-    last_look: Instant,
-}
-
-impl Progress {
-    pub(crate) fn new(held: Option<HeldSnapshot>) -> Self {
-        Self {
-            held,
-            desired: Desired::default(),
-            health: HealthTable::default(),
-            view: NetworkView::default(),
-            session: None,
-            applied: Applied::default(),
-            apply_due: false,
-            apply_retry_at: None,
-            report_changed: false,
-            last_report: Instant::now(),
-            last_look: Instant::now(),
-        }
-    }
 }
 
 impl Agent {
@@ -134,7 +102,7 @@ impl Agent {
             };
         // Before the first view of the network there is nothing to try again.
         let program = self.role.retry_at().filter(|_| progress.view.ready);
-        let retries = [program, progress.apply_retry_at];
+        let retries = [program, progress.apply_retry_at, self.role.wake_at()];
         retries.into_iter().flatten().fold(report, Instant::min)
     }
 
@@ -252,16 +220,21 @@ impl Agent {
         };
         self.progress.desired = Desired::decode(held.objects());
         let desired = &self.progress.desired;
-        let wanted = match self.config.role {
-            Role::LoadBalancer => {
-                self.probers.follow(&desired.pools);
-                desired.backend_addresses()
-            }
+        if let Role::LoadBalancer = self.config.role {
+            self.probers.follow(&desired.pools);
+        }
+        self.progress.health.follow(&self.probers.targets());
+        self.want_next_hops();
+        self.progress.apply_due = true;
+    }
+
+    fn want_next_hops(&self) {
+        let mut wanted = match self.config.role {
+            Role::LoadBalancer => self.progress.desired.backend_addresses(),
             Role::Server => BTreeSet::new(),
         };
-        self.progress.health.follow(&self.probers.targets());
+        wanted.extend(self.role.former());
         self.command(NetCommand::Want(wanted));
-        self.progress.apply_due = true;
     }
 
     fn command(&self, command: NetCommand) {
@@ -276,11 +249,11 @@ impl Agent {
         }
         let target = result.target;
         let outcome = result.outcome.clone();
-        match self
-            .progress
-            .health
-            .note(result, &self.progress.desired.pools)
-        {
+        match self.progress.health.note(
+            result,
+            &self.progress.desired.pools,
+            Instant::now().into_std(),
+        ) {
             HealthChange::None => {}
             HealthChange::Reason => self.progress.report_changed = true,
             HealthChange::State => {
@@ -340,10 +313,8 @@ impl Agent {
     }
 
     async fn apply_if_due(&mut self) {
-        let retry = self
-            .progress
-            .apply_retry_at
-            .is_some_and(|at| at <= Instant::now());
+        let due = [self.progress.apply_retry_at, self.role.wake_at()];
+        let retry = due.into_iter().flatten().any(|at| at <= Instant::now());
         if self.progress.apply_due || retry {
             self.apply().await;
         }
@@ -360,7 +331,11 @@ impl Agent {
             network: &self.progress.view,
             health: &self.progress.health,
         };
+        let former = self.role.former();
         let applied = self.role.apply(situation).await;
+        if self.role.former() != former {
+            self.want_next_hops();
+        }
         if applied.failure.is_some() {
             self.progress.apply_retry_at = Some(Instant::now() + APPLY_RETRY);
         }

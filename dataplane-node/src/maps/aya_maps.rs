@@ -14,7 +14,7 @@ use lbfabric_abi::{
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
-use super::{LbMaps, ReadMapError, WriteMapError};
+use super::{LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap};
 use crate::plan::{MapOp, Observed, PrefixKey};
 
 /// A map of the object is missing, or not of the expected shape.
@@ -28,6 +28,12 @@ pub(crate) enum OpenMapsError {
         #[source]
         source: MapError,
     },
+    #[error("map {map} cannot be shared with the agent")]
+    Mapping {
+        map: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// The maps of the load balancer's program.
@@ -40,6 +46,7 @@ pub(crate) struct AyaMaps {
     rings: Array<MapData, RingSlot>,
     ring_capacity: u32,
     backends: Array<MapData, Backend>,
+    flows: FlowMap,
     reverse_ports: HashMap<MapData, Endpoint, Reverse>,
     reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
     counters: PerCpuArray<MapData, u64>,
@@ -61,6 +68,17 @@ where
     T::try_from(taken).map_err(|source| OpenMapsError::Shape { map, source })
 }
 
+/// An array and its size: a pinned map may have another one than the object asks for.
+fn array<'a>(ebpf: &'a Ebpf, map: &'static str) -> Result<(&'a MapData, u32), OpenMapsError> {
+    let Some(Map::Array(data)) = ebpf.map(map) else {
+        return Err(OpenMapsError::Missing { map });
+    };
+    let info = data
+        .info()
+        .map_err(|source| OpenMapsError::Shape { map, source })?;
+    Ok((data, info.max_entries()))
+}
+
 fn unreadable(map: &'static str) -> impl Fn(MapError) -> ReadMapError {
     move |source| ReadMapError {
         map,
@@ -74,14 +92,11 @@ impl AyaMaps {
     /// Takes the maps out of a loaded object.
     pub(crate) fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
         const RINGS: &str = "RINGS";
-        // The pinned map may have another size than the object asks for.
-        let ring_capacity = match ebpf.map(RINGS) {
-            Some(Map::Array(data)) => data
-                .info()
-                .map_err(|source| OpenMapsError::Shape { map: RINGS, source })?
-                .max_entries(),
-            _ => return Err(OpenMapsError::Missing { map: RINGS }),
-        };
+        const FLOWS: &str = "FLOWS";
+        let (_, ring_capacity) = array(ebpf, RINGS)?;
+        let (flows, buckets) = array(ebpf, FLOWS)?;
+        let flows = FlowMap::new(flows, buckets)
+            .map_err(|source| OpenMapsError::Mapping { map: FLOWS, source })?;
         Ok(Self {
             settings: open(ebpf, "SETTINGS")?,
             vip_ports: open(ebpf, "VIP_PORTS")?,
@@ -89,6 +104,7 @@ impl AyaMaps {
             vip_addresses: open(ebpf, "VIP_ADDRESSES")?,
             pools: open(ebpf, "POOLS")?,
             rings: open(ebpf, RINGS)?,
+            flows,
             ring_capacity,
             backends: open(ebpf, "BACKENDS")?,
             reverse_ports: open(ebpf, "REVERSE_PORTS")?,
@@ -151,7 +167,7 @@ impl AyaMaps {
 
 impl LbMaps for AyaMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
-        let mut observed = Observed::empty(self.ring_capacity);
+        let mut observed = Observed::empty(self.ring_capacity, self.flows.buckets());
         observed.vip_ports = entries(self.vip_ports.iter(), "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
         observed.vip_addresses = self
@@ -175,6 +191,10 @@ impl LbMaps for AyaMaps {
             op: Box::new(*op),
             source: Box::new(source),
         })
+    }
+
+    fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle_ticks: u32) -> BTreeSet<BackendId> {
+        self.flows.sweep(alive, idle_ticks)
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {

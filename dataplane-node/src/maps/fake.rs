@@ -1,6 +1,6 @@
 //! Maps for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use lbfabric_abi::Traffic;
@@ -13,6 +13,8 @@ use crate::plan::{MapOp, Observed};
 #[derive(Clone)]
 pub(crate) struct FakeMaps {
     pub(crate) content: Arc<Mutex<Observed>>,
+    /// The servers that the flow table names.
+    pub(crate) flows: Arc<Mutex<BTreeSet<BackendId>>>,
     check: Arc<dyn Fn(&Observed) + Send + Sync>,
 }
 
@@ -23,7 +25,8 @@ impl FakeMaps {
         check: impl Fn(&Observed) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            content: Arc::new(Mutex::new(Observed::empty(ring_capacity))),
+            content: Arc::new(Mutex::new(Observed::empty(ring_capacity, 1))),
+            flows: Arc::default(),
             check: Arc::new(check),
         }
     }
@@ -39,6 +42,12 @@ impl LbMaps for FakeMaps {
         content.apply(op);
         (self.check)(&content);
         Ok(())
+    }
+
+    fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, _: u32) -> BTreeSet<BackendId> {
+        let mut flows = self.flows.lock().unwrap();
+        flows.retain(|server| alive.contains(server));
+        flows.clone()
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
@@ -88,6 +97,10 @@ impl LbMaps for FaultyMaps {
             op: Box::new(*op),
             source: "injected".into(),
         })
+    }
+
+    fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle: u32) -> BTreeSet<BackendId> {
+        self.inner.sweep_flows(alive, idle)
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {

@@ -20,15 +20,31 @@ pub(crate) struct Observed {
     pub(crate) vip_addresses: BTreeSet<Address>,
     /// Slots of the flat array.
     pub(crate) ring_capacity: u32,
+    /// Buckets of the flow table.
+    pub(crate) flow_buckets: u32,
 }
 
 impl Observed {
     /// Maps with nothing in them.
-    pub(crate) fn empty(ring_capacity: u32) -> Self {
+    pub(crate) fn empty(ring_capacity: u32, flow_buckets: u32) -> Self {
         Self {
             ring_capacity,
+            flow_buckets,
             ..Self::default()
         }
+    }
+
+    /// Selects a bucket of the flow table: their number, or the largest power of two below, less one.
+    pub(crate) fn flow_mask(&self) -> u32 {
+        self.flow_buckets
+            .checked_ilog2()
+            .map_or(0, |bits| (1 << bits) - 1)
+    }
+
+    /// The servers whose flows count.
+    pub(crate) fn alive(&self) -> BTreeSet<BackendId> {
+        let alive = self.backends.iter().filter(|(_, entry)| entry.is_alive());
+        alive.map(|(id, _)| *id).collect()
     }
 
     /// The slot at an index, if its content is known.

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use lbfabric_model::{
     BackendId, PoolId,
@@ -13,8 +14,11 @@ pub(crate) enum Health {
     /// No probe of it has finished yet.
     Unknown,
     Up,
-    /// With the reason of the last failure.
-    Down(String),
+    Down {
+        /// Of the last failure.
+        reason: String,
+        since: Instant,
+    },
 }
 
 /// The health of every server that was probed.
@@ -57,7 +61,7 @@ impl RingMembers {
             .copied()
             .filter(|index| match state(*index) {
                 Health::Up => true,
-                Health::Down(_) => false,
+                Health::Down { .. } => false,
                 Health::Unknown => observed.contains(&pool.backends[*index].id),
             })
             .collect();
@@ -69,7 +73,7 @@ impl RingMembers {
         }
         let panic = weighted
             .iter()
-            .all(|index| matches!(state(*index), Health::Down(_)));
+            .all(|index| matches!(state(*index), Health::Down { .. }));
         Self {
             members: weighted,
             panic,

@@ -1,19 +1,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::time::Instant;
 
 use lbfabric_abi::{
-    Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FLOW_BUCKETS_DEFAULT,
-    FlowTick, NextHop, PoolRing, Reverse, SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
+    Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FlowTick, Reverse,
+    SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
 };
-use lbfabric_model::{
-    BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId,
-    snapshot::{NodeBackend, NodePool, NodeSettings},
-};
+use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId};
 
 use super::{
-    Inputs, Observed, RingMemo, local::Local, op::PrefixKey, ring::RingMembers,
-    service::ServiceEntries, space::RingSpace,
+    Inputs, Memory,
+    op::PrefixKey,
+    pools::{PlacedRing, hold_time},
+    service::ServiceEntries,
 };
 
 /// What the maps have to hold.
@@ -31,20 +30,17 @@ pub(crate) struct Target {
     pub(crate) refusals: BTreeMap<ObjectKey, String>,
     /// Pools in which every server fails its check.
     pub(crate) panics: BTreeSet<PoolId>,
+    /// Servers that left their pool and keep their entry.
+    pub(crate) former: BTreeSet<BackendId>,
+    /// When a plan with the same inputs would differ.
+    pub(crate) wake_at: Option<Instant>,
     answers: BTreeMap<(Address, u8), Vec<(PortRange, ServiceId)>>,
 }
 
-/// A ring and its place in the flat array.
-#[derive(Debug)]
-pub(crate) struct PlacedRing {
-    pub(crate) place: PoolRing,
-    pub(crate) servers: Arc<[u32]>,
-}
-
 impl Target {
-    pub(crate) fn build(inputs: &Inputs<'_>, memo: &mut RingMemo) -> Self {
+    pub(crate) fn build(inputs: &Inputs<'_>, memory: &mut Memory) -> Self {
         let mut target = Self {
-            settings: settings(inputs.desired.settings.as_ref(), inputs.local),
+            settings: settings(inputs),
             refusals: inputs.desired.undecodable.clone(),
             ..Self::default()
         };
@@ -57,8 +53,8 @@ impl Target {
                 reason.to_owned(),
             );
         }
-        memo.retain(&inputs.desired.pools);
-        target.place_pools(inputs, memo);
+        memory.rings.retain(&inputs.desired.pools);
+        target.place_pools(inputs, memory);
         for id in inputs.desired.services.keys() {
             if let Err(reason) = target.add_service(*id, inputs) {
                 let key = ObjectKey {
@@ -68,39 +64,8 @@ impl Target {
                 target.refusals.insert(key, reason);
             }
         }
+        target.keep_answers_of_former(inputs);
         target
-    }
-
-    fn place_pools(&mut self, inputs: &Inputs<'_>, memo: &mut RingMemo) {
-        let observed = inputs.observed;
-        let mut space = RingSpace::new(observed.ring_capacity, observed.occupied());
-        for (id, pool) in &inputs.desired.pools {
-            let kept = observed
-                .pools
-                .get(id)
-                .filter(|ring| ring.slots == pool.slots);
-            let Some(place) = kept.copied().or_else(|| space.take(pool.slots)) else {
-                let key = ObjectKey {
-                    kind: ObjectKind::Pool,
-                    id: id.0,
-                };
-                self.refusals.insert(key, no_space(pool, observed, &space));
-                continue;
-            };
-            let before = kept
-                .map(|ring| observed.servers_of(*ring))
-                .unwrap_or_default();
-            let chosen = RingMembers::choose(pool, inputs.health, &before);
-            if chosen.panic {
-                self.panics.insert(*id);
-            }
-            let servers = memo.ring(*id, pool, &chosen.members);
-            self.pools.insert(*id, PlacedRing { place, servers });
-            for backend in &pool.backends {
-                self.backends
-                    .insert(backend.id, entry_of(backend, *id, inputs.next_hops));
-            }
-        }
     }
 
     fn add_service(&mut self, id: ServiceId, inputs: &Inputs<'_>) -> Result<(), String> {
@@ -203,6 +168,12 @@ impl Target {
         Ok(())
     }
 
+    /// Whether no other service claims answers of a server in this protocol.
+    pub(crate) fn answers_belong_to(&self, server: Address, protocol: u8, id: ServiceId) -> bool {
+        let claimed = self.answers.get(&(server, protocol));
+        claimed.is_none_or(|claims| claims.iter().all(|(_, owner)| *owner == id))
+    }
+
     fn merge(&mut self, id: ServiceId, entries: ServiceEntries) {
         let ServiceEntries {
             vip_addresses,
@@ -226,34 +197,17 @@ impl Target {
     }
 }
 
-fn no_space(pool: &NodePool, observed: &Observed, space: &RingSpace) -> String {
-    format!(
-        "its ring needs {} slots in one piece, and of the node's {} slots the largest free piece has {}; start the node \
-         with more --ring-slots, or lower max_backends of new pools",
-        pool.slots,
-        observed.ring_capacity,
-        space.largest_gap()
-    )
-}
-
-fn entry_of(backend: &NodeBackend, pool: PoolId, next_hops: &BTreeMap<IpAddr, NextHop>) -> Backend {
-    let hop = |address: Option<IpAddr>| {
-        address
-            .and_then(|address| next_hops.get(&address).copied())
-            .unwrap_or_default()
-    };
-    Backend {
-        ipv4: backend.ipv4.map_or([0; 4], |a| a.octets()),
-        ipv6: backend.ipv6.map_or([0; 16], |a| a.octets()),
-        hop4: hop(backend.ipv4.map(IpAddr::V4)),
-        hop6: hop(backend.ipv6.map(IpAddr::V6)),
-        pool: pool.0,
-        flags: Backend::ALIVE,
-    }
-}
-
-fn settings(wanted: Option<&NodeSettings>, local: &Local) -> Settings {
-    let key = wanted.map_or([0; 16], |settings| settings.hash_key);
+fn settings(inputs: &Inputs<'_>) -> Settings {
+    let Inputs {
+        desired,
+        observed,
+        local,
+        ..
+    } = inputs;
+    let key = desired
+        .settings
+        .as_ref()
+        .map_or([0; 16], |settings| settings.hash_key);
     let (low, high) = key.split_at(8);
     // Little-endian on every machine, so that all nodes hash alike.
     let word = |bytes: &[u8]| {
@@ -262,18 +216,19 @@ fn settings(wanted: Option<&NodeSettings>, local: &Local) -> Settings {
             .rev()
             .fold(0u64, |word, b| word << 8 | u64::from(*b))
     };
-    let hash_key = [word(low), word(high)];
+    // Entries are found by the key that they were made with, so it lives as long as the maps.
+    let flow_key = observed.settings.map(|settings| settings.flow_key);
+    let flow_key = flow_key.filter(|key| key.iter().any(|word| *word != 0));
+    let holds = desired
+        .pools
+        .iter()
+        .map(|(id, pool)| hold_time(desired, *id, pool));
+    let idle = holds.max().unwrap_or_default().as_millis();
     let mut settings = Settings {
-        hash_key,
-        flow_key: [
-            hash_key[0],
-            hash_key[1],
-            hash_key[0],
-            hash_key[1],
-            hash_key[0],
-        ],
-        flow_mask: FLOW_BUCKETS_DEFAULT - 1,
-        flow_idle_ticks: FlowTick::idle_of_ms(900_000),
+        hash_key: [word(low), word(high)],
+        flow_key: flow_key.unwrap_or(inputs.flow_key),
+        flow_mask: observed.flow_mask(),
+        flow_idle_ticks: FlowTick::idle_of_ms(u64::try_from(idle).unwrap_or(u64::MAX)),
         nat_port_first: local.nat_ports.map_or(1024, |ports| ports.first.into()),
         nat_port_count: local.nat_ports.map_or(1, |ports| ports.count.into()),
         ..Settings::default()

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::time::Duration;
 
-use lbfabric_abi::{NextHop, RingSlot};
+use lbfabric_abi::{Backend, FlowTick, NextHop, RingSlot};
 use lbfabric_model::{
     Affinity, BackendId, Check, FlowKeeping, HealthCheck, Mode, ObjectKey, ObjectKind, PoolId,
     PortRange, Protocol, ServiceId,
     snapshot::{NodeBackend, NodePool, NodeService, NodeSettings},
 };
+
+mod flow_keeping;
 
 use super::*;
 
@@ -82,6 +85,11 @@ struct Case {
     health: HealthView,
     next_hops: BTreeMap<IpAddr, NextHop>,
     local: Local,
+    start: Instant,
+    /// Seconds since `start`.
+    secs: u64,
+    in_table: Option<BTreeSet<BackendId>>,
+    memory: Memory,
 }
 
 impl Case {
@@ -100,14 +108,18 @@ impl Case {
         };
         Self {
             desired,
-            observed: Observed::empty(64),
+            observed: Observed::empty(64, 8),
             health: HealthView::default(),
             next_hops: BTreeMap::new(),
             local: able(),
+            start: Instant::now(),
+            secs: 0,
+            in_table: None,
+            memory: Memory::default(),
         }
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&mut self) -> Plan {
         let inputs = Inputs {
             desired: &self.desired,
             observed: &self.observed,
@@ -115,8 +127,11 @@ impl Case {
             next_hops: &self.next_hops,
             local: &self.local,
             settings_refusal: None,
+            now: self.start + Duration::from_secs(self.secs),
+            in_table: self.in_table.as_ref(),
+            flow_key: [1, 2, 3, 4, 5],
         };
-        plan(&inputs, &mut RingMemo::default())
+        plan(&inputs, &mut self.memory)
     }
 
     fn run(&mut self) -> Plan {
@@ -129,6 +144,13 @@ impl Case {
 
     fn ring(&self) -> BTreeSet<BackendId> {
         self.observed.servers_of(self.observed.pools[&PoolId(1)])
+    }
+
+    /// The check of a server fails from now on.
+    fn fail(&mut self, id: u32) {
+        let since = self.start + Duration::from_secs(self.secs);
+        let reason = "refused".to_owned();
+        self.set_health(id, Health::Down { reason, since });
     }
 
     fn set_health(&mut self, id: u32, health: Health) {
@@ -144,10 +166,6 @@ fn refusal(plan: &Plan, kind: ObjectKind, id: u32) -> &str {
 
 fn ids(ids: &[u32]) -> BTreeSet<BackendId> {
     ids.iter().copied().map(BackendId).collect()
-}
-
-fn down() -> Health {
-    Health::Down("refused".to_owned())
 }
 
 #[test]
@@ -198,7 +216,7 @@ fn only_slots_that_differ_are_written() {
     }
     case.run();
     let before = case.observed.slots.clone();
-    case.set_health(2, down());
+    case.fail(2);
     let ops = case.run().ops;
     let lost = before
         .iter()
@@ -215,7 +233,7 @@ fn without_a_healthy_server_all_with_a_weight_are_used() {
     with_drained.backends[2].weight = 0;
     let mut case = Case::new(&[(1, with_drained)], &[]);
     for id in 1..=3 {
-        case.set_health(id, down());
+        case.fail(id);
     }
     assert_eq!(case.run().panics, [PoolId(1)].into());
     assert_eq!(case.ring(), ids(&[1, 2]));
@@ -232,15 +250,15 @@ fn without_a_healthy_server_all_with_a_weight_are_used() {
 #[test]
 fn unprobed_servers_are_what_they_were_before() {
     let mut case = Case::new(&[(1, pool_with_check(&[1, 2, 3]))], &[]);
-    for (id, health) in [(1, Health::Up), (2, Health::Up), (3, down())] {
-        case.set_health(id, health);
-    }
+    case.set_health(1, Health::Up);
+    case.set_health(2, Health::Up);
+    case.fail(3);
     case.run();
     assert_eq!(case.ring(), ids(&[1, 2]));
     // An agent that starts again knows nothing: the ring stays until a probe says otherwise.
     case.health = HealthView::default();
     assert_eq!(case.plan().ops, []);
-    case.set_health(2, down());
+    case.fail(2);
     case.run();
     assert_eq!(case.ring(), ids(&[1]));
     // A new server waits for its first probe.

@@ -44,6 +44,7 @@ impl ProgramKind {
                 "POOLS",
                 "RINGS",
                 "BACKENDS",
+                "FLOWS",
                 "REVERSE_PORTS",
                 "REVERSE_RANGES",
                 "NAT_FORWARD",
@@ -59,6 +60,8 @@ impl ProgramKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MapSizes {
     pub(crate) ring_slots: u32,
+    /// A power of two.
+    pub(crate) flow_buckets: u32,
     pub(crate) nat_flows: u32,
 }
 
@@ -97,6 +100,7 @@ impl Loaded {
         options
             .default_map_pin_directory(pins.folder())
             .map_max_entries("RINGS", sizes.ring_slots)
+            .map_max_entries("FLOWS", sizes.flow_buckets)
             .map_max_entries("NAT_FORWARD", sizes.nat_flows)
             .map_max_entries("NAT_REVERSE", sizes.nat_flows);
         for map in kind.unused_maps() {
