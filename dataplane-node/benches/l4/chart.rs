@@ -6,7 +6,7 @@ use crate::{machine, measure::Row, report::Report};
 
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 300.0;
-const RIGHT: f64 = 110.0;
+const RIGHT: f64 = 130.0;
 const TOP: f64 = 130.0;
 const ROW: f64 = 46.0;
 const BAR: f64 = 14.0;

@@ -38,9 +38,11 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Loads all programs, with empty maps of the sizes that the agent uses; packets come in through `ingress`.
-    pub(crate) fn load(bench_object: &[u8], ingress: u32) -> Self {
-        let mut product = load_with_private_pins();
+    /// Loads all programs, with empty maps of the sizes that the agent uses; packets come in through `ingress`. Without an
+    /// object of the product, its own is taken.
+    pub(crate) fn load(product: Option<&[u8]>, bench_object: &[u8], ingress: u32) -> Self {
+        let product = product.unwrap_or_else(|| lbfabric_node::object::object());
+        let mut product = load_with_private_pins(product);
         load_programs(&mut product, &["lbfabric_lb"]);
         let mut bench = Ebpf::load(bench_object).expect("the object is that of build.sh --bench");
         load_programs(&mut bench, &["restore", "empty", "floor"]);
@@ -168,13 +170,13 @@ fn load_programs(object: &mut Ebpf, names: &[&str]) {
 }
 
 /// The product's maps are declared to be pinned; here they live by their file descriptors. Mounts are private already.
-fn load_with_private_pins() -> Ebpf {
+fn load_with_private_pins(object: &[u8]) -> Ebpf {
     let folder = tempfile::tempdir().unwrap();
     let none = MsFlags::empty();
     mount(Some("bpf"), folder.path(), Some("bpf"), none, None::<&str>).unwrap();
     let product = EbpfLoader::new()
         .default_map_pin_directory(folder.path())
-        .load(lbfabric_node::object::object())
+        .load(object)
         .expect("this loads XDP programs: run it as root");
     umount(folder.path()).unwrap();
     product

@@ -39,6 +39,9 @@ struct Options {
     /// The object with the programs to measure with, from `dataplane-node/ebpf/build.sh --bench`.
     #[arg(long)]
     object: PathBuf,
+    /// Another build of the product's programs to measure, in place of that of the sources: for comparisons.
+    #[arg(long)]
+    product: Option<PathBuf>,
     /// Where `l4.json` and `l4.svg` go.
     #[arg(long)]
     out: PathBuf,
@@ -65,7 +68,9 @@ fn main() -> ExitCode {
     machine::stay_on(options.core);
     let ingress = machine::enter_network();
 
-    let mut kernel = Kernel::load(&fs::read(&options.object).unwrap(), ingress);
+    let product = options.product.as_ref().map(|path| fs::read(path).unwrap());
+    let bench = fs::read(&options.object).unwrap();
+    let mut kernel = Kernel::load(product.as_deref(), &bench, ingress);
     Fabric::fill(&mut kernel, ingress);
     let chosen: Vec<_> = CASES
         .iter()

@@ -85,10 +85,10 @@ impl Report {
                 self.limit(row),
                 100.0 * row.ours / self.limit(row),
                 row.ours / self.floor,
-                if self.row_is_met(row) {
-                    "met"
-                } else {
-                    "MISSED"
+                match (row.is_there, self.row_is_met(row)) {
+                    (false, _) => "the flow table is not there yet",
+                    (true, true) => "met",
+                    (true, false) => "MISSED",
                 },
             );
         }
