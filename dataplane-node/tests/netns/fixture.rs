@@ -5,7 +5,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData};
-use lbfabric_abi::{Backend, Endpoint, VipService};
+use lbfabric_abi::{Backend, Endpoint, LAYOUT_VERSION, VipService};
 use lbfabric_node::{NodeAgent, NodeConfig, Role, XdpModeChoice};
 use tokio::time::{Instant, sleep};
 
@@ -99,13 +99,18 @@ impl Fixture {
     }
 
     fn map(&self, name: &str) -> Option<MapData> {
-        MapData::from_pin(self.pin_dir.join("v1").join(name)).ok()
+        MapData::from_pin(self.maps_dir().join(name)).ok()
     }
 
     /// The server's entry in `BACKENDS`.
     pub(crate) fn backend(&self, id: u32) -> Option<Backend> {
         let map = Array::<_, Backend>::try_from(Map::Array(self.map("BACKENDS")?)).ok()?;
         map.get(&id, 0).ok()
+    }
+
+    /// Where a load balancer's maps are pinned.
+    pub(crate) fn maps_dir(&self) -> PathBuf {
+        self.pin_dir.join(format!("v{LAYOUT_VERSION}"))
     }
 
     pub(crate) fn vip_entry(&self, endpoint: Endpoint) -> Option<VipService> {
@@ -141,7 +146,10 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        for folder in ["v1", "v1-server"] {
+        for folder in [
+            format!("v{LAYOUT_VERSION}"),
+            format!("v{LAYOUT_VERSION}-server"),
+        ] {
             let _removed = std::fs::remove_dir_all(self.pin_dir.join(folder));
         }
         let _removed = std::fs::remove_dir(&self.pin_dir);

@@ -179,10 +179,7 @@ fn without_any_controller_a_restarted_agent_goes_on() {
         drop(controller);
         let agent = fixture.start(config.clone()).await;
         // Away with the entry behind the agent's back: only an agent that knows what is desired brings it back.
-        run(
-            "rm",
-            &["-r", fixture.pin_dir.join("v1").to_str().expect("a path")],
-        );
+        run("rm", &["-r", fixture.maps_dir().to_str().expect("a path")]);
         drop(agent);
         assert_eq!(fixture.vip_entry(vip()), None);
         let agent = fixture.start(config).await;
