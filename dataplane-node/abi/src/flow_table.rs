@@ -5,13 +5,13 @@
 //!
 //! 63        40 39        16 15      1 0
 //! ┌───────────┬────────────┬─────────┬─┐
-//! │ tag       │ server     │ tick    │s│   s: made by a SYN, and nothing else was seen since
+//! │ tag       │ server     │ tick    │s│   s: made by a first packet (a SYN, or UDP), and no other was seen since
 //! └───────────┴────────────┴─────────┴─┘   0: free
 //! ```
 //!
 //! An entry is written by one 8-byte compare-and-exchange, by the program and by the agent.
 
-use crate::Flow;
+use crate::{Backend, Flow};
 
 /// Entries of a bucket.
 pub const FLOW_WAYS: usize = 8;
@@ -47,22 +47,6 @@ pub struct FlowPlace {
     hash: u32,
 }
 
-/// How dear an entry is, the cheapest last; entries of the same kind go by age.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FlowWorth {
-    /// An established flow's.
-    Live = 0,
-    /// Made by a SYN alone.
-    SynOnly = 1,
-    /// Its server is dead.
-    Dead = 2,
-    /// Silent for longer than the idle time.
-    Expired = 3,
-    /// None.
-    Free = 4,
-}
-
 // === impl FlowEntry ===
 
 impl FlowEntry {
@@ -96,7 +80,7 @@ impl FlowEntry {
         FlowTick((self.0 >> 1) as u16 & TICKS)
     }
 
-    /// Whether it was made by a SYN, and nothing else of the flow was seen since.
+    /// Whether it was made by a first packet, and nothing but more of those was seen since.
     #[inline(always)]
     pub const fn is_syn_only(self) -> bool {
         self.0 & 1 != 0
@@ -111,38 +95,46 @@ impl FlowEntry {
     /// How many ticks ago a packet of the flow was last seen.
     #[inline(always)]
     pub const fn age(self, now: FlowTick) -> u32 {
-        // A CPU that looked at the clock a moment later may have written it: that is no age of 20 hours.
-        let age = now.0.wrapping_sub(self.tick().0).wrapping_add(1) & TICKS;
-        age.saturating_sub(1) as u32
+        self.age_and_one(now).saturating_sub(1)
     }
 
     /// Whether the flow was silent for longer than `idle` ticks.
     #[inline(always)]
     pub const fn is_expired(self, now: FlowTick, idle: u32) -> bool {
-        self.age(now) > idle
+        self.age_and_one(now) > idle + 1
     }
+
+    /// A CPU that looked at the clock a moment later may have written the entry: that is no age of 20 hours, but zero here.
+    #[inline(always)]
+    const fn age_and_one(self, now: FlowTick) -> u32 {
+        (now.0.wrapping_sub(self.tick().0).wrapping_add(1) & TICKS) as u32
+    }
+
+    /// How little is lost with the entry: of two the larger number goes first. Free ones come before expired ones, then those
+    /// of dead servers, those made by a first packet alone, and [those in use](FlowEntry::LIVE); each kind by age.
+    ///
+    /// Without branches: of several places with one branch each, the verifier follows every combination.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "single bits")]
+    pub const fn cheapness(self, now: FlowTick, idle: u32, server_flags: u32) -> u32 {
+        let age = self.age_and_one(now);
+        let is_free = 1 ^ (self.0 | self.0.wrapping_neg()) >> 63;
+        let is_expired = (idle as u64 + 1).wrapping_sub(age as u64) >> 63;
+        let is_dead = server_flags & Backend::ALIVE ^ Backend::ALIVE;
+        let kind =
+            (is_free as u32) << 3 | (is_expired as u32) << 2 | is_dead << 1 | self.0 as u32 & 1;
+        kind << Self::AGE_BITS | age
+    }
+
+    /// [`cheapness`](FlowEntry::cheapness) is below it where a flow is lost that is in use.
+    pub const LIVE: u32 = 1 << Self::AGE_BITS;
+    const AGE_BITS: u32 = 15;
 
     /// The entry after another packet of its flow; the same while neither the tick nor what is known of the flow changes.
     #[inline(always)]
     #[must_use]
     pub const fn seen(self, now: FlowTick, syn: bool) -> Self {
         Self::new(self.tag(), self.server(), now, self.is_syn_only() && syn)
-    }
-
-    /// What losing the entry costs.
-    #[inline(always)]
-    pub fn worth(self, now: FlowTick, idle: u32, is_alive: impl FnOnce(u32) -> bool) -> FlowWorth {
-        if self.is_free() {
-            FlowWorth::Free
-        } else if self.is_expired(now, idle) {
-            FlowWorth::Expired
-        } else if !is_alive(self.server()) {
-            FlowWorth::Dead
-        } else if self.is_syn_only() {
-            FlowWorth::SynOnly
-        } else {
-            FlowWorth::Live
-        }
     }
 }
 

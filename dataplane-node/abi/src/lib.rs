@@ -42,9 +42,7 @@ pub use checksum::Checksum;
 pub use counters::{COUNTER_SLOTS, DropReason, FlowEvent, Traffic, Verdict, counter_names};
 pub use endpoint::{Endpoint, EndpointPrefix};
 pub use flow_hash::{FlowHasher, slot_of};
-pub use flow_table::{
-    FLOW_KEY_WORDS, FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick, FlowWorth,
-};
+pub use flow_table::{FLOW_KEY_WORDS, FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
 pub use limits::*;
 pub use nat::{Flow, NatForward, NatReverse, Reverse};
 pub use ring::{PoolRing, RingSlot};

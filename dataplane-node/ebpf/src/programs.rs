@@ -10,6 +10,8 @@
     reason = "packets and maps are memory that the kernel hands over by address"
 )]
 
+mod affinity;
+mod bucket;
 mod decap;
 mod dnat;
 mod dsr;

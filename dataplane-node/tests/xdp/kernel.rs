@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray},
     programs::Xdp,
 };
-use lbfabric_abi::COUNTER_SLOTS;
+use lbfabric_abi::{COUNTER_SLOTS, FlowEvent};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -101,9 +101,11 @@ impl Kernel {
             })
             .unwrap();
         out.truncate(result.data_size_out.try_into().unwrap());
+        let after = self.counters();
+        let events = usize::try_from(FlowEvent::FIRST).unwrap();
         Ran {
             action: Action::from_number(result.return_value),
-            counter: moved(&before, &self.counters()),
+            counter: moved(&before[..events], &after[..events]),
             frame: out,
         }
     }
@@ -143,6 +145,14 @@ impl Kernel {
     /// The names of all maps.
     pub(crate) fn maps(&self) -> Vec<&str> {
         self.ebpf.maps().map(|(name, _)| name).collect()
+    }
+
+    /// The flow table's counters, as they stand.
+    pub(crate) fn flow_events(&self) -> [u64; FlowEvent::ALL.len()] {
+        [0, 1, 2, 3].map(|n| {
+            let counts = self.per_cpu::<u64>("COUNTERS", FlowEvent::FIRST + n);
+            counts.iter().sum()
+        })
     }
 
     fn counters(&self) -> Vec<u64> {

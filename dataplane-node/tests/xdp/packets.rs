@@ -24,6 +24,9 @@ pub(crate) struct Packet {
     /// IPv4 options, a multiple of four bytes.
     pub(crate) ip_options: Vec<u8>,
     pub(crate) payload: Vec<u8>,
+    /// The flags of TCP that tell a first packet from others.
+    pub(crate) syn: bool,
+    pub(crate) ack: bool,
     /// UDP without a checksum.
     pub(crate) unchecked: bool,
     /// Bytes behind the packet that its lengths do not count.
@@ -47,6 +50,8 @@ impl Packet {
             traffic_class: 0x28,
             ip_options: Vec::new(),
             payload: b"a payload of odd length".to_vec(),
+            syn: true,
+            ack: false,
             unchecked: false,
             padding: 0,
         }
@@ -65,6 +70,12 @@ impl Packet {
 
     pub(crate) fn to(mut self, destination: SocketAddr) -> Self {
         self.destination = destination;
+        self
+    }
+
+    /// One of an established connection.
+    pub(crate) fn established(mut self) -> Self {
+        (self.syn, self.ack) = (false, true);
         self
     }
 
@@ -134,7 +145,8 @@ impl Packet {
 
     fn tcp(&self, checksum: impl Fn(&TcpHeader) -> u16) -> Vec<u8> {
         let mut tcp = TcpHeader::new(self.source.port(), self.destination.port(), 77, 4096);
-        tcp.syn = true;
+        tcp.syn = self.syn;
+        tcp.ack = self.ack;
         tcp.checksum = checksum(&tcp);
         tcp.to_bytes().to_vec()
     }

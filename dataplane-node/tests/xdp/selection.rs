@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The flow as the agent would compute it.
-fn flow(packet: &Packet) -> Flow {
+pub(crate) fn flow(packet: &Packet) -> Flow {
     Flow {
         source: packet.source.ip().into(),
         destination: packet.destination.ip().into(),
@@ -26,21 +26,21 @@ fn flow(packet: &Packet) -> Flow {
 }
 
 /// The address that a frame goes to.
-fn destination(family: Family, frame: &[u8]) -> &[u8] {
+pub(crate) fn destination(family: Family, frame: &[u8]) -> &[u8] {
     match family {
         Family::V4 => &frame[ETHERNET + 16..ETHERNET + 20],
         Family::V6 => &frame[ETHERNET + 24..ETHERNET + 40],
     }
 }
 
-fn octets(address: SocketAddr) -> Vec<u8> {
+pub(crate) fn octets(address: SocketAddr) -> Vec<u8> {
     match address {
         SocketAddr::V4(v4) => v4.ip().octets().to_vec(),
         SocketAddr::V6(v6) => v6.ip().octets().to_vec(),
     }
 }
 
-fn with_ports(mut packet: Packet, source: u16) -> Packet {
+pub(crate) fn with_ports(mut packet: Packet, source: u16) -> Packet {
     packet.source.set_port(source);
     packet
 }

@@ -1,3 +1,7 @@
+extern crate std;
+
+use std::vec::Vec;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -89,18 +93,26 @@ fn a_syn_entry_stays_one_until_another_packet() {
 }
 
 #[test]
-fn what_entries_are_worth() {
-    let alive = |server| server == 2;
-    let worth = |entry: FlowEntry| entry.worth(tick(100), 10, alive);
-    let entry = |server, ticks, syn| FlowEntry::new(1, server, tick(ticks), syn);
-    assert_eq!(worth(FlowEntry::FREE), FlowWorth::Free);
-    assert_eq!(worth(entry(2, 90, false)), FlowWorth::Live);
-    assert_eq!(worth(entry(2, 90, true)), FlowWorth::SynOnly);
-    assert_eq!(worth(entry(3, 90, false)), FlowWorth::Dead);
-    assert_eq!(worth(entry(3, 90, true)), FlowWorth::Dead);
-    assert_eq!(worth(entry(2, 89, false)), FlowWorth::Expired);
-    assert_eq!(worth(entry(3, 89, true)), FlowWorth::Expired);
-    assert!(FlowWorth::Live < FlowWorth::SynOnly && FlowWorth::Expired < FlowWorth::Free);
+fn what_goes_first() {
+    let (alive, dead) = (Backend::ALIVE, 0);
+    let cheapness = |entry: FlowEntry, flags| entry.cheapness(tick(100), 10, flags);
+    let entry = |ticks, syn| FlowEntry::new(1 << 23, 2, tick(ticks), syn);
+    let order = [
+        cheapness(FlowEntry::FREE, dead),
+        cheapness(entry(80, true), dead),
+        cheapness(entry(89, false), alive),
+        cheapness(entry(90, true), dead),
+        cheapness(entry(90, false), dead),
+        cheapness(entry(95, true), alive),
+        cheapness(entry(96, true), alive),
+        cheapness(entry(90, false), alive),
+        cheapness(entry(100, false), alive),
+        cheapness(entry(101, false), alive),
+    ];
+    assert!(order.is_sorted_by(|a, b| a > b), "{order:?}");
+    assert!(cheapness(FlowEntry::FREE, alive) > order[1]);
+    let live: Vec<bool> = order.iter().map(|it| *it < FlowEntry::LIVE).collect();
+    assert_eq!(live, [[false; 7].as_slice(), &[true; 3]].concat());
 }
 
 #[test]

@@ -52,6 +52,6 @@ pub(crate) fn leave(outcome: Result<Exit, DropReason>) -> u32 {
         Ok(Exit { verdict, action }) => (verdict.index(), action),
         Err(reason) => (reason.index(), XDP_DROP),
     };
-    maps::count_exit(counter);
+    maps::count(counter);
     action
 }

@@ -13,8 +13,8 @@
 use core::num::NonZeroU32;
 
 use lbfabric_abi::{
-    Address, Backend, DropReason, Flow, NAT_PORT_TRIES, NatForward, NatReverse, SOURCES_MAX,
-    Settings, Verdict, VipService,
+    Address, Backend, DropReason, Flow, NAT_PORT_TRIES, NatForward, NatReverse, RingSlot,
+    SOURCES_MAX, Settings, Verdict, VipService,
 };
 
 use super::{
@@ -135,7 +135,11 @@ fn admit(
     service: &VipService,
     entry: &mut Aligned<NatForward>,
 ) -> Result<(), DropReason> {
-    let id = ring::choose(settings, service, &packet.flow)?;
+    // The flow has no entry, so it is new, wherever the slot's other flows are.
+    let RingSlot { cur: id, base: _ } = ring::slot(settings, service, &packet.flow)?;
+    if id == RingSlot::NONE {
+        return Err(DropReason::NoBackend);
+    }
     let backend = maps::backend(id).ok_or(DropReason::Internal)?;
     let (server, _) = dnat::server(packet.family, backend)?;
     entry.backend = id;

@@ -100,6 +100,11 @@ impl Ipv4 {
     }
 }
 
+impl Tcp {
+    pub(crate) const SYN: u8 = 0x02;
+    pub(crate) const ACK: u8 = 0x10;
+}
+
 impl Ipv6 {
     /// The version in the first nibble.
     #[inline(always)]

@@ -1,9 +1,9 @@
 //! The load balancer: finds out what a packet is, and hands it to the mode's own file.
 
-use lbfabric_abi::{Address, DropReason, Mode, Settings, Verdict, VipService};
+use lbfabric_abi::{Address, DropReason, Mode, RingSlot, Settings, Verdict, VipService};
 
 use super::{
-    dnat, dsr,
+    affinity, dnat, dsr,
     exit::Exit,
     frame::Frame,
     fullnat, maps,
@@ -23,7 +23,7 @@ pub(crate) fn balance(frame: &Frame) -> Result<Exit, DropReason> {
         return Err(DropReason::Internal);
     };
     let otherwise = match vip::find(&packet.flow) {
-        Found::Service(service) => return serve(frame, &mut packet, settings, &service),
+        Found::Service(service) => return serve(frame, &mut packet, settings, service),
         Found::NotServed => Verdict::PassNotServed,
         Found::NotVip => Verdict::PassNotVip,
     };
@@ -54,7 +54,15 @@ fn serve(
     if service.mode == FULLNAT {
         return fullnat::forward(frame, packet, settings, service);
     }
-    let id = ring::choose(settings, service, &packet.flow)?;
+    let slot = ring::slot(settings, service, &packet.flow)?;
+    let id = if slot.consult() {
+        affinity::server(frame, packet, settings, slot, service.pool)
+    } else {
+        slot.cur
+    };
+    if id == RingSlot::NONE {
+        return Err(DropReason::NoBackend);
+    }
     let backend = maps::backend(id).ok_or(DropReason::Internal)?;
     let exit = match service.mode {
         DNAT => dnat::forward(frame, packet, service, backend),

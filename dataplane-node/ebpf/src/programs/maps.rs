@@ -1,6 +1,9 @@
 //! The maps of `lbfabric_abi`, and their use without `unsafe`.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{
+    helpers::bpf_ktime_get_coarse_ns,
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
@@ -10,6 +13,8 @@ use lbfabric_abi::{
     NatReverse, POOLS_MAX, PoolRing, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings,
     Traffic, VIP_ADDRESSES_MAX, VipService,
 };
+
+use super::bucket::Bucket;
 
 /// Memory for entries that exist only: these maps have room for far more than most fabrics have.
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
@@ -104,6 +109,22 @@ pub(crate) fn backend(id: u32) -> Option<&'static Backend> {
     BACKENDS.get(id)
 }
 
+/// A bucket of the flow table.
+#[inline(always)]
+pub(crate) fn flow_bucket(index: u32) -> Option<Bucket> {
+    FLOWS
+        .get_ptr_mut(index)
+        .and_then(NonNull::new)
+        .map(Bucket::new)
+}
+
+/// `CLOCK_MONOTONIC` as of the last timer tick, in nanoseconds.
+#[inline(always)]
+pub(crate) fn coarse_clock() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
 #[inline(always)]
 pub(crate) fn nat_forward(flow: &Flow) -> Option<&'static NatForward> {
     // SAFETY: an entry that is evicted at this moment may be reused under our hands; what is read then is another flow's
@@ -147,7 +168,7 @@ pub(crate) fn nat_reverse_remove(flow: &Flow) {
 }
 
 #[inline(always)]
-pub(crate) fn count_exit(counter: u32) {
+pub(crate) fn count(counter: u32) {
     if let Some(count) = COUNTERS.get_ptr_mut(counter) {
         // SAFETY: the slot of this CPU; nothing else runs on it meanwhile that writes there.
         unsafe { *count += 1 };

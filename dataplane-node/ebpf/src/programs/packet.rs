@@ -3,8 +3,8 @@
 use lbfabric_abi::{Address, DropReason, Flow, Settings};
 
 use super::{
-    frame::Frame,
-    headers::Ethernet,
+    frame::{Frame, opaque},
+    headers::{Ethernet, Tcp, protocol},
     ipv4, ipv6,
     words::{self, Aligned},
 };
@@ -90,6 +90,23 @@ impl Packet {
             own |= n < sources6 && words::same(&Address(*source), &self.flow.destination);
         }
         own
+    }
+
+    /// Whether it asks for a TCP connection.
+    #[inline(always)]
+    pub(crate) fn is_syn(&self, frame: &Frame) -> bool {
+        if self.flow.protocol != protocol::TCP {
+            return false;
+        }
+        let ip_start = frame.start() + size_of::<Ethernet>();
+        let tcp: Option<&mut Tcp> =
+            frame.header(opaque(ip_start + (self.ip_header_length & 0x3f) as usize));
+        tcp.is_some_and(|tcp| tcp.flags & (Tcp::SYN | Tcp::ACK) == Tcp::SYN)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_udp(&self) -> bool {
+        self.flow.protocol == protocol::UDP
     }
 
     /// Fails if the packet may not be forwarded any further.

@@ -1,0 +1,104 @@
+//! Which server a flow stays on, where its ring slot alone does not say: the flow table's rules.
+//!
+//! ```text
+//! known to the table, its server alive        its server
+//! else a SYN                                  cur,  written if base is another
+//! else                                        base, written if cur is another
+//! ```
+//!
+//! So a flow that the table does not know is on base, and a flow that the table cannot take is put there.
+
+use lbfabric_abi::{Backend, FlowEntry, FlowEvent, FlowTick, RingSlot, Settings};
+
+use super::{
+    bucket::{Bucket, Cheapest},
+    frame::Frame,
+    maps,
+    packet::Packet,
+};
+
+/// The server of a packet's flow in a slot that the table is read for, or [`RingSlot::NONE`]. It is a server of `pool`.
+#[inline(never)]
+pub(crate) fn server(
+    frame: &Frame,
+    packet: &Packet,
+    settings: &Settings,
+    slot: RingSlot,
+    pool: u32,
+) -> u32 {
+    let place = packet.flow.place(&settings.flow_key);
+    let Some(bucket) = maps::flow_bucket(place.bucket(settings.flow_mask)) else {
+        return unknown(slot);
+    };
+    let now = FlowTick::at(maps::coarse_clock());
+    let is_syn = packet.is_syn(frame);
+    let same_tag = bucket.find(place.tag);
+    if let Some(held) = same_tag
+        && keeps(held.entry, now, settings, pool)
+    {
+        maps::count(FlowEvent::Hit.index());
+        let seen = held.entry.seen(now, is_syn);
+        if seen != held.entry {
+            // If it fails, another CPU has seen the flow as well, or has taken the place: nothing is left to do.
+            held.replace(seen);
+        }
+        return held.entry.server();
+    }
+    maps::count(FlowEvent::Miss.index());
+
+    let chosen = if is_syn { slot.cur } else { unknown(slot) };
+    if !slot.is_changed() || chosen == RingSlot::NONE {
+        return chosen;
+    }
+    // A flood's packets are all first ones.
+    let is_first = is_syn || packet.is_udp();
+    let new = FlowEntry::new(place.tag, chosen, now, is_first);
+    let taken = match same_tag {
+        // It has no claim any more, and would be found again.
+        Some(held) => held.replace(new),
+        None => insert(bucket, new, now, settings),
+    };
+    if taken {
+        maps::count(FlowEvent::Insert.index());
+        chosen
+    } else {
+        // The flow stays unknown.
+        unknown(slot)
+    }
+}
+
+/// The server of flows that the table does not know: base, unless it is dead.
+#[inline(always)]
+fn unknown(slot: RingSlot) -> u32 {
+    let base = slot.base_id();
+    if base != slot.cur && !is_alive(base) {
+        return slot.cur;
+    }
+    base
+}
+
+/// Whether an entry decides where its flow goes.
+#[inline(always)]
+fn keeps(entry: FlowEntry, now: FlowTick, settings: &Settings, pool: u32) -> bool {
+    !entry.is_expired(now, settings.flow_idle_ticks)
+        && maps::backend(entry.server()).is_some_and(|it| it.keeps_flows_of(pool))
+}
+
+#[inline(always)]
+fn is_alive(server: u32) -> bool {
+    maps::backend(server).is_some_and(Backend::is_alive)
+}
+
+/// Writes an entry, in the place of the cheapest one; false if another CPU has just taken that.
+#[inline(always)]
+fn insert(bucket: Bucket, new: FlowEntry, now: FlowTick, settings: &Settings) -> bool {
+    // No entry names a server beyond the map: there the answer does not matter, but the verifier must not know it.
+    let flags =
+        |entry: FlowEntry| maps::backend(entry.server()).map_or(entry.0 as u32, |it| it.flags);
+    let Cheapest { held, is_live } = bucket.cheapest(now, settings.flow_idle_ticks, flags);
+    let taken = held.replace(new);
+    if taken && is_live {
+        maps::count(FlowEvent::EvictLive.index());
+    }
+    taken
+}
