@@ -16,6 +16,7 @@ use std::{
 
 use lbfabric_proto::v1::{self, fabric_service_client::FabricServiceClient};
 use members::{Members, apply_request, eventually, pool, pool_names, timed};
+use nix::sys::signal::Signal;
 use tonic::{Code, transport::Channel};
 
 async fn apply(members: &Members, id: u64, name: &str) -> Result<u64, tonic::Status> {
@@ -221,14 +222,14 @@ async fn hung_leader_is_replaced() {
     apply(&members, 1, "before").await.unwrap();
     let leader = members.leader().await;
     let other = members.ids().into_iter().find(|id| *id != leader).unwrap();
-    members.signal(leader, "STOP");
+    members.signal(leader, Signal::SIGSTOP);
     let hung = Instant::now();
     apply(&members, other, "after").await.unwrap();
     let outage = hung.elapsed();
     eprintln!("next write {} ms after the leader hung", outage.as_millis());
     assert!(outage < Duration::from_secs(2), "{outage:?}");
     assert_eq!(names(&members, other).await.len(), 2);
-    members.signal(leader, "CONT");
+    members.signal(leader, Signal::SIGCONT);
     // The old leader must not answer from what it had.
     assert_eq!(names(&members, leader).await.len(), 2);
 }
