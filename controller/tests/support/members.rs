@@ -61,6 +61,13 @@ impl Members {
         members
     }
 
+    /// Waits until every member has caught up: one that never has does not vote.
+    pub(crate) async fn all_ready(&self) {
+        for id in self.ids() {
+            self.ready(id).await;
+        }
+    }
+
     /// The command that runs a member.
     pub(crate) fn command(&self, id: u64) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lbfabric-controller"));
