@@ -40,7 +40,7 @@ lab: build
 # The daemons are built first: tests of the command line start them.
 test: setup
 	$(CARGO) build --locked --bins $(BINARIES)
-	$(CARGO) test --locked $(PACKAGES)
+	$(CARGO) test --locked --no-fail-fast $(PACKAGES)
 
 verify:
 	@deploy/setup.sh verify

@@ -207,7 +207,7 @@ fn two_labs_at_once_do_not_collide() {
         let table = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{table}{}", stderr(output));
         assert!(
-            table.contains("answer path") && table.contains("l4-tunnel"),
+            table.contains("ANSWER PATH") && table.contains("l4-tunnel"),
             "{table}"
         );
     }

@@ -160,7 +160,12 @@ impl Cluster {
             let leader = view.borrow_and_update().leader;
             let attempt = match leader {
                 None => Attempt::Failed,
-                Some(member) if member == self.id => self.read_index_here().await,
+                // A leader without a majority waits for one.
+                Some(member) if member == self.id => {
+                    time::timeout_at(deadline, self.read_index_here())
+                        .await
+                        .unwrap_or(Attempt::Failed)
+                }
                 Some(member) => {
                     let away = leader_gone(self.raft.view(), member, deadline);
                     tokio::select! {

@@ -16,6 +16,7 @@ use std::{
 
 use lbfabric_proto::v1::{self, fabric_service_client::FabricServiceClient};
 use members::{Members, apply_request, eventually, pool, pool_names, timed};
+use nix::sys::signal::Signal;
 use tonic::{Code, transport::Channel};
 
 async fn apply(members: &Members, id: u64, name: &str) -> Result<u64, tonic::Status> {
@@ -34,7 +35,7 @@ async fn names(members: &Members, id: u64) -> BTreeSet<String> {
 #[tokio::test]
 async fn any_member_takes_writes_and_reads_what_others_wrote() {
     let members = Members::start(3);
-    members.ready(1).await;
+    members.all_ready().await;
     for round in 0..5 {
         for writer in members.ids() {
             let name = format!("p{round}-{writer}");
@@ -64,7 +65,7 @@ async fn any_member_takes_writes_and_reads_what_others_wrote() {
 #[tokio::test]
 async fn killed_leader_costs_less_than_two_seconds_and_nothing_acknowledged() {
     let mut members = Members::start(3);
-    members.ready(1).await;
+    members.all_ready().await;
     let mut acknowledged = BTreeSet::new();
     for round in 0..3 {
         for i in 0..10 {
@@ -96,7 +97,7 @@ async fn killed_leader_costs_less_than_two_seconds_and_nothing_acknowledged() {
 #[tokio::test]
 async fn all_killed_come_back_with_everything() {
     let mut members = Members::start_with(3, 7);
-    members.ready(1).await;
+    members.all_ready().await;
     let mut acknowledged = BTreeSet::new();
     for i in 0..25 {
         let name = format!("p{i}");
@@ -118,7 +119,7 @@ async fn all_killed_come_back_with_everything() {
 #[tokio::test]
 async fn member_that_was_away_gets_a_snapshot() {
     let mut members = Members::start_with(3, 5);
-    members.ready(1).await;
+    members.all_ready().await;
     apply(&members, 1, "before").await.unwrap();
     let leader = members.leader().await;
     let away = members.ids().into_iter().find(|id| *id != leader).unwrap();
@@ -152,7 +153,7 @@ async fn member_that_was_away_gets_a_snapshot() {
 async fn nothing_acknowledged_is_lost_when_leaders_die_under_load() {
     const WRITERS: u64 = 6;
     let mut members = Members::start_with(3, 40);
-    members.ready(1).await;
+    members.all_ready().await;
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -217,18 +218,18 @@ async fn write_until(
 #[tokio::test]
 async fn hung_leader_is_replaced() {
     let members = Members::start(3);
-    members.ready(1).await;
+    members.all_ready().await;
     apply(&members, 1, "before").await.unwrap();
     let leader = members.leader().await;
     let other = members.ids().into_iter().find(|id| *id != leader).unwrap();
-    members.signal(leader, "STOP");
+    members.signal(leader, Signal::SIGSTOP);
     let hung = Instant::now();
     apply(&members, other, "after").await.unwrap();
     let outage = hung.elapsed();
     eprintln!("next write {} ms after the leader hung", outage.as_millis());
     assert!(outage < Duration::from_secs(2), "{outage:?}");
     assert_eq!(names(&members, other).await.len(), 2);
-    members.signal(leader, "CONT");
+    members.signal(leader, Signal::SIGCONT);
     // The old leader must not answer from what it had.
     assert_eq!(names(&members, leader).await.len(), 2);
 }
@@ -236,7 +237,7 @@ async fn hung_leader_is_replaced() {
 #[tokio::test]
 async fn stopped_leader_hands_over() {
     let mut members = Members::start(3);
-    members.ready(1).await;
+    members.all_ready().await;
     apply(&members, 1, "before").await.unwrap();
     let leader = members.leader().await;
     let other = members.ids().into_iter().find(|id| *id != leader).unwrap();
@@ -253,7 +254,7 @@ async fn stopped_leader_hands_over() {
 #[tokio::test]
 async fn minority_refuses_in_time_and_says_why() {
     let mut members = Members::start(3);
-    members.ready(1).await;
+    members.all_ready().await;
     apply(&members, 1, "before").await.unwrap();
     members.kill(2);
     members.kill(3);

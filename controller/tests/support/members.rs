@@ -14,6 +14,7 @@ use std::{
 use lbfabric_proto::v1::{
     self, fabric_service_client::FabricServiceClient, node_service_client::NodeServiceClient,
 };
+use nix::{sys::signal::Signal, unistd::Pid};
 use tempfile::TempDir;
 use tonic::{
     Request,
@@ -60,6 +61,13 @@ impl Members {
         members
     }
 
+    /// Waits until every member has caught up: one that never has does not vote.
+    pub(crate) async fn all_ready(&self) {
+        for id in self.ids() {
+            self.ready(id).await;
+        }
+    }
+
     /// The command that runs a member.
     pub(crate) fn command(&self, id: u64) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lbfabric-controller"));
@@ -91,15 +99,14 @@ impl Members {
     }
 
     /// Sends a running member a signal.
-    pub(crate) fn signal(&self, id: u64, signal: &str) {
-        let pid = self.running[&id].id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
-        assert!(sent.unwrap().success());
+    pub(crate) fn signal(&self, id: u64, signal: Signal) {
+        let pid = i32::try_from(self.running[&id].id()).unwrap();
+        nix::sys::signal::kill(Pid::from_raw(pid), signal).unwrap();
     }
 
     /// Stops a member with SIGTERM and says how it ended.
     pub(crate) fn stop(&mut self, id: u64) -> ExitStatus {
-        self.signal(id, "TERM");
+        self.signal(id, Signal::SIGTERM);
         let mut child = self.running.remove(&id).unwrap();
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -39,19 +39,26 @@ impl Fixture {
             .any(|word| word == address)
     }
 
+    /// A setting of an interface, or of `all`: `lb0.arp_ignore`.
     fn setting(&self, name: &str) -> String {
-        let path = format!("net.ipv4.conf.{name}");
-        run(
-            "nsenter",
-            &[
-                &format!("--net=/var/run/netns/{}", self.node.name),
-                "sysctl",
-                "-n",
-                &path,
-            ],
-        )
-        .trim()
-        .to_owned()
+        let value = self.within(&["cat", &setting_path(name)]);
+        value.trim().to_owned()
+    }
+
+    fn set(&self, name: &str, value: &str) {
+        let script = format!("echo {value} >{}", setting_path(name));
+        self.within(&["sh", "-c", &script]);
+    }
+
+    /// Runs a command in the node's namespace.
+    fn within(&self, command: &[&str]) -> String {
+        let namespace = format!("--net=/var/run/netns/{}", self.node.name);
+        let args: Vec<&str> = [namespace.as_str()]
+            .iter()
+            .chain(command)
+            .copied()
+            .collect();
+        run("nsenter", &args)
     }
 
     fn settings(&self) -> Vec<String> {
@@ -63,6 +70,10 @@ impl Fixture {
             .map(|name| self.setting(&name))
             .collect()
     }
+}
+
+fn setting_path(name: &str) -> String {
+    format!("/proc/sys/net/ipv4/conf/{}", name.replace('.', "/"))
 }
 
 #[test]
@@ -112,15 +123,7 @@ fn vips_and_settings_come_and_go() {
 fn after_a_crash_exactly_its_own_changes_are_undone() {
     let fixture = Fixture::new();
     fixture.run(|| async {
-        run(
-            "nsenter",
-            &[
-                &format!("--net=/var/run/netns/{}", fixture.node.name),
-                "sysctl",
-                "-w",
-                "net.ipv4.conf.lb0.rp_filter=1",
-            ],
-        );
+        fixture.set("lb0.rp_filter", "1");
         let former = fixture.settings();
         fixture
             .node
