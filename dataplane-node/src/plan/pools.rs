@@ -191,8 +191,10 @@ impl Target {
                 self.former.insert(*id);
             }
         }
-        let backends = &self.backends;
-        memory.deadlines.retain(|id| backends.contains_key(&id));
+        // A dead server's deadline stays known until its entry is gone: a write that fails must not bring it back to life.
+        let (backends, entries) = (&self.backends, &inputs.observed.backends);
+        let has_entry = |id| backends.contains_key(&id) || entries.contains_key(&id);
+        memory.deadlines.retain(has_entry);
     }
 
     /// Answers of servers that left are translated on, as long as their flows may live.
