@@ -8,6 +8,7 @@ mod xdp {
     mod affinity;
     mod answers;
     mod checksums;
+    mod churn;
     mod counters;
     mod decap;
     mod dnat;

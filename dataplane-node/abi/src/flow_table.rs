@@ -61,7 +61,6 @@ impl FlowEntry {
 
     /// The part of the flow's hash that tells it from others of the bucket; zero if free.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "24 bits")]
     pub const fn tag(self) -> u32 {
         (self.0 >> 40) as u32
     }

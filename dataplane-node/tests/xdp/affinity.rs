@@ -1,7 +1,8 @@
 //! Which server a flow stays on, while its slot changes and afterwards: every row of the flow table's rules.
 
 use lbfabric_abi::{
-    Backend, FLOW_WAYS, Flow, FlowBucket, FlowEntry, FlowEvent, FlowPlace, FlowTick, Mode, Protocol, RingSlot,
+    Backend, FLOW_WAYS, Flow, FlowBucket, FlowEntry, FlowEvent, FlowPlace, FlowTick, Mode,
+    Protocol, RingSlot,
 };
 use nix::time::{ClockId, clock_gettime};
 
@@ -205,7 +206,11 @@ fn unknown_flows_in_a_changed_slot_go_to_base_and_stay_there() {
         assert!(!table.entries()[0].is_syn_only());
         let other = with_ports(packet, 999);
         assert_eq!(table.send(&other), (Some(OTHER_SERVER), vec!["flow-miss"]));
-        assert_eq!(table.entries().len(), 1, "nothing is written where both are the same");
+        assert_eq!(
+            table.entries().len(),
+            1,
+            "nothing is written where both are the same"
+        );
     }
 }
 
@@ -361,7 +366,11 @@ fn a_flood_of_first_packets_spares_flows_in_use() {
         .filter(|it| it.entries.iter().filter(|it| !it.is_syn_only()).count() == FLOW_WAYS)
         .count();
     assert_eq!(full, 0, "the flood has taken a place in every bucket");
-    let left = table.entries().iter().filter(|it| !it.is_syn_only()).count();
+    let left = table
+        .entries()
+        .iter()
+        .filter(|it| !it.is_syn_only())
+        .count();
     // Of 64 buckets with three live flows on average, hardly any was full of them.
     assert!(left + 4 >= known, "{left} of {known}");
 }

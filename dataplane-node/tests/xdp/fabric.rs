@@ -162,9 +162,12 @@ pub(crate) struct Fabric {
 impl Fabric {
     /// One service of a mode on both VIPs, for both protocols.
     pub(crate) fn new(mode: Mode) -> Self {
-        let mut fabric = Self {
-            kernel: Kernel::load(),
-        };
+        Self::on(Kernel::load(), mode)
+    }
+
+    /// As [`Fabric::new`], in the maps of these programs.
+    pub(crate) fn on(kernel: Kernel, mode: Mode) -> Self {
+        let mut fabric = Self { kernel };
         fabric.settings(settings());
         for (family, protocol) in CASES {
             fabric.serve(family.vip(), protocol, service(mode));

@@ -17,7 +17,7 @@ use nix::{
 pub(crate) const INGRESS: u32 = 1;
 
 /// Entries of the tables that have all their memory from the beginning.
-const IDS: u32 = 64;
+pub(crate) const IDS: u32 = 64;
 const RING_SLOTS: u32 = 256;
 const NAT_FLOWS: u32 = 4096;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
@@ -57,7 +57,13 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// Loads the programs with empty maps, which live as long as this.
     pub(crate) fn load() -> Self {
-        let mut ebpf = thread::spawn(load_with_private_pins).join().unwrap();
+        Self::load_with_flow_buckets(FLOW_BUCKETS)
+    }
+
+    /// As [`Kernel::load`], with a larger flow table.
+    pub(crate) fn load_with_flow_buckets(flow_buckets: u32) -> Self {
+        let load = move || load_with_private_pins(flow_buckets);
+        let mut ebpf = thread::spawn(load).join().unwrap();
         for program in [Program::Lb, Program::Server, Program::Pass] {
             let xdp: &mut Xdp = ebpf
                 .program_mut(program.name())
@@ -79,6 +85,23 @@ impl Kernel {
     /// Runs a program on a frame that comes in through an interface of this thread's network namespace.
     pub(crate) fn run_from(&self, program: Program, frame: &[u8], ifindex: u32) -> Ran {
         let before = self.counters();
+        let (action, frame) = self.run_uncounted(program, frame, ifindex);
+        let after = self.counters();
+        let events = usize::try_from(FlowEvent::FIRST).unwrap();
+        Ran {
+            action,
+            counter: moved(&before[..events], &after[..events]),
+            frame,
+        }
+    }
+
+    /// As [`Kernel::run_from`], without a look at the counters, which takes longer than all the rest.
+    pub(crate) fn run_uncounted(
+        &self,
+        program: Program,
+        frame: &[u8],
+        ifindex: u32,
+    ) -> (Action, Vec<u8>) {
         let xdp: &Xdp = self
             .ebpf
             .program(program.name())
@@ -101,13 +124,7 @@ impl Kernel {
             })
             .unwrap();
         out.truncate(result.data_size_out.try_into().unwrap());
-        let after = self.counters();
-        let events = usize::try_from(FlowEvent::FIRST).unwrap();
-        Ran {
-            action: Action::from_number(result.return_value),
-            counter: moved(&before[..events], &after[..events]),
-            frame: out,
-        }
+        (Action::from_number(result.return_value), out)
     }
 
     /// How many instructions the verifier followed to accept the program.
@@ -227,7 +244,7 @@ fn moved(before: &[u64], after: &[u64]) -> Option<&'static str> {
 
 /// The maps are declared to be pinned. A mount namespace of this thread alone holds the pins, and takes them along when the
 /// thread ends; the maps then live by their file descriptors.
-fn load_with_private_pins() -> Ebpf {
+fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
     unshare(CloneFlags::CLONE_NEWNS).expect("these tests load XDP programs: run them as root");
     mount(
         None::<&str>,
@@ -253,7 +270,7 @@ fn load_with_private_pins() -> Ebpf {
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
         .map_max_entries("RINGS", RING_SLOTS)
-        .map_max_entries("FLOWS", FLOW_BUCKETS)
+        .map_max_entries("FLOWS", flow_buckets)
         .map_max_entries("NAT_FORWARD", NAT_FLOWS)
         .map_max_entries("NAT_REVERSE", NAT_FLOWS)
         .load(lbfabric_node::object::object())
