@@ -21,7 +21,8 @@ impl Checksum {
     #[inline(always)]
     #[must_use]
     pub const fn add32(self, word: u32) -> Self {
-        Self(self.0 + (word >> 16) as u64 + (word & 0xffff) as u64)
+        // Both halves at once: 2^16 counts as 1 here, as the carries of `field` make it.
+        Self(self.0 + word as u64)
     }
 
     /// Takes two bytes away again.
@@ -36,6 +37,13 @@ impl Checksum {
     #[must_use]
     pub const fn sub32(self, word: u32) -> Self {
         self.add32(!word)
+    }
+
+    /// Adds another sum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0)
     }
 
     /// The field's value: the folded sum's complement.

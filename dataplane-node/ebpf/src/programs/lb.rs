@@ -23,7 +23,7 @@ pub(crate) fn balance(frame: &Frame) -> Result<Exit, DropReason> {
         return Err(DropReason::Internal);
     };
     let otherwise = match vip::find(&packet.flow) {
-        Found::Service(service) => return serve(frame, &mut packet, settings, service),
+        Found::Service(service) => return serve(frame, &mut packet, settings, &service),
         Found::NotServed => Verdict::PassNotServed,
         Found::NotVip => Verdict::PassNotVip,
     };

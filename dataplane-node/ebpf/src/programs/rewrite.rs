@@ -17,36 +17,34 @@ pub(crate) fn flow(
     new: &Aligned<Flow>,
 ) -> Result<(), DropReason> {
     let start = frame.start() + size_of::<Ethernet>();
-    match packet.family {
+    let readdressed = match packet.family {
         Family::Ipv4 => {
             let ip: &mut Ipv4 = frame.header(start).ok_or(DropReason::Internal)?;
-            ip.checksum = readdressed(ip.checksum, &packet.flow, new)
-                .field()
-                .to_ne_bytes();
+            let difference = difference4(&packet.flow, new);
+            ip.checksum = changed(ip.checksum, difference).field().to_ne_bytes();
             store4(&mut ip.source, ipv4(&new.source));
             store4(&mut ip.destination, ipv4(&new.destination));
+            difference
         }
         Family::Ipv6 => {
             let ip: &mut Ipv6 = frame.header(start).ok_or(DropReason::Internal)?;
             store16(&mut ip.source, &new.source);
             store16(&mut ip.destination, &new.destination);
+            difference6(&packet.flow, new)
         }
-    }
+    };
+    let rebound = readdressed.sub32(ports(&packet.flow)).add32(ports(new));
     let l4_start = opaque(start + (packet.ip_header_length & 0x3f) as usize);
     if packet.flow.protocol == protocol::TCP {
         let tcp: &mut Tcp = frame.header(l4_start).ok_or(DropReason::Internal)?;
-        tcp.checksum = rebound(tcp.checksum, &packet.flow, new)
-            .field()
-            .to_ne_bytes();
+        tcp.checksum = changed(tcp.checksum, rebound).field().to_ne_bytes();
         tcp.source_port = new.source_port_be;
         tcp.destination_port = new.destination_port_be;
     } else {
         let udp: &mut Udp = frame.header(l4_start).ok_or(DropReason::Internal)?;
         // Zero: the sender made none, as RFC 768 allows over IPv4 and RFC 6936 in few cases over IPv6.
         if udp.checksum != [0; 2] {
-            udp.checksum = rebound(udp.checksum, &packet.flow, new)
-                .udp_field()
-                .to_ne_bytes();
+            udp.checksum = changed(udp.checksum, rebound).udp_field().to_ne_bytes();
         }
         udp.source_port = new.source_port_be;
         udp.destination_port = new.destination_port_be;
@@ -89,21 +87,27 @@ pub(crate) fn link(frame: &Frame, hop: &NextHop) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// A checksum over the old flow's addresses and ports, as one over the new flow's.
+/// A checksum field's sum with a difference added.
 #[inline(always)]
-fn rebound(field: [u8; 2], old: &Flow, new: &Flow) -> Checksum {
-    readdressed(field, old, new)
-        .sub16(u16::from_ne_bytes(old.source_port_be))
-        .sub16(u16::from_ne_bytes(old.destination_port_be))
-        .add16(u16::from_ne_bytes(new.source_port_be))
-        .add16(u16::from_ne_bytes(new.destination_port_be))
+const fn changed(field: [u8; 2], difference: Checksum) -> Checksum {
+    Checksum::from_field(u16::from_ne_bytes(field)).plus(difference)
 }
 
-/// A checksum over the old flow's addresses, as one over the new flow's. The prefix that IPv4 addresses are mapped with
-/// cancels out.
+/// What a checksum over IPv4 addresses changes by.
 #[inline(always)]
-fn readdressed(field: [u8; 2], old: &Flow, new: &Flow) -> Checksum {
-    let mut sum = Checksum::from_field(u16::from_ne_bytes(field));
+fn difference4(old: &Flow, new: &Flow) -> Checksum {
+    let word = |address| u32::from_ne_bytes(ipv4(address));
+    Checksum::default()
+        .sub32(word(&old.source))
+        .sub32(word(&old.destination))
+        .add32(word(&new.source))
+        .add32(word(&new.destination))
+}
+
+/// What a checksum over IPv6 addresses changes by.
+#[inline(always)]
+fn difference6(old: &Flow, new: &Flow) -> Checksum {
+    let mut sum = Checksum::default();
     for address in [&old.source, &old.destination] {
         for word in address.words() {
             sum = sum.sub32(word);
@@ -115,6 +119,13 @@ fn readdressed(field: [u8; 2], old: &Flow, new: &Flow) -> Checksum {
         }
     }
     sum
+}
+
+/// Both ports, as they stand in a header.
+#[inline(always)]
+const fn ports(flow: &Flow) -> u32 {
+    let ([a, b], [c, d]) = (flow.source_port_be, flow.destination_port_be);
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 #[inline(always)]

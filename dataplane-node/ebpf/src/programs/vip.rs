@@ -6,7 +6,7 @@ use super::{maps, words::Aligned};
 
 /// What is known of a packet's destination.
 pub(crate) enum Found {
-    Service(&'static VipService),
+    Service(Aligned<VipService>),
     /// A VIP's address, but no port of it that is served.
     NotServed,
     NotVip,
@@ -22,13 +22,13 @@ pub(crate) fn find(flow: &Flow) -> Found {
         zero: 0,
     });
     if let Some(service) = maps::vip_port(&endpoint) {
-        return Found::Service(service);
+        return Found::Service(Aligned(*service));
     }
     if !maps::is_vip(&flow.destination) {
         return Found::NotVip;
     }
     match maps::vip_range(&endpoint) {
-        Some(service) => Found::Service(service),
+        Some(service) => Found::Service(Aligned(*service)),
         None => Found::NotServed,
     }
 }
