@@ -57,9 +57,7 @@ fn attach_to_ports(network: &Network, pins: &Path, maps: &Path) -> anyhow::Resul
             .ok_or_else(|| anyhow!("the XDP object has no {PROGRAM}"))?
             .try_into()
             .with_context(|| format!("{PROGRAM} is not an XDP program"))?;
-        program
-            .load()
-            .with_context(|| format!("loading {PROGRAM}"))?;
+        lbfabric_node::object::load(program).with_context(|| format!("loading {PROGRAM}"))?;
         for node in (1..=NODES).map(Host::Node) {
             let port = node.to_string();
             let mut attached = || -> anyhow::Result<()> {

@@ -114,10 +114,7 @@ impl Loaded {
             kind,
             pins: pins.clone(),
         };
-        loaded
-            .program()?
-            .load()
-            .map_err(|error| Fault::of("load the program", &error))?;
+        object::load(loaded.program()?).map_err(|error| Fault::of("load the program", &error))?;
         Ok(loaded)
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lbfabric_abi::{Backend, Mode, Protocol};
+use lbfabric_abi::{Backend, Flow, Mode, NatForward, Protocol};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -10,6 +10,7 @@ use proptest::{
 
 use super::{
     fabric::{EGRESS_MAC, Fabric, Family, SERVER, SERVER_MAC, backend, octets4, octets6, service},
+    fullnat::forward_flow,
     kernel::Action,
     packets::{Packet, l4_start},
     tunnel::tunnelled,
@@ -190,12 +191,17 @@ fn dnat_leaves_every_checksum_right() {
 fn full_nat_leaves_every_checksum_right() {
     check(Mode::Fullnat, |fabric, case| {
         let request = case.request();
+        // Cases share the tables, and corner values come often: an earlier case may have had this flow with another server port.
+        fabric
+            .kernel
+            .hash::<Flow, NatForward>("NAT_FORWARD")
+            .remove(&forward_flow(&request))
+            .ok();
         let ran = fabric.lb(&request.build());
         prop_assert_eq!(ran.action, Action::Redirect);
         let at = l4_start(&request);
         let port = u16::from_be_bytes([ran.frame[at], ran.frame[at + 1]]);
         let node = SocketAddr::new(case.family().node(), port);
-        // The entry of an earlier case may have mapped the port, if it was the same flow to the same server.
         let expected = request
             .clone()
             .macs(EGRESS_MAC, SERVER_MAC)

@@ -34,7 +34,7 @@ fn forwarded(request: &Packet, node: IpAddr, port: u16, server: SocketAddr) -> R
     }
 }
 
-fn forward_flow(request: &Packet) -> Flow {
+pub(crate) fn forward_flow(request: &Packet) -> Flow {
     Flow {
         source: request.source.ip().into(),
         destination: request.destination.ip().into(),

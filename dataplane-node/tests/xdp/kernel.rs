@@ -70,7 +70,7 @@ impl Kernel {
                 .unwrap()
                 .try_into()
                 .unwrap();
-            if let Err(error) = xdp.load() {
+            if let Err(error) = lbfabric_node::object::load(xdp) {
                 panic!("{} was refused: {error:#?}", program.name());
             }
         }
