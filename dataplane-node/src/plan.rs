@@ -9,6 +9,7 @@
 //! ```
 
 mod desired;
+mod filter;
 mod life;
 mod local;
 mod observed;
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use lbfabric_abi::{FLOW_KEY_WORDS, NextHop};
+use lbfabric_abi::{FlowKey, NextHop};
 use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 pub(crate) use desired::Desired;
@@ -54,7 +55,7 @@ pub(crate) struct Inputs<'a> {
     /// The servers that live entries of the flow table name, if the table was read since the last write to any map.
     pub(crate) in_table: Option<&'a BTreeSet<BackendId>>,
     /// The flow table's key, unless the maps have one already.
-    pub(crate) flow_key: [u64; FLOW_KEY_WORDS],
+    pub(crate) flow_key: FlowKey,
 }
 
 /// What the planner remembers from plan to plan.
@@ -103,6 +104,8 @@ fn make(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
     if observed.settings != Some(target.settings) {
         ops.push(MapOp::PutSettings(target.settings));
     }
+    // The filter lets a packet through before a table knows its address, never the other way round.
+    target.filter.widen(&observed.filter, ops);
     changed(&target.backends, &observed.backends, ops, MapOp::PutBackend);
     // Before the rings: a server that joins the ring of a carried service answers at once.
     changed(
@@ -175,6 +178,7 @@ fn tear_down(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::ClearBackend,
     );
+    target.filter.narrow(&observed.filter, ops);
 }
 
 fn changed<K: Ord + Copy, V: PartialEq + Copy>(

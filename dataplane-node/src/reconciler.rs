@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{Backend, FLOW_KEY_WORDS, NextHop};
+use lbfabric_abi::{Backend, FlowKey, NextHop};
 use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 use crate::{
@@ -23,7 +23,7 @@ pub(crate) struct Reconciler<M> {
     observed: Option<Observed>,
     memory: plan::Memory,
     /// For maps that have none yet.
-    flow_key: [u64; FLOW_KEY_WORDS],
+    flow_key: FlowKey,
     /// When the flow table is swept; `None`: before anything else happens. A server that was declared dead must not come back
     /// before its entries have gone, or flows that are elsewhere by now would return to it.
     sweep_at: Option<Instant>,
@@ -54,7 +54,7 @@ pub(crate) enum ReconcileError {
 
 impl<M: LbMaps> Reconciler<M> {
     /// `flow_key` is random.
-    pub(crate) fn new(maps: M, flow_key: [u64; FLOW_KEY_WORDS]) -> Self {
+    pub(crate) fn new(maps: M, flow_key: FlowKey) -> Self {
         Self {
             maps,
             observed: None,
@@ -168,7 +168,7 @@ impl<'a> PlanInputs<'a> {
         &self,
         observed: &'a Observed,
         in_table: Option<&'a BTreeSet<BackendId>>,
-        flow_key: [u64; FLOW_KEY_WORDS],
+        flow_key: FlowKey,
     ) -> Inputs<'a> {
         let Self {
             desired,

@@ -15,6 +15,18 @@ impl Address {
         ])
     }
 
+    /// An IPv4 address as one word with its bytes in memory order; none for IPv6.
+    #[inline(always)]
+    pub const fn ipv4_word(&self) -> Option<u32> {
+        const PREFIX: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+        let [a, b, c, d] = self.words();
+        if a | b | (c ^ PREFIX) == 0 {
+            Some(d)
+        } else {
+            None
+        }
+    }
+
     /// The address as four words, each with its bytes in memory order: what the flow hash takes.
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {

@@ -16,6 +16,10 @@ pub struct Backend {
     pub pool: u32,
     /// [`Backend::ALIVE`] or zero.
     pub flags: u32,
+    /// The largest packet that fits the way to `ipv4`, in bytes from the network header on.
+    pub mtu4: u16,
+    /// As above, to `ipv6`.
+    pub mtu6: u16,
 }
 
 impl Backend {
@@ -51,12 +55,12 @@ impl Backend {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NextHop {
-    /// The egress interface; 0 while the next hop is not resolved.
-    pub ifindex: u32,
+    /// The neighbour's address: with `source_mac`, as a frame begins.
+    pub mac: [u8; 6],
     /// The egress interface's own address.
     pub source_mac: [u8; 6],
-    /// The neighbour's address.
-    pub mac: [u8; 6],
+    /// The egress interface; 0 while the next hop is not resolved.
+    pub ifindex: u32,
 }
 
 impl NextHop {
@@ -67,4 +71,4 @@ impl NextHop {
     }
 }
 
-const _: () = assert!(size_of::<Backend>() == 60 && size_of::<NextHop>() == 16);
+const _: () = assert!(size_of::<Backend>() == 64 && size_of::<NextHop>() == 16);

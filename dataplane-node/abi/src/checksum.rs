@@ -39,6 +39,14 @@ impl Checksum {
         self.add32(!word)
     }
 
+    /// Takes another sum away again.
+    #[inline(always)]
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        // Its complement, of as many words as it may have: a sum of a few dozen 32-bit words.
+        Self(self.0 + (0xffff_ffff_ffff - other.0))
+    }
+
     /// Adds another sum.
     #[inline(always)]
     #[must_use]

@@ -24,6 +24,37 @@ impl Endpoint {
             zero: 0,
         }
     }
+
+    /// The key of the tables for IPv4: all of it in one word. None for IPv6.
+    #[inline(always)]
+    pub const fn key4(&self) -> Option<u64> {
+        let [a, b] = self.port_be;
+        match self.address.ipv4_word() {
+            Some(address) => Some(Self::key4_of(
+                address,
+                u16::from_ne_bytes([a, b]),
+                self.protocol,
+            )),
+            None => None,
+        }
+    }
+
+    /// As [`Endpoint::key4`], of an address and port in memory order.
+    #[inline(always)]
+    pub const fn key4_of(address: u32, port: u16, protocol: u8) -> u64 {
+        address as u64 | (port as u64) << 32 | (protocol as u64) << 48
+    }
+
+    /// The endpoint that [`Endpoint::key4`] gave.
+    #[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
+    pub const fn from_key4(key: u64) -> Self {
+        Self {
+            address: Address::from_ipv4((key as u32).to_ne_bytes()),
+            port_be: ((key >> 32) as u16).to_ne_bytes(),
+            protocol: (key >> 48) as u8,
+            zero: 0,
+        }
+    }
 }
 
 /// An address and protocol with a port's leading bits: the key data of an LPM trie, whose prefix length counts
@@ -49,3 +80,16 @@ impl EndpointPrefix {
 }
 
 const _: () = assert!(size_of::<Endpoint>() == 20 && size_of::<EndpointPrefix>() == 20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_ipv4_lead_back() {
+        let endpoint = Endpoint::new(Address::from_ipv4([203, 0, 113, 10]), 443, 6);
+        assert_eq!(endpoint.key4().map(Endpoint::from_key4), Some(endpoint));
+        let ipv6 = Endpoint::new(Address([0x20; 16]), 443, 6);
+        assert_eq!(ipv6.key4(), None);
+    }
+}

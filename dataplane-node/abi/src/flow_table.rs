@@ -11,13 +11,10 @@
 //!
 //! An entry is written by one 8-byte compare-and-exchange, by the program and by the agent.
 
-use crate::{Backend, Flow};
+use crate::{Backend, Flow, FlowKey};
 
 /// Entries of a bucket.
 pub const FLOW_WAYS: usize = 8;
-
-/// The words of the flow table's key.
-pub const FLOW_KEY_WORDS: usize = 5;
 
 const TICKS: u16 = 0x7fff;
 
@@ -176,46 +173,16 @@ impl FlowPlace {
 
 impl Flow {
     /// Where the flow stands in a node's table.
-    ///
-    /// The words are paired as in UMAC's NH (RFC 4418 section 5.2.2): whatever two flows someone chooses who does not know
-    /// the key, the chance that they collide is 2^-32. The finalizer of `MurmurHash3` spreads what comes out.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "halves of words")]
-    pub const fn place(&self, key: &[u64; FLOW_KEY_WORDS]) -> FlowPlace {
-        let Self {
-            source,
-            destination,
-            source_port_be: [a, b],
-            destination_port_be: [c, d],
-            protocol,
-            zero: _,
-        } = self;
-        let (source, destination) = (source.words(), destination.words());
-        let ports = u32::from_le_bytes([*a, *b, *c, *d]);
-        let sum = pair(key[0], source[0], source[1])
-            .wrapping_add(pair(key[1], source[2], source[3]))
-            .wrapping_add(pair(key[2], destination[0], destination[1]))
-            .wrapping_add(pair(key[3], destination[2], destination[3]))
-            .wrapping_add(pair(key[4], ports, *protocol as u32));
-        let mut hash = sum ^ sum >> 33;
-        hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash ^= hash >> 33;
-        hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        hash ^= hash >> 33;
+    #[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
+    pub const fn place(&self, key: &FlowKey) -> FlowPlace {
+        let hash = self.hash(key);
         let tag = (hash >> 40) as u32;
         FlowPlace {
             tag: tag | (tag == 0) as u32,
             hash: hash as u32,
         }
     }
-}
-
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "halves of a word")]
-const fn pair(key: u64, a: u32, b: u32) -> u64 {
-    let a = a.wrapping_add(key as u32);
-    let b = b.wrapping_add((key >> 32) as u32);
-    (a as u64).wrapping_mul(b as u64)
 }
 
 const _: () = assert!(size_of::<FlowBucket>() == 64 && align_of::<FlowBucket>() == 64);

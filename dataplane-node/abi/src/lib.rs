@@ -4,14 +4,17 @@
 //! | map | kind | key | value |
 //! | --- | --- | --- | --- |
 //! | `SETTINGS` | array of 1 | 0 | [`Settings`] |
-//! | `VIP_PORTS` | hash | [`Endpoint`] | [`VipService`] |
+//! | `FILTER` | array of [`FILTER_WORDS`] | [`FilterBit::word`] | `u64`, bits of addresses |
+//! | `VIP_PORTS4` | hash | [`Endpoint::key4`] | [`VipService`] |
+//! | `VIP_PORTS6` | hash | [`Endpoint`] | [`VipService`] |
 //! | `VIP_RANGES` | LPM trie | [`EndpointPrefix`] | [`VipService`] |
 //! | `VIP_ADDRESSES` | hash | [`Address`] | `u32`, always 1 |
 //! | `POOLS` | hash | pool id | [`PoolRing`] (read by the agent only) |
 //! | `RINGS` | array | slot | [`RingSlot`] |
 //! | `BACKENDS` | array | backend id | [`Backend`] |
 //! | `FLOWS` | array | [`FlowPlace::bucket`] | [`FlowBucket`] |
-//! | `REVERSE_PORTS` | hash | [`Endpoint`] of a server | [`Reverse`] |
+//! | `REVERSE_PORTS4` | hash | [`Endpoint::key4`] of a server | [`Reverse`] |
+//! | `REVERSE_PORTS6` | hash | [`Endpoint`] of a server | [`Reverse`] |
 //! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
 //! | `NAT_FORWARD` | LRU hash | [`Flow`] client to VIP | [`NatForward`] |
 //! | `NAT_REVERSE` | LRU hash | [`Flow`] server to node | [`NatReverse`] |
@@ -26,10 +29,12 @@ mod backend;
 mod checksum;
 mod counters;
 mod endpoint;
+mod filter;
 mod flow_hash;
 mod flow_table;
 mod limits;
 mod nat;
+mod next_program;
 #[cfg(feature = "aya")]
 mod pod;
 mod ring;
@@ -41,10 +46,12 @@ pub use backend::{Backend, NextHop};
 pub use checksum::Checksum;
 pub use counters::{COUNTER_SLOTS, DropReason, FlowEvent, Traffic, Verdict, counter_names};
 pub use endpoint::{Endpoint, EndpointPrefix};
-pub use flow_hash::{FlowHasher, slot_of};
-pub use flow_table::{FLOW_KEY_WORDS, FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
+pub use filter::{FILTER_REGION_WORDS, FILTER_WORDS, FilterBit, FilterRegion};
+pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};
+pub use flow_table::{FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
 pub use limits::*;
 pub use nat::{Flow, NatForward, NatReverse, Reverse};
+pub use next_program::NextProgram;
 pub use ring::{PoolRing, RingSlot};
 pub use service::{Affinity, Mode, Protocol, VipService};
 pub use settings::Settings;

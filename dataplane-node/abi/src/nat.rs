@@ -1,4 +1,4 @@
-use crate::{Address, Affinity, FlowHasher};
+use crate::{Address, Affinity, FlowKey};
 
 /// The addresses and ports of packets in one direction.
 #[repr(C)]
@@ -21,7 +21,7 @@ pub struct Flow {
 impl Flow {
     /// The hash over addresses, ports and protocol.
     #[inline(always)]
-    pub const fn hash(&self, key: [u64; 2]) -> u32 {
+    pub const fn hash(&self, key: &FlowKey) -> u64 {
         let Self {
             source,
             destination,
@@ -30,25 +30,29 @@ impl Flow {
             protocol,
             zero: _,
         } = self;
-        FlowHasher::new(key)
-            .address(source.words())
-            .address(destination.words())
-            .word(u32::from_le_bytes([*a, *b, *c, *d]) as u64 | (*protocol as u64) << 32)
-            .finish(key)
+        let ports = u32::from_ne_bytes([*a, *b, *c, *d]);
+        match (source.ipv4_word(), destination.ipv4_word()) {
+            (Some(source), Some(destination)) => key.hash4(source, destination, ports, *protocol),
+            _ => key.hash6(source.words(), destination.words(), ports, *protocol),
+        }
     }
 
     /// The hash over what an [`Affinity`] goes by; what is none counts as [`Affinity::FiveTuple`]. Its
     /// [`slot_of`](crate::slot_of) a ring holds the server.
     #[inline(always)]
-    pub const fn affinity_hash(&self, key: [u64; 2], affinity: u8) -> u32 {
+    pub const fn affinity_hash(&self, key: &FlowKey, affinity: u8) -> u64 {
         const SOURCE: u8 = Affinity::Source as u8;
         const SOURCE_DESTINATION: u8 = Affinity::SourceDestination as u8;
-        let by_source = FlowHasher::new(key).address(self.source.words());
-        match affinity {
-            SOURCE => by_source.finish(key),
-            SOURCE_DESTINATION => by_source.address(self.destination.words()).finish(key),
-            _ => self.hash(key),
+        let mut flow = *self;
+        if affinity == SOURCE || affinity == SOURCE_DESTINATION {
+            (flow.source_port_be, flow.destination_port_be) = ([0; 2], [0; 2]);
+            flow.protocol = 0;
         }
+        if affinity == SOURCE {
+            // Of the same family.
+            flow.destination = flow.source;
+        }
+        flow.hash(key)
     }
 }
 

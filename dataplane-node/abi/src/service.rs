@@ -52,6 +52,33 @@ pub struct VipService {
     pub affinity: u8,
     /// The pool's id.
     pub pool: u32,
+    /// What else there is to do: bits of [`VipService`].
+    pub flags: u32,
+    /// The index of its protection: its prefix lists and limits. Read where [`VipService::GUARDED`] is set.
+    pub guard: u32,
+    /// The destination port of GUE, in network order.
+    pub gue_port_be: [u8; 2],
+    /// Bytes of the server id in a QUIC connection id.
+    pub quic_id_length: u8,
+    /// Zero.
+    pub zero: u8,
 }
 
-const _: () = assert!(size_of::<VipService>() == 20);
+impl VipService {
+    /// New flows are checked against its prefix lists and limits.
+    pub const GUARDED: u32 = 1;
+    /// Tunnels are GUE instead of IP in IP.
+    pub const GUE: u32 = 1 << 1;
+    /// Tunnels begin at the node's first address, and at one port, whatever the flow.
+    pub const OUTER_SOURCE_FIXED: u32 = 1 << 2;
+    /// The MSS option of SYNs is made to fit the way to the server.
+    pub const CLAMP_MSS: u32 = 1 << 3;
+    /// Full NAT tells the server the client's address in a TCP option.
+    pub const CLIENT_ADDRESS_OPTION: u32 = 1 << 4;
+    /// Destination NAT with an entry for each flow: its answers cannot be told otherwise.
+    pub const EXACT_STATE: u32 = 1 << 5;
+    /// Those that `lbfabric_lb` leaves to `lbfabric_general`.
+    pub const GENERAL: u32 = Self::GUARDED | Self::GUE | Self::EXACT_STATE;
+}
+
+const _: () = assert!(size_of::<VipService>() == 32);

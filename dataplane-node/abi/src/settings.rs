@@ -1,13 +1,13 @@
-use crate::{FLOW_KEY_WORDS, SOURCES_MAX};
+use crate::{FlowKey, SOURCES_MAX};
 
 /// What holds for the whole node. `SETTINGS[0]`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// The key of the flow hash.
-    pub hash_key: [u64; 2],
+    /// The key of the rings: the fabric's.
+    pub ring_key: FlowKey,
     /// The key of the flow table: random, and this node's own.
-    pub flow_key: [u64; FLOW_KEY_WORDS],
+    pub flow_key: FlowKey,
     /// Sources of full NAT and tunnels, in network order; the first `source4_count` count.
     pub source4: [[u8; 4]; SOURCES_MAX],
     /// As above.
@@ -27,4 +27,4 @@ pub struct Settings {
     pub flow_idle_ticks: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 240);
+const _: () = assert!(size_of::<Settings>() == 264);

@@ -4,8 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lbfabric_abi::{
-    Address, Affinity, Backend, Endpoint, FLOW_BUCKETS_DEFAULT, FlowTick, Mode, NextHop,
-    POOL_BACKENDS_DEFAULT, Protocol, Reverse, RingSlot, Settings, VipService,
+    Address, Affinity, Backend, Endpoint, FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, FlowKey,
+    FlowTick, Mode, NextHop, POOL_BACKENDS_DEFAULT, Protocol, Reverse, RingSlot, Settings,
+    VipService,
 };
 use lbfabric_ebpf_bench::{FLOOR_SERVERS, FLOOR_SLOTS, floor_server};
 use lbfabric_model::maglev;
@@ -107,7 +108,11 @@ pub(crate) struct Fabric;
 impl Fabric {
     /// Writes all maps.
     pub(crate) fn fill(kernel: &mut Kernel, ifindex: u32) {
-        kernel.array("SETTINGS").set(0, settings(), 0).unwrap();
+        let settings = settings();
+        for source in settings.source4.map(Address::from_ipv4) {
+            pass_filter(kernel, FilterRegion::Own, source);
+        }
+        kernel.array("SETTINGS").set(0, settings, 0).unwrap();
         for service in SERVICES {
             servers(kernel, service, ifindex);
             ring(kernel, service);
@@ -126,8 +131,8 @@ impl Fabric {
 
 fn settings() -> Settings {
     let mut settings = Settings {
-        hash_key: HASH_KEY,
-        flow_key: FLOW_KEY,
+        ring_key: FlowKey::expand(HASH_KEY),
+        flow_key: FlowKey(FLOW_KEY),
         flow_mask: FLOW_BUCKETS_DEFAULT - 1,
         flow_idle_ticks: FlowTick::idle_of_ms(900_000),
         source4_count: 2,
@@ -142,6 +147,14 @@ fn settings() -> Settings {
             Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, n.into()).octets();
     }
     settings
+}
+
+/// Lets packets with this address through to the tables.
+fn pass_filter(kernel: &mut Kernel, region: FilterRegion, address: Address) {
+    let FilterBit { word, bit } = region.bit_of(address);
+    let mut filter = kernel.array::<u64>("FILTER");
+    let old = filter.get(&word, 0).unwrap();
+    filter.set(word, old | 1 << bit, 0).unwrap();
 }
 
 fn servers(kernel: &mut Kernel, service: Service, ifindex: u32) {
@@ -162,6 +175,8 @@ fn servers(kernel: &mut Kernel, service: Service, ifindex: u32) {
             hop6: hop,
             pool: service as u32,
             flags: Backend::ALIVE,
+            mtu4: 1500,
+            mtu6: 1500,
         };
         kernel
             .array("BACKENDS")
@@ -207,18 +222,25 @@ fn serve(kernel: &mut Kernel, service: Service, vip: SocketAddr) {
         backend_port_be: [0; 2],
         mode: service.mode() as u8,
         affinity: Affinity::FiveTuple as u8,
+        ..VipService::default()
     };
     let address = Address::from(vip.ip());
+    pass_filter(kernel, FilterRegion::Vip, address);
     kernel
         .hash::<Address, u32>("VIP_ADDRESSES")
         .insert(address, 1, 0)
         .unwrap();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let endpoint = Endpoint::new(address, vip.port(), protocol as u8);
-        kernel
-            .hash::<Endpoint, VipService>("VIP_PORTS")
-            .insert(endpoint, entry, 0)
-            .unwrap();
+        match endpoint.key4() {
+            Some(key) => kernel
+                .hash::<u64, VipService>("VIP_PORTS4")
+                .insert(key, entry, 0),
+            None => kernel
+                .hash::<Endpoint, VipService>("VIP_PORTS6")
+                .insert(endpoint, entry, 0),
+        }
+        .unwrap();
     }
 }
 
@@ -234,12 +256,18 @@ fn reverse(kernel: &mut Kernel, family: Family, index: u8) {
         zero: [0; 2],
         service: Service::Dnat as u32,
     };
+    pass_filter(kernel, FilterRegion::Server, server.ip().into());
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let endpoint = Endpoint::new(server.ip().into(), server.port(), protocol as u8);
-        kernel
-            .hash::<Endpoint, Reverse>("REVERSE_PORTS")
-            .insert(endpoint, entry, 0)
-            .unwrap();
+        match endpoint.key4() {
+            Some(key) => kernel
+                .hash::<u64, Reverse>("REVERSE_PORTS4")
+                .insert(key, entry, 0),
+            None => kernel
+                .hash::<Endpoint, Reverse>("REVERSE_PORTS6")
+                .insert(endpoint, entry, 0),
+        }
+        .unwrap();
     }
 }
 

@@ -43,7 +43,7 @@ impl Kernel {
     pub(crate) fn load(product: Option<&[u8]>, bench_object: &[u8], ingress: u32) -> Self {
         let product = product.unwrap_or_else(|| lbfabric_node::object::object());
         let mut product = load_with_private_pins(product);
-        load_programs(&mut product, &["lbfabric_lb"]);
+        lbfabric_node::object::load_balancer(&mut product).unwrap();
         let mut bench = Ebpf::load(bench_object).expect("the object is that of build.sh --bench");
         load_programs(&mut bench, &["restore", "empty", "floor"]);
         Self {

@@ -1,9 +1,10 @@
 //! The entry points.
 //!
 //! ```text
-//!            packet            vip                ring          dnat | fullnat | dsr | tunnel
-//! frame ──► headers ──► service of the VIP ──► server ──────────► rewrite ──► exit
-//!                  └──► answer of a server ──► dnat | fullnat ──► route ────► exit
+//! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
+//!   plain packets       │ ├─────► fullnat_forward
+//!   of steady slots     │ └─────► fullnat_answer
+//!                       └───────► answer             servers' answers to DNAT
 //! ```
 #![expect(
     unsafe_code,
@@ -11,27 +12,33 @@
 )]
 
 mod affinity;
+mod aligned;
+mod answer;
 mod bucket;
+mod bytes;
 mod decap;
+mod deliver;
 mod dnat;
 mod dsr;
 mod ecn;
 mod exit;
 mod frame;
 mod fullnat;
+mod general;
 mod headers;
-mod ipv4;
-mod ipv6;
-mod l4;
-mod lb;
+mod ip;
 mod maps;
+mod own;
 mod packet;
+mod parse;
+mod plain;
 mod rewrite;
 mod ring;
 mod route;
 mod tunnel;
+mod v4;
+mod v6;
 mod vip;
-mod words;
 
 use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
 use frame::Frame;
@@ -45,12 +52,44 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[xdp]
 fn lbfabric_lb(context: XdpContext) -> u32 {
-    exit::leave(lb::balance(&Frame::new(context)))
+    let frame = Frame::new(context);
+    exit::leave(&frame, plain::balance(&frame))
+}
+
+#[xdp]
+fn lbfabric_general(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, general::balance(&frame))
+}
+
+#[xdp]
+fn lbfabric_deliver(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, deliver::forward(&frame).into())
+}
+
+#[xdp]
+fn lbfabric_answer(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, answer::translate(&frame).into())
+}
+
+#[xdp]
+fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fullnat::forward(&frame).into())
+}
+
+#[xdp]
+fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fullnat::answer(&frame).into())
 }
 
 #[xdp]
 fn lbfabric_server(context: XdpContext) -> u32 {
-    exit::leave(decap::unpack(&Frame::new(context)))
+    let frame = Frame::new(context);
+    exit::leave(&frame, decap::unpack(&frame).into())
 }
 
 #[xdp]

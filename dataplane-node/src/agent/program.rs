@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aya::Ebpf;
+use lbfabric_abi::FlowKey;
 use lbfabric_proto::v1;
 use tokio::time::Instant;
 use tracing::{error, info};
@@ -30,7 +31,7 @@ impl MapWriter for Reconciler<AyaMaps> {
     const KIND: ProgramKind = ProgramKind::LoadBalancer;
 
     fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
-        AyaMaps::open(ebpf).map(|maps| Self::new(maps, random_words()))
+        AyaMaps::open(ebpf).map(|maps| Self::new(maps, FlowKey(random_words())))
     }
 }
 

@@ -39,7 +39,9 @@ pub(crate) enum OpenMapsError {
 /// The maps of the load balancer's program.
 pub(crate) struct AyaMaps {
     settings: Array<MapData, Settings>,
-    vip_ports: HashMap<MapData, Endpoint, VipService>,
+    filter: Array<MapData, u64>,
+    vip_ports4: HashMap<MapData, u64, VipService>,
+    vip_ports6: HashMap<MapData, Endpoint, VipService>,
     vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
     vip_addresses: HashMap<MapData, Address, u32>,
     pools: HashMap<MapData, u32, PoolRing>,
@@ -47,7 +49,8 @@ pub(crate) struct AyaMaps {
     ring_capacity: u32,
     backends: Array<MapData, Backend>,
     flows: FlowMap,
-    reverse_ports: HashMap<MapData, Endpoint, Reverse>,
+    reverse_ports4: HashMap<MapData, u64, Reverse>,
+    reverse_ports6: HashMap<MapData, Endpoint, Reverse>,
     reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
     counters: PerCpuArray<MapData, u64>,
     services: PerCpuArray<MapData, Traffic>,
@@ -99,7 +102,9 @@ impl AyaMaps {
             .map_err(|source| OpenMapsError::Mapping { map: FLOWS, source })?;
         Ok(Self {
             settings: open(ebpf, "SETTINGS")?,
-            vip_ports: open(ebpf, "VIP_PORTS")?,
+            filter: open(ebpf, "FILTER")?,
+            vip_ports4: open(ebpf, "VIP_PORTS4")?,
+            vip_ports6: open(ebpf, "VIP_PORTS6")?,
             vip_ranges: open(ebpf, "VIP_RANGES")?,
             vip_addresses: open(ebpf, "VIP_ADDRESSES")?,
             pools: open(ebpf, "POOLS")?,
@@ -107,7 +112,8 @@ impl AyaMaps {
             flows,
             ring_capacity,
             backends: open(ebpf, "BACKENDS")?,
-            reverse_ports: open(ebpf, "REVERSE_PORTS")?,
+            reverse_ports4: open(ebpf, "REVERSE_PORTS4")?,
+            reverse_ports6: open(ebpf, "REVERSE_PORTS6")?,
             reverse_ranges: open(ebpf, "REVERSE_RANGES")?,
             counters: open(ebpf, "COUNTERS")?,
             services: open(ebpf, "SERVICE_COUNTERS")?,
@@ -117,6 +123,12 @@ impl AyaMaps {
 
     fn read_arrays(&self, observed: &mut Observed) -> Result<(), ReadMapError> {
         observed.settings = Some(self.settings.get(&0, 0).map_err(unreadable("SETTINGS"))?);
+        for (index, word) in (0..).zip(self.filter.iter()) {
+            let word = word.map_err(unreadable("FILTER"))?;
+            if word != 0 {
+                observed.filter.insert(index, word);
+            }
+        }
         for (id, backend) in (0..).zip(self.backends.iter()) {
             let backend = backend.map_err(unreadable("BACKENDS"))?;
             if backend != Backend::default() {
@@ -145,17 +157,30 @@ impl AyaMaps {
             MapOp::PutBackend(BackendId(id), backend) => self.backends.set(id, backend, 0),
             MapOp::PutPool(PoolId(id), ring) => self.pools.insert(id, ring, 0),
             MapOp::PutSlot(index, slot) => self.rings.set(index, slot, 0),
-            MapOp::PutReversePort(key, reverse) => self.reverse_ports.insert(key, reverse, 0),
+            MapOp::PutFilterWord(index, word) => self.filter.set(index, word, 0),
+            MapOp::PutReversePort(key, reverse) => match key.key4() {
+                Some(key) => self.reverse_ports4.insert(key, reverse, 0),
+                None => self.reverse_ports6.insert(key, reverse, 0),
+            },
             MapOp::PutReverseRange(key, reverse) => {
                 self.reverse_ranges.insert(&trie_key(key), reverse, 0)
             }
-            MapOp::PutVipPort(key, service) => self.vip_ports.insert(key, service, 0),
+            MapOp::PutVipPort(key, service) => match key.key4() {
+                Some(key) => self.vip_ports4.insert(key, service, 0),
+                None => self.vip_ports6.insert(key, service, 0),
+            },
             MapOp::PutVipRange(key, service) => self.vip_ranges.insert(&trie_key(key), service, 0),
             MapOp::PutVipAddress(address) => self.vip_addresses.insert(address, 1, 0),
-            MapOp::RemoveVipPort(key) => absent_is_fine(self.vip_ports.remove(&key)),
+            MapOp::RemoveVipPort(key) => absent_is_fine(match key.key4() {
+                Some(key) => self.vip_ports4.remove(&key),
+                None => self.vip_ports6.remove(&key),
+            }),
             MapOp::RemoveVipRange(key) => absent_is_fine(self.vip_ranges.remove(&trie_key(key))),
             MapOp::RemoveVipAddress(address) => absent_is_fine(self.vip_addresses.remove(&address)),
-            MapOp::RemoveReversePort(key) => absent_is_fine(self.reverse_ports.remove(&key)),
+            MapOp::RemoveReversePort(key) => absent_is_fine(match key.key4() {
+                Some(key) => self.reverse_ports4.remove(&key),
+                None => self.reverse_ports6.remove(&key),
+            }),
             MapOp::RemoveReverseRange(key) => {
                 absent_is_fine(self.reverse_ranges.remove(&trie_key(key)))
             }
@@ -168,14 +193,15 @@ impl AyaMaps {
 impl LbMaps for AyaMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
         let mut observed = Observed::empty(self.ring_capacity, self.flows.buckets());
-        observed.vip_ports = entries(self.vip_ports.iter(), "VIP_PORTS")?;
+        observed.vip_ports = endpoints(&self.vip_ports4, &self.vip_ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
         observed.vip_addresses = self
             .vip_addresses
             .keys()
             .collect::<Result<_, _>>()
             .map_err(unreadable("VIP_ADDRESSES"))?;
-        observed.reverse_ports = entries(self.reverse_ports.iter(), "REVERSE_PORTS")?;
+        observed.reverse_ports =
+            endpoints(&self.reverse_ports4, &self.reverse_ports6, "REVERSE_PORTS")?;
         observed.reverse_ranges = prefixes(self.reverse_ranges.iter(), "REVERSE_RANGES")?;
         let pools: BTreeMap<u32, PoolRing> = entries(self.pools.iter(), "POOLS")?;
         observed.pools = pools
@@ -231,6 +257,18 @@ fn entries<K: Ord, V>(
     map: &'static str,
 ) -> Result<BTreeMap<K, V>, ReadMapError> {
     iter.collect::<Result<_, _>>().map_err(unreadable(map))
+}
+
+/// What the tables of both families hold.
+fn endpoints<V: Pod>(
+    ipv4: &HashMap<MapData, u64, V>,
+    ipv6: &HashMap<MapData, Endpoint, V>,
+    map: &'static str,
+) -> Result<BTreeMap<Endpoint, V>, ReadMapError> {
+    let ipv4 = ipv4
+        .iter()
+        .map(|entry| entry.map(|(key, value)| (Endpoint::from_key4(key), value)));
+    entries(ipv4.chain(ipv6.iter()), map)
 }
 
 fn prefixes<V>(

@@ -9,6 +9,8 @@ use super::op::{MapOp, PrefixKey};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
     pub(crate) settings: Option<Settings>,
+    /// Words of the address filter that are not zero, by index.
+    pub(crate) filter: BTreeMap<u32, u64>,
     pub(crate) backends: BTreeMap<BackendId, Backend>,
     pub(crate) pools: BTreeMap<PoolId, PoolRing>,
     /// Slots by index in the flat array; `None` where the content is not known.
@@ -86,6 +88,12 @@ impl Observed {
     pub(crate) fn apply(&mut self, op: &MapOp) {
         match *op {
             MapOp::PutSettings(settings) => self.settings = Some(settings),
+            MapOp::PutFilterWord(index, 0) => {
+                self.filter.remove(&index);
+            }
+            MapOp::PutFilterWord(index, word) => {
+                self.filter.insert(index, word);
+            }
             MapOp::PutBackend(id, backend) => {
                 self.backends.insert(id, backend);
             }

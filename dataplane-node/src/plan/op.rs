@@ -14,6 +14,8 @@ pub(crate) struct PrefixKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MapOp {
     PutSettings(Settings),
+    /// The word at an index of the address filter.
+    PutFilterWord(u32, u64),
     PutBackend(BackendId, Backend),
     PutPool(PoolId, PoolRing),
     /// The slot at an index of the flat array.

@@ -277,8 +277,7 @@ fn entry_of(backend: &NodeBackend, next_hops: &BTreeMap<IpAddr, NextHop>) -> Bac
         ipv6: backend.ipv6.map_or([0; 16], |a| a.octets()),
         hop4: hop(backend.ipv4.map(IpAddr::V4)),
         hop6: hop(backend.ipv6.map(IpAddr::V6)),
-        pool: 0,
-        flags: 0,
+        ..Backend::default()
     }
 }
 

@@ -39,6 +39,7 @@ impl ServiceEntries {
             mode: service.mode as u8,
             affinity: service.affinity as u8,
             pool: service.pool.0,
+            ..VipService::default()
         };
         let protocol = service.protocol as u8;
         let mut entries = Self::default();

@@ -3,13 +3,14 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use lbfabric_abi::{
-    Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FlowTick, Reverse,
-    SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
+    Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FilterRegion, FlowKey,
+    FlowTick, Reverse, SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
 };
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId};
 
 use super::{
     Inputs, Memory,
+    filter::Filter,
     op::PrefixKey,
     pools::{PlacedRing, hold_time},
     service::ServiceEntries,
@@ -19,6 +20,7 @@ use super::{
 #[derive(Debug, Default)]
 pub(crate) struct Target {
     pub(crate) settings: Settings,
+    pub(crate) filter: Filter,
     pub(crate) backends: BTreeMap<BackendId, Backend>,
     pub(crate) pools: BTreeMap<PoolId, PlacedRing>,
     pub(crate) reverse_ports: BTreeMap<Endpoint, Reverse>,
@@ -65,7 +67,28 @@ impl Target {
             }
         }
         target.keep_answers_of_former(inputs);
+        target.filter = target.addresses_that_concern();
         target
+    }
+
+    /// The filter that lets all those through that some table knows.
+    fn addresses_that_concern(&self) -> Filter {
+        let own4 = self
+            .settings
+            .source4
+            .iter()
+            .map(|it| Address::from_ipv4(*it));
+        let own6 = self.settings.source6.iter().map(|it| Address(*it));
+        let own = own4
+            .take(self.settings.source4_count as usize)
+            .chain(own6.take(self.settings.source6_count as usize));
+        let ports = self.reverse_ports.keys().map(|key| key.address);
+        let ranges = self.reverse_ranges.keys().map(|key| key.data.address);
+        let mut filter = Filter::default();
+        filter.add(FilterRegion::Vip, self.vip_addresses.iter().copied());
+        filter.add(FilterRegion::Own, own);
+        filter.add(FilterRegion::Server, ports.chain(ranges));
+        filter
     }
 
     fn add_service(&mut self, id: ServiceId, inputs: &Inputs<'_>) -> Result<(), String> {
@@ -218,14 +241,14 @@ fn settings(inputs: &Inputs<'_>) -> Settings {
     };
     // Entries are found by the key that they were made with, so it lives as long as the maps.
     let flow_key = observed.settings.map(|settings| settings.flow_key);
-    let flow_key = flow_key.filter(|key| key.iter().any(|word| *word != 0));
+    let flow_key = flow_key.filter(|key| *key != FlowKey::default());
     let holds = desired
         .pools
         .iter()
         .map(|(id, pool)| hold_time(desired, *id, pool));
     let idle = holds.max().unwrap_or_default().as_millis();
     let mut settings = Settings {
-        hash_key: [word(low), word(high)],
+        ring_key: FlowKey::expand([word(low), word(high)]),
         flow_key: flow_key.unwrap_or(inputs.flow_key),
         flow_mask: observed.flow_mask(),
         flow_idle_ticks: FlowTick::idle_of_ms(u64::try_from(idle).unwrap_or(u64::MAX)),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use lbfabric_abi::{Backend, FlowTick, NextHop, RingSlot};
+use lbfabric_abi::{Backend, FlowKey, FlowTick, NextHop, RingSlot};
 use lbfabric_model::{
     Affinity, BackendId, Check, FlowKeeping, HealthCheck, Mode, ObjectKey, ObjectKind, PoolId,
     PortRange, Protocol, ServiceId,
@@ -129,7 +129,7 @@ impl Case {
             settings_refusal: None,
             now: self.start + Duration::from_secs(self.secs),
             in_table: self.in_table.as_ref(),
-            flow_key: [1, 2, 3, 4, 5],
+            flow_key: FlowKey([1, 2, 3, 4, 5]),
         };
         plan(&inputs, &mut self.memory)
     }
@@ -182,7 +182,8 @@ fn a_second_plan_has_nothing_to_do() {
     assert_eq!(case.observed.vip_ports.len(), 2);
     assert_eq!(case.observed.reverse_ports.len(), 6);
     let settings = case.observed.settings.unwrap();
-    assert_eq!(settings.hash_key[0], u64::from_le_bytes(*b"01234567"));
+    let halves = [*b"01234567", *b"89abcdef"].map(u64::from_le_bytes);
+    assert_eq!(settings.ring_key, FlowKey::expand(halves));
     assert_eq!((settings.source4_count, settings.source6_count), (1, 1));
 }
 

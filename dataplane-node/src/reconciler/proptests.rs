@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{Address, Backend, Endpoint, EndpointPrefix, NextHop, RingSlot, VipService};
+use lbfabric_abi::{
+    Address, Backend, Endpoint, EndpointPrefix, FlowKey, NextHop, RingSlot, VipService,
+};
 use lbfabric_model::{
     BackendId, Mode, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId,
     maglev::{self, Entry},
@@ -148,14 +150,14 @@ proptest! {
             check_answers(content, *watched.lock().unwrap());
         });
         let faulty = |faults| FaultyMaps { inner: maps.clone(), faults, faults_seen: 0 };
-        let mut reconciler = Reconciler::new(faulty(Vec::new()), [1; 5]);
+        let mut reconciler = Reconciler::new(faulty(Vec::new()), FlowKey([1; 5]));
         let mut now = start();
         let mut failed = BTreeSet::new();
         let next_hops: BTreeMap<IpAddr, NextHop> = BTreeMap::new();
         let local = able();
         for step in &steps {
             if step.restart {
-                reconciler = Reconciler::new(faulty(Vec::new()), [2; 5]);
+                reconciler = Reconciler::new(faulty(Vec::new()), FlowKey([2; 5]));
             }
             now += Duration::from_secs(step.secs);
             maps.flows.lock().unwrap().extend(&step.flows);
@@ -206,7 +208,7 @@ fn every_injected_fault_is_met() {
         faults,
         faults_seen: 0,
     };
-    let mut reconciler = Reconciler::new(maps, [1; 5]);
+    let mut reconciler = Reconciler::new(maps, FlowKey([1; 5]));
     let desired = Desired {
         settings: Some(settings()),
         ..Desired::default()

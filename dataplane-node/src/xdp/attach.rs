@@ -38,14 +38,16 @@ impl ProgramKind {
         match self {
             Self::LoadBalancer => &["SERVER_VIPS"],
             Self::Server => &[
-                "VIP_PORTS",
+                "VIP_PORTS4",
+                "VIP_PORTS6",
                 "VIP_RANGES",
                 "VIP_ADDRESSES",
                 "POOLS",
                 "RINGS",
                 "BACKENDS",
                 "FLOWS",
-                "REVERSE_PORTS",
+                "REVERSE_PORTS4",
+                "REVERSE_PORTS6",
                 "REVERSE_RANGES",
                 "NAT_FORWARD",
                 "NAT_REVERSE",
@@ -114,8 +116,32 @@ impl Loaded {
             kind,
             pins: pins.clone(),
         };
-        object::load(loaded.program()?).map_err(|error| Fault::of("load the program", &error))?;
+        match kind {
+            ProgramKind::LoadBalancer => {
+                object::load_balancer(&mut loaded.ebpf)
+                    .map_err(|error| Fault::of("load the programs", &error))?;
+                loaded.pin_programs()?;
+            }
+            ProgramKind::Server => object::load(loaded.program()?)
+                .map_err(|error| Fault::of("load the program", &error))?,
+        }
         Ok(loaded)
+    }
+
+    /// Keeps the program array beyond this process: the kernel empties one that no process has and that is not pinned.
+    fn pin_programs(&mut self) -> Result<(), Fault> {
+        let id = self
+            .program()?
+            .info()
+            .map_err(|error| Fault::of("look at the program", &error))?
+            .id();
+        let pin = self.pins.programs(id);
+        if let Some(programs) = self.ebpf.map_mut("PROGRAMS") {
+            programs
+                .pin(&pin)
+                .map_err(|error| Fault::of("pin the programs", &error))?;
+        }
+        Ok(())
     }
 
     fn program(&mut self) -> Result<&mut Xdp, Fault> {

@@ -39,6 +39,11 @@ impl Pins {
         self.folder.join(format!("link-{interface}"))
     }
 
+    /// The pin of the programs behind the program with this id.
+    pub(crate) fn programs(&self, id: u32) -> PathBuf {
+        self.folder.join(format!("programs-{id}"))
+    }
+
     /// The interfaces with a pinned link.
     pub(crate) fn links(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.folder) {

@@ -67,7 +67,7 @@ impl Answer {
                 (Action::Pass, "pass-to-route", self.translated.build())
             }
             Route::Blackhole | Route::Unreachable | Route::Prohibit => {
-                (Action::Drop, "drop-no-route", self.translated.build())
+                (Action::Drop, "drop-no-route", self.sent.build())
             }
         };
         Ran {

@@ -20,7 +20,7 @@ use proptest::{
 };
 
 use super::{
-    fabric::{FLOW_KEY, Fabric, Family, HASH_KEY, POOL, backend, request, service, settings},
+    fabric::{FLOW_KEY, Fabric, Family, POOL, RING_KEY, backend, request, service, settings},
     kernel::{Action, IDS, INGRESS, Kernel, Program},
     packets::Packet,
     selection::{destination, flow},
@@ -349,7 +349,7 @@ fn packet(port: u16) -> Packet {
 }
 
 fn slot(port: u16) -> usize {
-    slot_of(flow(&packet(port)).hash(HASH_KEY), SLOTS) as usize
+    slot_of(flow(&packet(port)).hash(&RING_KEY), SLOTS) as usize
 }
 
 fn open(model: &mut Model, real: &Real) -> Result<(), TestCaseError> {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::lpm_trie::Key;
 use lbfabric_abi::{
-    Address, Affinity, Backend, Endpoint, EndpointPrefix, FLOW_KEY_WORDS, Mode, NextHop, Protocol,
-    Reverse, RingSlot, Settings, Traffic, VipService,
+    Address, Affinity, Backend, Endpoint, EndpointPrefix, FilterBit, FilterRegion, FlowKey, Mode,
+    NextHop, Protocol, Reverse, RingSlot, Settings, Traffic, VipService,
 };
 
 use super::{
@@ -34,14 +34,15 @@ pub(crate) const SERVER: u32 = 3;
 pub(crate) const OTHER_SERVER: u32 = 4;
 /// The interface to the servers. Nothing is sent in these tests, so it need not be there.
 pub(crate) const EGRESS: u32 = 77;
-pub(crate) const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfeed_face_cafe_beef];
-pub(crate) const FLOW_KEY: [u64; FLOW_KEY_WORDS] = [
+pub(crate) const RING_KEY: FlowKey =
+    FlowKey::expand([0x0123_4567_89ab_cdef, 0xfeed_face_cafe_beef]);
+pub(crate) const FLOW_KEY: FlowKey = FlowKey([
     0x243f_6a88_85a3_08d3,
     0x1319_8a2e_0370_7344,
     0xa409_3822_299f_31d0,
     0x082e_fa98_ec4e_6c89,
     0x4528_21e6_38d0_1377,
-];
+]);
 pub(crate) const FLOW_IDLE_TICKS: u32 = 420;
 pub(crate) const RING_START: u32 = 16;
 pub(crate) const RING_SLOTS: u32 = 13;
@@ -95,6 +96,7 @@ pub(crate) fn service(mode: Mode) -> VipService {
         mode: mode as u8,
         affinity: Affinity::FiveTuple as u8,
         pool: POOL,
+        ..VipService::default()
     }
 }
 
@@ -131,12 +133,14 @@ pub(crate) fn backend(v4: IpAddr, v6: IpAddr) -> Backend {
         hop6: hop,
         pool: POOL,
         flags: Backend::ALIVE,
+        mtu4: 1500,
+        mtu6: 1500,
     }
 }
 
 pub(crate) fn settings() -> Settings {
     let mut settings = Settings {
-        hash_key: HASH_KEY,
+        ring_key: RING_KEY,
         flow_key: FLOW_KEY,
         flow_mask: FLOW_BUCKETS - 1,
         flow_idle_ticks: FLOW_IDLE_TICKS,
@@ -186,7 +190,20 @@ impl Fabric {
         self.kernel.run(Program::Lb, frame)
     }
 
+    /// Lets packets with this address through to the tables.
+    pub(crate) fn pass_filter(&mut self, region: FilterRegion, address: IpAddr) {
+        let FilterBit { word, bit } = region.bit_of(address.into());
+        let mut filter = self.kernel.array::<u64>("FILTER");
+        let old = filter.get(&word, 0).unwrap();
+        filter.set(word, old | 1 << bit, 0).unwrap();
+    }
+
     pub(crate) fn settings(&mut self, settings: Settings) {
+        let sources4 = settings.source4.map(IpAddr::from);
+        let sources6 = settings.source6.map(IpAddr::from);
+        for source in sources4.into_iter().chain(sources6) {
+            self.pass_filter(FilterRegion::Own, source);
+        }
         self.kernel
             .array::<Settings>("SETTINGS")
             .set(0, settings, 0)
@@ -195,13 +212,22 @@ impl Fabric {
 
     pub(crate) fn serve(&mut self, vip: SocketAddr, protocol: Protocol, service: VipService) {
         self.vip_address(vip.ip());
-        self.kernel
-            .hash::<Endpoint, VipService>("VIP_PORTS")
-            .insert(endpoint(vip, protocol), service, 0)
-            .unwrap();
+        let endpoint = endpoint(vip, protocol);
+        match endpoint.key4() {
+            Some(key) => self
+                .kernel
+                .hash::<u64, VipService>("VIP_PORTS4")
+                .insert(key, service, 0),
+            None => self
+                .kernel
+                .hash::<Endpoint, VipService>("VIP_PORTS6")
+                .insert(endpoint, service, 0),
+        }
+        .unwrap();
     }
 
     pub(crate) fn vip_address(&mut self, vip: IpAddr) {
+        self.pass_filter(FilterRegion::Vip, vip);
         self.kernel
             .hash::<Address, u32>("VIP_ADDRESSES")
             .insert(Address::from(vip), 1, 0)
@@ -245,10 +271,19 @@ impl Fabric {
     }
 
     pub(crate) fn reverse(&mut self, server: SocketAddr, protocol: Protocol, reverse: Reverse) {
-        self.kernel
-            .hash::<Endpoint, Reverse>("REVERSE_PORTS")
-            .insert(endpoint(server, protocol), reverse, 0)
-            .unwrap();
+        self.pass_filter(FilterRegion::Server, server.ip());
+        let endpoint = endpoint(server, protocol);
+        match endpoint.key4() {
+            Some(key) => self
+                .kernel
+                .hash::<u64, Reverse>("REVERSE_PORTS4")
+                .insert(key, reverse, 0),
+            None => self
+                .kernel
+                .hash::<Endpoint, Reverse>("REVERSE_PORTS6")
+                .insert(endpoint, reverse, 0),
+        }
+        .unwrap();
     }
 
     pub(crate) fn reverse_range(
@@ -258,6 +293,7 @@ impl Fabric {
         protocol: Protocol,
         reverse: Reverse,
     ) {
+        self.pass_filter(FilterRegion::Server, server.ip());
         self.kernel
             .trie::<EndpointPrefix, Reverse>("REVERSE_RANGES")
             .insert(&prefix(server, bits, protocol), reverse, 0)

@@ -6,7 +6,7 @@ use lbfabric_abi::{Affinity, Flow, Mode, Protocol, RingSlot, slot_of};
 
 use super::{
     fabric::{
-        CASES, Fabric, Family, HASH_KEY, OTHER_SERVER, RING_SLOTS, RING_START, SERVER, request,
+        CASES, Fabric, Family, OTHER_SERVER, RING_KEY, RING_SLOTS, RING_START, SERVER, request,
         service,
     },
     kernel::Action,
@@ -60,7 +60,7 @@ fn the_slot_is_that_of_the_shared_hash() {
             fabric.serve(family.vip(), protocol, service);
             for port in 1000..1040 {
                 let packet = with_ports(request(family, protocol), port);
-                let hash = flow(&packet).affinity_hash(HASH_KEY, affinity as u8);
+                let hash = flow(&packet).affinity_hash(&RING_KEY, affinity as u8);
                 let slot = slot_of(hash, RING_SLOTS);
                 // All slots but the expected one lead to the other server.
                 let mut ring = [OTHER_SERVER; RING_SLOTS as usize];
@@ -82,7 +82,7 @@ fn affinity_decides_what_may_move_a_flow() {
     let slots = |affinity: Affinity, packets: &[Packet]| -> usize {
         let slots: HashSet<u32> = packets
             .iter()
-            .map(|it| slot_of(flow(it).affinity_hash(HASH_KEY, affinity as u8), 65_537))
+            .map(|it| slot_of(flow(it).affinity_hash(&RING_KEY, affinity as u8), 65_537))
             .collect();
         slots.len()
     };
@@ -100,8 +100,8 @@ fn affinity_decides_what_may_move_a_flow() {
         assert_eq!(slots(Affinity::Source, &vips), 1);
         assert_eq!(slots(Affinity::SourceDestination, &vips), 2);
     }
-    let tcp = flow(&request(Family::V4, Protocol::Tcp)).hash(HASH_KEY);
-    let udp = flow(&request(Family::V4, Protocol::Udp)).hash(HASH_KEY);
+    let tcp = flow(&request(Family::V4, Protocol::Tcp)).hash(&RING_KEY);
+    let udp = flow(&request(Family::V4, Protocol::Udp)).hash(&RING_KEY);
     assert_ne!(tcp, udp);
 }
 

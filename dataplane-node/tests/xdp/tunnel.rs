@@ -5,7 +5,7 @@ use lbfabric_abi::{Flow, Mode, NextHop};
 
 use super::{
     fabric::{
-        CASES, EGRESS_MAC, Fabric, Family, HASH_KEY, SERVER, SERVER_MAC, backend, octets4, octets6,
+        CASES, EGRESS_MAC, Fabric, Family, RING_KEY, SERVER, SERVER_MAC, backend, octets4, octets6,
         request, settings,
     },
     kernel::{Action, Ran},
@@ -47,7 +47,7 @@ pub(crate) fn tunnelled(request: &Packet, outer: Family) -> Vec<u8> {
                 protocol: request.protocol as u8,
                 zero: [0; 3],
             };
-            ip.flow_label = Ipv6FlowLabel::try_new(flow.hash(HASH_KEY) & 0xf_ffff).unwrap();
+            ip.flow_label = Ipv6FlowLabel::try_new(low20(flow.hash(&RING_KEY))).unwrap();
             (EtherType::IPV6, ip.to_bytes().to_vec())
         }
     };
@@ -201,4 +201,9 @@ fn a_large_frame_gets_its_outer_header() {
             assert_eq!(usize::from(ip.total_len), ran.frame.len() - ETHERNET);
         }
     }
+}
+
+/// What of a hash is a flow label.
+fn low20(hash: u64) -> u32 {
+    u32::try_from(hash & 0xf_ffff).unwrap()
 }

@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::Address;
 
-const KEY: [u64; FLOW_KEY_WORDS] = [
+const KEY: FlowKey = FlowKey([
     0x243f_6a88_85a3_08d3,
     0x1319_8a2e_0370_7344,
     0xa409_3822_299f_31d0,
     0x082e_fa98_ec4e_6c89,
     0x4528_21e6_38d0_1377,
-];
+]);
 
 fn tick(n: u64) -> FlowTick {
     FlowTick::at(n * FlowTick::NS)

@@ -12,7 +12,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray},
     programs::XdpContext,
 };
-use lbfabric_abi::{Address, Endpoint, FlowHasher, slot_of};
+use lbfabric_abi::{Address, Endpoint};
 use lbfabric_ebpf_bench::{FLOOR_SERVERS as SERVERS, FLOOR_SLOTS};
 
 use super::bytes::{distance, load2, load4, load8, store2, store4, store8, swap2};
@@ -86,16 +86,26 @@ pub(crate) fn forward(context: &XdpContext) -> Option<u32> {
     if unsafe { FLOOR_VIPS.get(&key.0) }.is_none() {
         return Some(XDP_PASS);
     }
-    let hash = FlowHasher::new(HASH_KEY)
-        .word(source | destination << 32)
-        .word(ports)
-        .finish(HASH_KEY);
-    let server = FLOOR_SERVERS.get(*FLOOR_RING.get(slot_of(hash, FLOOR_SLOTS))?)?;
+    let hash = hash(source | destination << 32, ports);
+    let slot = (hash >> 32) * u64::from(FLOOR_SLOTS) >> 32;
+    #[expect(clippy::cast_possible_truncation, reason = "below the number of slots")]
+    let server = FLOOR_SERVERS.get(*FLOOR_RING.get(slot as u32)?)?;
     encapsulate(context, server, length + IPV4_HEADER as u64)?;
     let counter = FLOOR_COUNTER.get_ptr_mut(0)?;
     // SAFETY: the slot of this CPU; nothing else runs on it meanwhile that writes there.
     unsafe { *counter += 1 };
     Some(XDP_TX)
+}
+
+/// Of a flow: two words mixed in, and the finalizer of `MurmurHash3`.
+#[inline(always)]
+const fn hash(addresses: u64, ports: u64) -> u64 {
+    let mut hash = HASH_KEY[0] ^ HASH_KEY[1].rotate_left(32);
+    hash = (hash ^ addresses).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ hash >> 32 ^ ports).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^= hash >> 32 ^ HASH_KEY[1];
+    hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
 }
 
 /// Puts Ethernet and IPv4 in front of the packet.

@@ -12,26 +12,20 @@ use lbfabric_abi::{Backend, FlowEntry, FlowEvent, FlowTick, RingSlot, Settings};
 
 use super::{
     bucket::{Bucket, Cheapest},
-    frame::Frame,
+    headers::protocol,
     maps,
     packet::Packet,
 };
 
 /// The server of a packet's flow in a slot that the table is read for, or [`RingSlot::NONE`]. It is a server of `pool`.
 #[inline(never)]
-pub(crate) fn server(
-    frame: &Frame,
-    packet: &Packet,
-    settings: &Settings,
-    slot: RingSlot,
-    pool: u32,
-) -> u32 {
+pub(crate) fn server(packet: &Packet, settings: &Settings, slot: RingSlot, pool: u32) -> u32 {
     let place = packet.flow.place(&settings.flow_key);
     let Some(bucket) = maps::flow_bucket(place.bucket(settings.flow_mask)) else {
         return unknown(slot);
     };
     let now = FlowTick::at(maps::coarse_clock());
-    let is_syn = packet.is_syn(frame);
+    let is_syn = packet.is_syn;
     let same_tag = bucket.find(place.tag);
     if let Some(held) = same_tag
         && keeps(held.entry, now, settings, pool)
@@ -51,7 +45,7 @@ pub(crate) fn server(
         return chosen;
     }
     // A flood's packets are all first ones.
-    let is_first = is_syn || packet.is_udp();
+    let is_first = is_syn || packet.flow.protocol == protocol::UDP;
     let new = FlowEntry::new(place.tag, chosen, now, is_first);
     let taken = match same_tag {
         // It has no claim any more, and would be found again.

@@ -1,19 +1,24 @@
 //! On a server: takes packets for the VIPs out of their tunnel. The server's stack sees what the client has sent.
 
-use lbfabric_abi::{Address, Checksum, DropReason, Verdict};
+use lbfabric_abi::{Checksum, DropReason, Verdict};
 
 use super::{
+    bytes::{load1, load2, load4, load8, store1, store2, store4, store8},
     ecn,
     exit::Exit,
     frame::{Frame, opaque},
-    headers::{Ethernet, Ipv4, Ipv6, protocol},
+    headers::{ETHERNET, protocol},
+    ip::Ip,
     maps,
+    v4::V4,
+    v6::V6,
 };
 
 /// Where the inner packet begins, and the outer header's word on it.
 struct Outer {
-    inner_start: usize,
-    header_length: usize,
+    inner: usize,
+    /// The outer header's length.
+    header: usize,
     protocol: u8,
     traffic_class: u8,
 }
@@ -24,104 +29,141 @@ const PASS: Result<Exit, DropReason> = Ok(Exit::pass(Verdict::PassNotVip));
 #[inline(always)]
 pub(crate) fn unpack(frame: &Frame) -> Result<Exit, DropReason> {
     let start = frame.start();
-    let Some(ethernet) = frame.header::<Ethernet>(start) else {
+    if !frame.reaches(start + ETHERNET) {
         return Ok(Exit::pass(Verdict::PassNotIp));
-    };
-    let ip_start = start + size_of::<Ethernet>();
-    let outer = match ethernet.ethertype {
-        Ethernet::IPV4 => over_ipv4(frame, ip_start),
-        Ethernet::IPV6 => over_ipv6(frame, ip_start),
+    }
+    let ip = start + ETHERNET;
+    // SAFETY: the header is in the frame.
+    let outer = match unsafe { load2::<12>(start) } {
+        V4::ETHERTYPE => outer4(frame, ip),
+        V6::ETHERTYPE => outer6(frame, ip),
         _ => return Ok(Exit::pass(Verdict::PassNotIp)),
     };
     let Some(outer) = outer else {
         return PASS;
     };
     let ethertype = match outer.protocol {
-        protocol::IPIP => match frame.header::<Ipv4>(outer.inner_start) {
-            Some(ip)
-                if ip.version() == 4
-                    && maps::is_server_vip(&Address::from_ipv4(ip.destination)) =>
-            {
-                inner4(ip, outer.traffic_class)?;
-                Ethernet::IPV4
-            }
-            _ => return PASS,
-        },
-        protocol::IPV6 => match frame.header::<Ipv6>(outer.inner_start) {
-            Some(ip) if ip.version() == 6 && maps::is_server_vip(&Address(ip.destination)) => {
-                inner6(ip, outer.traffic_class)?;
-                Ethernet::IPV6
-            }
-            _ => return PASS,
-        },
+        protocol::IPIP if is_for_vip::<V4>(frame, outer.inner) => {
+            inner4(outer.inner, outer.traffic_class)?;
+            V4::ETHERTYPE
+        }
+        protocol::IPV6 if is_for_vip::<V6>(frame, outer.inner) => {
+            inner6(outer.inner, outer.traffic_class)?;
+            V6::ETHERTYPE
+        }
         _ => return PASS,
     };
-    strip(frame, outer.header_length, ethertype)
+    strip(frame, outer.header, ethertype)
 }
 
 #[inline(always)]
-fn over_ipv4(frame: &Frame, start: usize) -> Option<Outer> {
-    let ip: &mut Ipv4 = frame.header(start)?;
-    let header_length = ip.header_length();
-    if ip.version() != 4 || header_length < size_of::<Ipv4>() || ip.is_fragment() {
+fn outer4(frame: &Frame, ip: usize) -> Option<Outer> {
+    if !frame.reaches(ip + V4::HEADER) {
+        return None;
+    }
+    // SAFETY: the header is in the frame.
+    let (first, fragment, protocol, traffic_class) = unsafe {
+        (
+            load1::<0>(ip),
+            load2::<6>(ip),
+            load1::<9>(ip),
+            V4::traffic_class(ip),
+        )
+    };
+    let header = ((first & 0x0f) << 2) as usize;
+    if first >> 4 != 4 || header < V4::HEADER || fragment & 0xff3f != 0 {
         return None;
     }
     Some(Outer {
-        inner_start: opaque(start + header_length),
-        header_length,
-        protocol: ip.protocol,
-        traffic_class: ip.tos,
+        inner: opaque(ip + header),
+        header,
+        #[expect(clippy::cast_possible_truncation, reason = "a byte was read")]
+        protocol: protocol as u8,
+        traffic_class,
     })
 }
 
 #[inline(always)]
-fn over_ipv6(frame: &Frame, start: usize) -> Option<Outer> {
-    let ip: &mut Ipv6 = frame.header(start)?;
-    (ip.version() == 6).then(|| Outer {
-        inner_start: start + size_of::<Ipv6>(),
-        header_length: size_of::<Ipv6>(),
-        protocol: ip.next_header,
-        traffic_class: ip.traffic_class(),
+fn outer6(frame: &Frame, ip: usize) -> Option<Outer> {
+    if !frame.reaches(ip + V6::HEADER) {
+        return None;
+    }
+    // SAFETY: the header is in the frame.
+    let (first, protocol, traffic_class) =
+        unsafe { (load1::<0>(ip), load1::<6>(ip), V6::traffic_class(ip)) };
+    (first >> 4 == 6).then(|| Outer {
+        inner: ip + V6::HEADER,
+        header: V6::HEADER,
+        #[expect(clippy::cast_possible_truncation, reason = "a byte was read")]
+        protocol: protocol as u8,
+        traffic_class,
     })
 }
 
-/// Carries congestion that the outer header has met over to the inner one.
 #[inline(always)]
-fn inner4(ip: &mut Ipv4, outer_class: u8) -> Result<(), DropReason> {
-    let old = u16::from_ne_bytes([ip.version_ihl, ip.tos]);
-    let class = ecn::unpack(outer_class, ip.tos)?;
-    if class != ip.tos {
-        ip.tos = class;
-        ip.checksum = Checksum::from_field(u16::from_ne_bytes(ip.checksum))
-            .sub16(old)
-            .add16(u16::from_ne_bytes([ip.version_ihl, class]))
-            .field()
-            .to_ne_bytes();
+fn is_for_vip<I: Ip>(frame: &Frame, inner: usize) -> bool {
+    if !frame.reaches(inner + I::HEADER) {
+        return false;
+    }
+    // SAFETY: the header is in the frame.
+    unsafe {
+        load1::<0>(inner) >> 4 == I::FAMILY as u64
+            && maps::is_server_vip(&I::to_abi(I::destination(inner)))
+    }
+}
+
+/// Carries congestion that the outer header has met over to the inner one, which is in the frame.
+#[inline(always)]
+fn inner4(ip: usize, outer_class: u8) -> Result<(), DropReason> {
+    // SAFETY: the caller's.
+    unsafe {
+        let old = V4::traffic_class(ip);
+        let class = ecn::unpack(outer_class, old)?;
+        if class != old {
+            store1::<1>(ip, class.into());
+            let word = |class| u16::from_ne_bytes([0, class]);
+            V4::update(
+                ip,
+                0,
+                Checksum::default().sub16(word(old)).add16(word(class)),
+            );
+        }
     }
     Ok(())
 }
 
 /// As [`inner4`]; no checksum covers the traffic class.
 #[inline(always)]
-fn inner6(ip: &mut Ipv6, outer_class: u8) -> Result<(), DropReason> {
-    let class = ecn::unpack(outer_class, ip.traffic_class())?;
-    let [first, second, ..] = &mut ip.version_class_label;
-    *first = *first & 0xf0 | class >> 4;
-    *second = class << 4 | *second & 0x0f;
+fn inner6(ip: usize, outer_class: u8) -> Result<(), DropReason> {
+    // SAFETY: the caller's.
+    unsafe {
+        let class = ecn::unpack(outer_class, V6::traffic_class(ip))?;
+        let (first, second) = (load1::<0>(ip), load1::<1>(ip));
+        store1::<0>(ip, first & 0xf0 | u64::from(class >> 4));
+        store1::<1>(ip, u64::from(class << 4) | second & 0x0f);
+    }
     Ok(())
 }
 
 /// Takes the outer header away and puts the Ethernet header in front of the inner packet.
 #[inline(always)]
-fn strip(frame: &Frame, header_length: usize, ethertype: [u8; 2]) -> Result<Exit, DropReason> {
-    let ethernet: &mut Ethernet = frame.header(frame.start()).ok_or(DropReason::Internal)?;
-    let (destination, source) = (ethernet.destination, ethernet.source);
-    frame.cut_head(header_length).ok_or(DropReason::Internal)?;
-    let ethernet: &mut Ethernet = frame.header(frame.start()).ok_or(DropReason::Internal)?;
-    *ethernet = Ethernet {
-        destination,
-        source,
-        ethertype,
-    };
+fn strip(frame: &Frame, header: usize, ethertype: u64) -> Result<Exit, DropReason> {
+    let start = frame.start();
+    if !frame.reaches(start + ETHERNET) {
+        return Err(DropReason::Internal);
+    }
+    // SAFETY: the header is in the frame.
+    let addresses = unsafe { (load8::<0>(start), load4::<8>(start)) };
+    frame.cut_head(header).ok_or(DropReason::Internal)?;
+    let start = frame.start();
+    if !frame.reaches(start + ETHERNET) {
+        return Err(DropReason::Internal);
+    }
+    // SAFETY: the header is in the frame.
+    unsafe {
+        store8::<0>(start, addresses.0);
+        store4::<8>(start, addresses.1);
+        store2::<12>(start, ethertype);
+    }
     Ok(Exit::pass(Verdict::Decapsulated))
 }

@@ -1,18 +1,27 @@
-//! The only way out of a program.
+//! The ways out of a program.
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
     helpers::bpf_redirect,
 };
-use lbfabric_abi::{DropReason, Verdict};
+use lbfabric_abi::{DropReason, NextProgram, Verdict};
 
-use super::maps;
+use super::{frame::Frame, maps};
 
 /// How a packet leaves, other than by being dropped.
 #[derive(Clone, Copy)]
 pub(crate) struct Exit {
     verdict: Verdict,
     action: u32,
+}
+
+/// What a program comes to.
+pub(crate) enum Step {
+    /// The packet leaves.
+    Leave(Exit),
+    Drop(DropReason),
+    /// Another program goes on.
+    Next(NextProgram),
 }
 
 impl Exit {
@@ -45,12 +54,27 @@ impl Exit {
     }
 }
 
-/// Counts how the packet leaves, and gives the action for it.
+impl From<Result<Exit, DropReason>> for Step {
+    #[inline(always)]
+    fn from(outcome: Result<Exit, DropReason>) -> Self {
+        match outcome {
+            Ok(exit) => Self::Leave(exit),
+            Err(reason) => Self::Drop(reason),
+        }
+    }
+}
+
+/// Counts how the packet leaves and gives the action for it, or goes on with the next program.
 #[inline(always)]
-pub(crate) fn leave(outcome: Result<Exit, DropReason>) -> u32 {
-    let (counter, action) = match outcome {
-        Ok(Exit { verdict, action }) => (verdict.index(), action),
-        Err(reason) => (reason.index(), XDP_DROP),
+pub(crate) fn leave(frame: &Frame, step: Step) -> u32 {
+    let (counter, action) = match step {
+        Step::Leave(Exit { verdict, action }) => (verdict.index(), action),
+        Step::Drop(reason) => (reason.index(), XDP_DROP),
+        Step::Next(next) => {
+            maps::go_on(frame, next);
+            // It comes back only if the program is not there.
+            (DropReason::Internal.index(), XDP_DROP)
+        }
     };
     maps::count(counter);
     action

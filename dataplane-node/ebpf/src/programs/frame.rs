@@ -12,15 +12,17 @@ pub(crate) struct Frame {
     context: XdpContext,
 }
 
-/// A type that any bytes are a value of, and that may lie at any address.
-///
-/// # Safety
-/// Made of `u8` only.
-pub(crate) unsafe trait Header {}
+/// Headers that are looked at begin no further from the frame's start.
+const MAX_DISTANCE: u16 = 0x1ff;
 
 impl Frame {
     pub(crate) const fn new(context: XdpContext) -> Self {
         Self { context }
+    }
+
+    /// As the kernel gave it.
+    pub(crate) const fn context(&self) -> &XdpContext {
+        &self.context
     }
 
     /// The interface that it came in through.
@@ -42,26 +44,24 @@ impl Frame {
         self.context.data_end()
     }
 
-    /// How many bytes it has.
+    /// Whether it reaches at least up to an address.
     #[inline(always)]
-    pub(crate) fn length(&self) -> usize {
-        // The verifier wants addresses subtracted as 64 bits, also where fewer are looked at later.
-        opaque(self.end() - self.start())
+    pub(crate) fn reaches(&self, address: usize) -> bool {
+        address <= self.end()
     }
 
-    /// The header at an address, if the frame reaches that far. Callers keep to one live reference for each header.
+    /// How many bytes it has from an address on.
     #[inline(always)]
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "the frame is outside Rust's memory, and each of its headers is asked for once"
-    )]
-    pub(crate) fn header<T: Header>(&self, address: usize) -> Option<&mut T> {
-        if address + size_of::<T>() > self.end() {
-            return None;
-        }
-        // SAFETY: `address` begins at or behind the frame's start, as all callers count up from there, and the bytes end within
-        // the frame: checked just now, here and by the verifier once more. Any bytes at any address are a `T`.
-        Some(unsafe { &mut *(address as *mut T) })
+    pub(crate) fn rest(&self, from: usize) -> u64 {
+        // The verifier wants addresses subtracted as 64 bits, also where fewer are looked at later.
+        opaque(self.end() - from) as u64
+    }
+
+    /// The address at a distance that was found out by another program. Whoever uses it asks [`Frame::reaches`] first.
+    #[inline(always)]
+    pub(crate) fn at(&self, distance: u16) -> usize {
+        // The verifier wants to see a bound.
+        opaque(self.start() + usize::from(distance & MAX_DISTANCE))
     }
 
     /// Makes room in front. The addresses of all headers change.

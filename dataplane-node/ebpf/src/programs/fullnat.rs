@@ -14,17 +14,22 @@ use core::num::NonZeroU32;
 
 use lbfabric_abi::{
     Address, Backend, DropReason, Flow, NAT_PORT_TRIES, NatForward, NatReverse, RingSlot,
-    SOURCES_MAX, Settings, Verdict, VipService,
+    SOURCES_MAX, Settings, Verdict,
 };
 
 use super::{
+    aligned::Aligned,
     dnat,
     exit::Exit,
     frame::Frame,
+    headers::Headers,
+    ip::Ip,
     maps::{self, Inserted},
-    packet::{Family, Packet},
-    rewrite, ring, route,
-    words::{self, Aligned},
+    packet::{Family, Packet, Scratch},
+    rewrite::{self, Rewritten},
+    route,
+    v4::V4,
+    v6::V6,
 };
 
 /// The distance between the candidates that a flow tries: a prime above their number, so that none comes twice.
@@ -36,38 +41,38 @@ const _: () = assert!(STEP > SOURCES << 16);
 
 /// Sends a client's packet to its server, from an address and port of the node.
 #[inline(always)]
-pub(crate) fn forward(
-    frame: &Frame,
-    packet: &mut Packet,
-    settings: &Settings,
-    service: &VipService,
-) -> Result<Exit, DropReason> {
-    packet.check_ttl()?;
+pub(crate) fn forward(frame: &Frame) -> Result<Exit, DropReason> {
+    let scratch = maps::scratch().ok_or(DropReason::Internal)?;
+    let packet = &scratch.packet;
+    if packet.ttl <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
     let mut entry = Aligned(NatForward::default());
     if !known(packet, &mut entry)? {
-        admit(packet, settings, service, &mut entry)?;
+        let settings = maps::settings().ok_or(DropReason::Internal)?;
+        admit(scratch, settings, &mut entry)?;
     }
-    let exit = send(frame, packet, &entry)?;
-    maps::count_traffic(service.service, entry.backend, packet.length);
+    let exit = match packet.family {
+        Family::Ipv4 => send::<V4>(frame, packet, &entry),
+        Family::Ipv6 => send::<V6>(frame, packet, &entry),
+    }?;
+    maps::count_traffic(scratch.service.service, entry.backend, packet.length.into());
     Ok(exit)
 }
 
 /// Sends a packet of a flow that has an entry.
-#[inline(never)]
-fn send(
-    frame: &Frame,
-    packet: &mut Packet,
-    entry: &Aligned<NatForward>,
-) -> Result<Exit, DropReason> {
+#[inline(always)]
+fn send<I: Ip>(frame: &Frame, packet: &Packet, entry: &NatForward) -> Result<Exit, DropReason> {
     let backend = maps::backend(entry.backend).ok_or(DropReason::Internal)?;
-    let (server, hop) = dnat::server(packet.family, backend)?;
-    let mut new = packet.flow;
-    new.source = entry.source;
-    new.source_port_be = entry.source_port_be;
-    new.destination = server;
-    new.destination_port_be = entry.backend_port_be;
-    rewrite::flow(frame, packet, &new)?;
-    rewrite::hop(frame, packet, hop)?;
+    let (server, hop) = dnat::server::<I>(backend)?;
+    let headers = Headers::<I>::of(frame, packet)?;
+    let new = Rewritten {
+        source: I::of(&entry.source),
+        destination: server,
+        ports: ports(entry.source_port_be, entry.backend_port_be),
+    };
+    rewrite::flow(frame, &headers, &new, 1)?;
+    rewrite::link(frame, hop)?;
     Ok(Exit::send(
         Verdict::Fullnat,
         hop.ifindex,
@@ -75,31 +80,51 @@ fn send(
     ))
 }
 
-/// Sends a server's answer to its client, from the VIP; `otherwise` is how a packet passes that belongs to no flow.
-#[inline(never)]
-pub(crate) fn answer(
-    frame: &Frame,
-    packet: &mut Packet,
-    otherwise: Verdict,
-) -> Result<Exit, DropReason> {
+/// Sends a server's answer to its client, from the VIP.
+#[inline(always)]
+pub(crate) fn answer(frame: &Frame) -> Result<Exit, DropReason> {
+    let scratch = maps::scratch().ok_or(DropReason::Internal)?;
+    let packet = &scratch.packet;
     let Some(reverse) = maps::nat_reverse(&packet.flow) else {
-        return Ok(Exit::pass(otherwise));
+        let is_of_vip = scratch.otherwise == Verdict::PassNotServed as u32;
+        return Ok(Exit::pass(if is_of_vip {
+            Verdict::PassNotServed
+        } else {
+            Verdict::PassNotVip
+        }));
     };
-    packet.check_ttl()?;
-    let mut client = packet.flow;
+    let mut client = Aligned(packet.flow);
     client.source = reverse.client;
     client.source_port_be = reverse.client_port_be;
     client.destination = reverse.vip;
     client.destination_port_be = reverse.vip_port_be;
     // Looked up for its use to be seen: the table forgets what is not used, and this flow is.
     let _: Option<&NatForward> = maps::nat_forward(&client);
-    let mut new = packet.flow;
-    new.source = client.destination;
-    new.source_port_be = client.destination_port_be;
-    new.destination = client.source;
-    new.destination_port_be = client.source_port_be;
-    rewrite::flow(frame, packet, &new)?;
-    route::answer(frame, packet, Verdict::FullnatAnswer)
+    match packet.family {
+        Family::Ipv4 => send_back::<V4>(frame, packet, reverse),
+        Family::Ipv6 => send_back::<V6>(frame, packet, reverse),
+    }
+}
+
+#[inline(always)]
+fn send_back<I: Ip>(
+    frame: &Frame,
+    packet: &Packet,
+    reverse: &NatReverse,
+) -> Result<Exit, DropReason> {
+    let headers = Headers::<I>::of(frame, packet)?;
+    let new = Rewritten {
+        source: I::of(&reverse.vip),
+        destination: I::of(&reverse.client),
+        ports: ports(reverse.vip_port_be, reverse.client_port_be),
+    };
+    route::send(frame, &headers, &new, Verdict::FullnatAnswer)
+}
+
+/// Both ports, as they stand in a header.
+#[inline(always)]
+const fn ports([a, b]: [u8; 2], [c, d]: [u8; 2]) -> u32 {
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 /// Finds the entry of a flow that is known and still has its server and its port.
@@ -130,20 +155,35 @@ fn known(packet: &Packet, entry: &mut Aligned<NatForward>) -> Result<bool, DropR
 /// Chooses a server, an address and a port for a flow, and writes both entries.
 #[inline(never)]
 fn admit(
-    packet: &Packet,
+    scratch: &Scratch,
     settings: &Settings,
-    service: &VipService,
     entry: &mut Aligned<NatForward>,
 ) -> Result<(), DropReason> {
-    // The flow has no entry, so it is new, wherever the slot's other flows are.
-    let RingSlot { cur: id, base: _ } = ring::slot(settings, service, &packet.flow)?;
+    let Scratch {
+        packet,
+        service,
+        server: id,
+        ..
+    } = scratch;
+    let id = *id;
     if id == RingSlot::NONE {
         return Err(DropReason::NoBackend);
     }
     let backend = maps::backend(id).ok_or(DropReason::Internal)?;
-    let (server, _) = dnat::server(packet.family, backend)?;
+    let server = address(packet.family, backend).ok_or(DropReason::NoBackendAddress)?;
+    let hop = match packet.family {
+        Family::Ipv4 => &backend.hop4,
+        Family::Ipv6 => &backend.hop6,
+    };
+    if !hop.is_resolved() {
+        return Err(DropReason::NextHopUnresolved);
+    }
     entry.backend = id;
-    entry.backend_port_be = dnat::port_or(service.backend_port_be, packet.flow.destination_port_be);
+    entry.backend_port_be = dnat::port_or(
+        service.backend_port_be,
+        u16::from_ne_bytes(packet.flow.destination_port_be),
+    )
+    .to_ne_bytes();
 
     let candidates = Candidates::new(settings, packet)?;
     let client = client(packet, service.service);
@@ -172,7 +212,7 @@ fn record(
         Some(Inserted::Exists) => {
             if let Some(winner) = maps::nat_forward(&packet.flow) {
                 if winner.source_port_be != back.destination_port_be
-                    || !words::same(&winner.source, &back.destination)
+                    || winner.source.words() != back.destination.words()
                     || winner.backend != entry.backend
                 {
                     maps::nat_reverse_remove(back);
@@ -208,10 +248,14 @@ fn is_same(a: &NatReverse, b: &NatReverse) -> bool {
         u64::from(u32::from_ne_bytes([a, b, c, d]))
     };
     // One comparison in the end: each branch here would double what the verifier has to follow.
-    words::difference(&a.client, &b.client)
-        | words::difference(&a.vip, &b.vip)
-        | (ports(a) ^ ports(b))
-        == 0
+    difference(&a.client, &b.client) | difference(&a.vip, &b.vip) | (ports(a) ^ ports(b)) == 0
+}
+
+/// Zero if two addresses are the same.
+#[inline(always)]
+fn difference(a: &Address, b: &Address) -> u64 {
+    let ([a, b], [c, d]) = (V6::of(a), V6::of(b));
+    (a ^ c) | (b ^ d)
 }
 
 /// Where a flow's answers go.
@@ -267,7 +311,7 @@ impl Candidates {
             .ok_or(DropReason::NatPortsExhausted)?;
         let count = ports.saturating_mul(sources);
         // Of the whole flow, whatever the affinity: one client's flows must not all begin at one port.
-        let start = packet.flow.hash(settings.hash_key) % count;
+        let start = packet.flow.hash(&settings.ring_key) as u32 % count;
         Ok(Self {
             family: packet.family,
             start,

@@ -1,123 +1,20 @@
-//! The headers as they stand in a frame. Multi-byte fields stay in network order.
+//! A TCP or UDP packet's headers in the frame.
 
-use super::frame::Header;
+use lbfabric_abi::DropReason;
 
-/// Ethernet II.
-#[repr(C)]
-pub(crate) struct Ethernet {
-    pub(crate) destination: [u8; 6],
-    pub(crate) source: [u8; 6],
-    pub(crate) ethertype: [u8; 2],
-}
+use super::{
+    bytes::{load1, load2, load4},
+    frame::Frame,
+    ip::Ip,
+    packet::Packet,
+};
 
-/// IPv4 without its options, RFC 791.
-#[repr(C)]
-pub(crate) struct Ipv4 {
-    pub(crate) version_ihl: u8,
-    pub(crate) tos: u8,
-    pub(crate) total_length: [u8; 2],
-    pub(crate) id: [u8; 2],
-    pub(crate) flags_offset: [u8; 2],
-    pub(crate) ttl: u8,
-    pub(crate) protocol: u8,
-    pub(crate) checksum: [u8; 2],
-    pub(crate) source: [u8; 4],
-    pub(crate) destination: [u8; 4],
-}
-
-/// IPv6, RFC 8200.
-#[repr(C)]
-pub(crate) struct Ipv6 {
-    /// Version (4 bits), traffic class (8), flow label (20).
-    pub(crate) version_class_label: [u8; 4],
-    pub(crate) payload_length: [u8; 2],
-    pub(crate) next_header: u8,
-    pub(crate) hop_limit: u8,
-    pub(crate) source: [u8; 16],
-    pub(crate) destination: [u8; 16],
-}
-
-/// TCP without its options, RFC 9293.
-#[repr(C)]
-pub(crate) struct Tcp {
-    pub(crate) source_port: [u8; 2],
-    pub(crate) destination_port: [u8; 2],
-    pub(crate) sequence: [u8; 4],
-    pub(crate) acknowledgement: [u8; 4],
-    pub(crate) data_offset: u8,
-    pub(crate) flags: u8,
-    pub(crate) window: [u8; 2],
-    pub(crate) checksum: [u8; 2],
-    pub(crate) urgent: [u8; 2],
-}
-
-/// UDP, RFC 768.
-#[repr(C)]
-pub(crate) struct Udp {
-    pub(crate) source_port: [u8; 2],
-    pub(crate) destination_port: [u8; 2],
-    pub(crate) length: [u8; 2],
-    pub(crate) checksum: [u8; 2],
-}
-
-// SAFETY: made of `u8` only.
-unsafe impl Header for Ethernet {}
-// SAFETY: made of `u8` only.
-unsafe impl Header for Ipv4 {}
-// SAFETY: made of `u8` only.
-unsafe impl Header for Ipv6 {}
-// SAFETY: made of `u8` only.
-unsafe impl Header for Tcp {}
-// SAFETY: made of `u8` only.
-unsafe impl Header for Udp {}
-
-impl Ethernet {
-    pub(crate) const IPV4: [u8; 2] = [0x08, 0x00];
-    pub(crate) const IPV6: [u8; 2] = [0x86, 0xdd];
-}
-
-impl Ipv4 {
-    /// The header's length without options, as a length field has it.
-    pub(crate) const LENGTH: u16 = 20;
-    pub(crate) const DONT_FRAGMENT: [u8; 2] = [0x40, 0x00];
-
-    /// The version in the first nibble.
-    #[inline(always)]
-    pub(crate) const fn version(&self) -> u8 {
-        self.version_ihl >> 4
-    }
-
-    /// The header's length with its options, in bytes: 0 to 60.
-    #[inline(always)]
-    pub(crate) const fn header_length(&self) -> usize {
-        ((self.version_ihl & 0x0f) as usize) << 2
-    }
-
-    /// Whether it is a fragment: more are to come, or it is not the first.
-    #[inline(always)]
-    pub(crate) const fn is_fragment(&self) -> bool {
-        self.flags_offset[0] & 0x3f != 0 || self.flags_offset[1] != 0
-    }
-}
-
-impl Tcp {
-    pub(crate) const SYN: u8 = 0x02;
-    pub(crate) const ACK: u8 = 0x10;
-}
-
-impl Ipv6 {
-    /// The version in the first nibble.
-    #[inline(always)]
-    pub(crate) const fn version(&self) -> u8 {
-        self.version_class_label[0] >> 4
-    }
-
-    /// DSCP and ECN.
-    #[inline(always)]
-    pub(crate) const fn traffic_class(&self) -> u8 {
-        self.version_class_label[0] << 4 | self.version_class_label[1] >> 4
-    }
-}
+/// Bytes of an Ethernet header.
+pub(crate) const ETHERNET: usize = 14;
+/// Bytes of a TCP header without options.
+pub(crate) const TCP: usize = 20;
+/// Bytes of a UDP header.
+pub(crate) const UDP: usize = 8;
 
 /// IP protocol numbers.
 pub(crate) mod protocol {
@@ -131,4 +28,130 @@ pub(crate) mod protocol {
     pub(crate) const IPV6: u8 = 41;
     /// IPv6's fragment header, RFC 8200 section 4.5.
     pub(crate) const FRAGMENT: u8 = 44;
+}
+
+/// TCP's flags, RFC 9293 section 3.1.
+pub(crate) mod tcp_flags {
+    pub(crate) const SYN: u8 = 0x02;
+    pub(crate) const ACK: u8 = 0x10;
+}
+
+/// The headers, whole in the frame at the addresses given, with what routing goes by read out of them.
+pub(crate) struct Headers<I: Ip> {
+    /// The address of the IP header.
+    pub(crate) ip: usize,
+    /// The address of the TCP or UDP header.
+    pub(crate) l4: usize,
+    pub(crate) source: I::Address,
+    pub(crate) destination: I::Address,
+    /// Source and destination port, as they stand in the frame.
+    pub(crate) ports: u32,
+    pub(crate) protocol: u8,
+    /// From the IP header on, without what Ethernet may have padded.
+    pub(crate) length: u64,
+}
+
+impl<I: Ip> Headers<I> {
+    /// Reads a frame that begins with an Ethernet header without tags, which is in the frame like the IP header. None if the
+    /// packet is anything but TCP or UDP in IP without options, or if a length does not hold.
+    #[inline(always)]
+    pub(crate) fn plain(frame: &Frame) -> Option<Self> {
+        let ip = frame.start() + ETHERNET;
+        let l4 = ip + I::HEADER;
+        // Ethernet pads frames so far that shorter ones are rare.
+        if !frame.reaches(l4 + TCP) {
+            return None;
+        }
+        // SAFETY: both headers are in the frame.
+        let (protocol, length) = unsafe { (I::plain_protocol(ip)?, I::length(ip)) };
+        let least = match protocol {
+            protocol::TCP => {
+                // SAFETY: the header is in the frame.
+                let header = unsafe { load1::<12>(l4) } >> 4 << 2;
+                if header < TCP as u64 {
+                    return None;
+                }
+                header
+            }
+            protocol::UDP => {
+                // SAFETY: the header is in the frame.
+                let length = super::bytes::swap2(unsafe { load2::<4>(l4) });
+                if length < UDP as u64 {
+                    return None;
+                }
+                length
+            }
+            _ => return None,
+        };
+        if length < I::HEADER as u64 + least || length > frame.rest(ip) {
+            return None;
+        }
+        // SAFETY: both headers are in the frame.
+        Some(unsafe { Self::read(ip, l4, protocol, length) })
+    }
+
+    /// Finds the headers of a packet that has been read.
+    #[inline(always)]
+    pub(crate) fn of(frame: &Frame, packet: &Packet) -> Result<Self, DropReason> {
+        let ip = frame.at(packet.ip_at);
+        let l4 = frame.at(packet.l4_at);
+        if !frame.reaches(ip + I::HEADER) || !frame.reaches(l4 + UDP) {
+            return Err(DropReason::Internal);
+        }
+        let length = u64::from(packet.length);
+        // SAFETY: both headers are in the frame.
+        Ok(unsafe { Self::read(ip, l4, packet.flow.protocol, length) })
+    }
+
+    /// # Safety
+    /// Both headers are in the frame.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
+    unsafe fn read(ip: usize, l4: usize, protocol: u8, length: u64) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            Self {
+                ip,
+                l4,
+                source: I::source(ip),
+                destination: I::destination(ip),
+                ports: load4::<0>(l4) as u32,
+                protocol,
+                length,
+            }
+        }
+    }
+
+    /// The source port, as in the frame.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "half of a word")]
+    pub(crate) const fn source_port(&self) -> u16 {
+        self.ports as u16
+    }
+
+    /// The destination port, as in the frame.
+    #[inline(always)]
+    pub(crate) const fn destination_port(&self) -> u16 {
+        (self.ports >> 16) as u16
+    }
+
+    /// Whether it asks for a TCP connection. Only of [`Headers::plain`], which see that as much is in the frame.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a byte was read")]
+    pub(crate) fn is_syn(&self) -> bool {
+        // SAFETY: the header is in the frame.
+        let flags = unsafe { load1::<13>(self.l4) } as u8;
+        self.protocol == protocol::TCP
+            && flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+    }
+
+    /// Fails if the packet may not be forwarded any further.
+    #[inline(always)]
+    pub(crate) fn check_ttl(&self) -> Result<(), DropReason> {
+        // SAFETY: the header is in the frame.
+        if unsafe { I::ttl(self.ip) } <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
+        Ok(())
+    }
 }

@@ -5,16 +5,22 @@ use core::ptr::NonNull;
 use aya_ebpf::{
     helpers::bpf_ktime_get_coarse_ns,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
 use lbfabric_abi::{
     Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
-    EndpointPrefix, FLOW_BUCKETS_DEFAULT, Flow, FlowBucket, NAT_FLOWS_DEFAULT, NatForward,
-    NatReverse, POOLS_MAX, PoolRing, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings,
-    Traffic, VIP_ADDRESSES_MAX, VipService,
+    EndpointPrefix, FILTER_WORDS, FLOW_BUCKETS_DEFAULT, FilterBit, Flow, FlowBucket,
+    NAT_FLOWS_DEFAULT, NatForward, NatReverse, NextProgram, POOLS_MAX, PoolRing,
+    RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings, Traffic, VIP_ADDRESSES_MAX,
+    VipService,
 };
 
-use super::bucket::Bucket;
+use super::{
+    bucket::Bucket,
+    frame::Frame,
+    packet::Scratch,
+    route::{ROUTES as ROUTES_COUNT, Route},
+};
 
 /// Memory for entries that exist only: these maps have room for far more than most fabrics have.
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
@@ -27,7 +33,11 @@ const EEXIST: i32 = -17;
 #[map]
 static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 #[map]
-static VIP_PORTS: HashMap<Endpoint, VipService> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
+static FILTER: Array<u64> = Array::pinned(FILTER_WORDS, 0);
+#[map]
+static VIP_PORTS4: HashMap<u64, VipService> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
+#[map]
+static VIP_PORTS6: HashMap<Endpoint, VipService> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
 #[map]
 static VIP_RANGES: LpmTrie<EndpointPrefix, VipService> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
 #[map]
@@ -41,7 +51,9 @@ static BACKENDS: Array<Backend> = Array::pinned(BACKENDS_MAX, MMAPABLE);
 #[map]
 static FLOWS: Array<FlowBucket> = Array::pinned(FLOW_BUCKETS_DEFAULT, MMAPABLE);
 #[map]
-static REVERSE_PORTS: HashMap<Endpoint, Reverse> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
+static REVERSE_PORTS4: HashMap<u64, Reverse> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
+#[map]
+static REVERSE_PORTS6: HashMap<Endpoint, Reverse> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
 #[map]
 static REVERSE_RANGES: LpmTrie<EndpointPrefix, Reverse> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
 #[map]
@@ -56,6 +68,39 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTER_SLOTS, 0);
 static SERVICE_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(SERVICES_MAX, 0);
 #[map]
 static BACKEND_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(BACKENDS_MAX, 0);
+// Those that follow are not kept: a program and its maps come and go together.
+#[map]
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::ALL.len() as u32, 0);
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(ROUTES_COUNT, 0);
+
+/// Goes on with another program. Comes back only if that is not there.
+#[inline(always)]
+pub(crate) fn go_on(frame: &Frame, next: NextProgram) {
+    // SAFETY: the context is the one that the kernel gave the program.
+    unsafe { PROGRAMS.tail_call(frame.context(), next.index()) };
+}
+
+/// What one program leaves to the next.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: the slot of this CPU, where one packet follows another; a program asks for it once.
+    SCRATCH.get_ptr_mut(0).map(|it| unsafe { &mut *it })
+}
+
+/// Where a route is remembered.
+#[inline(always)]
+pub(crate) fn route(index: u32) -> Option<*mut Route> {
+    ROUTES.get_ptr_mut(index)
+}
+
+/// Whether an address has this bit.
+#[inline(always)]
+pub(crate) fn passes_filter(bit: FilterBit) -> bool {
+    FILTER.get(bit.word).is_some_and(|word| bit.is_in(*word))
+}
 
 #[inline(always)]
 pub(crate) fn settings() -> Option<&'static Settings> {
@@ -72,12 +117,19 @@ pub(crate) fn is_server_vip(address: &Address) -> bool {
     SERVER_VIPS.get_ptr(address).is_some()
 }
 
-/// The service of exactly this endpoint.
+/// The service of exactly this IPv4 endpoint, by its [`Endpoint::key4`].
 #[inline(always)]
-pub(crate) fn vip_port(endpoint: &Endpoint) -> Option<&'static VipService> {
+pub(crate) fn vip_port4(key: u64) -> Option<&'static VipService> {
     // SAFETY: the agent replaces an entry as a whole, and the kernel frees the old one only after all programs that may
     // read it have ended.
-    unsafe { VIP_PORTS.get(endpoint) }
+    unsafe { VIP_PORTS4.get(key) }
+}
+
+/// The service of exactly this IPv6 endpoint.
+#[inline(always)]
+pub(crate) fn vip_port6(endpoint: &Endpoint) -> Option<&'static VipService> {
+    // SAFETY: as for `VIP_PORTS4`.
+    unsafe { VIP_PORTS6.get(endpoint) }
 }
 
 /// The service of the narrowest range with this endpoint.
@@ -86,11 +138,18 @@ pub(crate) fn vip_range(endpoint: &Endpoint) -> Option<&'static VipService> {
     VIP_RANGES.get(prefix(endpoint))
 }
 
-/// What the answers of exactly this server's endpoint become.
+/// What the answers of exactly this server's IPv4 endpoint become, by its [`Endpoint::key4`].
 #[inline(always)]
-pub(crate) fn reverse_port(endpoint: &Endpoint) -> Option<&'static Reverse> {
-    // SAFETY: as for `VIP_PORTS`.
-    unsafe { REVERSE_PORTS.get(endpoint) }
+pub(crate) fn reverse_port4(key: u64) -> Option<&'static Reverse> {
+    // SAFETY: as for `VIP_PORTS4`.
+    unsafe { REVERSE_PORTS4.get(key) }
+}
+
+/// What the answers of exactly this server's IPv6 endpoint become.
+#[inline(always)]
+pub(crate) fn reverse_port6(endpoint: &Endpoint) -> Option<&'static Reverse> {
+    // SAFETY: as for `VIP_PORTS4`.
+    unsafe { REVERSE_PORTS6.get(endpoint) }
 }
 
 /// What the answers of the narrowest range with this server's endpoint become.
@@ -177,18 +236,18 @@ pub(crate) fn count(counter: u32) {
 
 /// Counts what goes from a client to a server.
 #[inline(always)]
-pub(crate) fn count_traffic(service: u32, backend: u32, bytes: u32) {
+pub(crate) fn count_traffic(service: u32, backend: u32, bytes: u64) {
     add(SERVICE_COUNTERS.get_ptr_mut(service), bytes);
     add(BACKEND_COUNTERS.get_ptr_mut(backend), bytes);
 }
 
 #[inline(always)]
-fn add(traffic: Option<*mut Traffic>, bytes: u32) {
+fn add(traffic: Option<*mut Traffic>, bytes: u64) {
     if let Some(traffic) = traffic {
         // SAFETY: the slot of this CPU; nothing else runs on it meanwhile that writes there.
         let traffic = unsafe { &mut *traffic };
         traffic.packets += 1;
-        traffic.bytes += u64::from(bytes);
+        traffic.bytes += bytes;
     }
 }
 

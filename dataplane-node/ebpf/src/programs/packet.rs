@@ -1,120 +1,46 @@
-//! A TCP or UDP packet whose headers are whole and whose lengths are true.
+//! A packet of any shape that a service may get, as `lbfabric_general` has read it. The programs behind it find it in
+//! `SCRATCH`.
 
-use lbfabric_abi::{Address, DropReason, Flow, Settings};
+use lbfabric_abi::{Flow, VipService};
 
-use super::{
-    frame::{Frame, opaque},
-    headers::{Ethernet, Tcp, protocol},
-    ipv4, ipv6,
-    words::{self, Aligned},
-};
-
-/// What the headers say, copied out of the frame: where a packet comes from and goes to, and where its parts lie.
+/// Where a packet comes from and goes to, and where its parts lie.
 #[repr(C, align(8))]
+#[derive(Clone, Copy)]
 pub(crate) struct Packet {
-    pub(crate) flow: Aligned<Flow>,
+    pub(crate) flow: Flow,
     /// From the network header on, without what Ethernet may have padded.
     pub(crate) length: u32,
-    /// The length of the network header.
-    pub(crate) ip_header_length: u32,
+    /// The network header's distance from the frame's start.
+    pub(crate) ip_at: u16,
+    /// The distance of the header behind it.
+    pub(crate) l4_at: u16,
     pub(crate) family: Family,
-    /// DSCP and ECN.
-    pub(crate) traffic_class: u8,
     /// Time to live, or hop limit.
     pub(crate) ttl: u8,
+    /// A TCP packet that asks for a connection.
+    pub(crate) is_syn: bool,
+    pub(crate) zero: u8,
 }
 
-/// The network protocol.
+/// The version of IP.
+#[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
-    Ipv4,
-    Ipv6,
+    Ipv4 = 4,
+    Ipv6 = 6,
 }
 
-/// What a frame is that is no [`Packet`].
+/// What one program leaves to the next. One for each CPU, where one packet follows another.
+#[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub(crate) enum Unservable {
-    /// Neither IPv4 nor IPv6.
-    NotIp,
-    /// It ends before it says where it goes.
-    NoDestination,
-    /// Another protocol, or one behind extension headers. Its destination is known.
-    Protocol,
-    /// Broken, or a fragment. Its destination is known.
-    Broken(DropReason),
-}
-
-impl Packet {
-    /// Nothing is known yet.
-    pub(crate) const UNKNOWN: Self = Self {
-        flow: Aligned(Flow {
-            source: Address([0; 16]),
-            destination: Address([0; 16]),
-            source_port_be: [0; 2],
-            destination_port_be: [0; 2],
-            protocol: 0,
-            zero: [0; 3],
-        }),
-        length: 0,
-        ip_header_length: 0,
-        family: Family::Ipv4,
-        traffic_class: 0,
-        ttl: 0,
-    };
-
-    /// Reads a frame's headers, as far as they are there.
-    #[inline(always)]
-    pub(crate) fn read(&mut self, frame: &Frame) -> Result<(), Unservable> {
-        let ethernet: &mut Ethernet = frame.header(frame.start()).ok_or(Unservable::NotIp)?;
-        match ethernet.ethertype {
-            Ethernet::IPV4 => ipv4::read(frame, self),
-            Ethernet::IPV6 => ipv6::read(frame, self),
-            _ => Err(Unservable::NotIp),
-        }
-    }
-
-    /// Whether it goes to an address that the node sends from: such packets answer the node itself.
-    #[inline(always)]
-    pub(crate) fn is_for(&self, settings: &Settings) -> bool {
-        let (sources4, sources6) = match self.family {
-            Family::Ipv4 => (settings.source4_count, 0),
-            Family::Ipv6 => (0, settings.source6_count),
-        };
-        let Address([.., a, b, c, d]) = self.flow.destination;
-        let own4 = u32::from_ne_bytes([a, b, c, d]);
-        let mut own = false;
-        for (n, source) in (0u32..).zip(&settings.source4) {
-            own |= n < sources4 && u32::from_ne_bytes(*source) == own4;
-        }
-        for (n, source) in (0u32..).zip(&settings.source6) {
-            own |= n < sources6 && words::same(&Address(*source), &self.flow.destination);
-        }
-        own
-    }
-
-    /// Whether it asks for a TCP connection.
-    #[inline(always)]
-    pub(crate) fn is_syn(&self, frame: &Frame) -> bool {
-        if self.flow.protocol != protocol::TCP {
-            return false;
-        }
-        let ip_start = frame.start() + size_of::<Ethernet>();
-        let tcp: Option<&mut Tcp> =
-            frame.header(opaque(ip_start + (self.ip_header_length & 0x3f) as usize));
-        tcp.is_some_and(|tcp| tcp.flags & (Tcp::SYN | Tcp::ACK) == Tcp::SYN)
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_udp(&self) -> bool {
-        self.flow.protocol == protocol::UDP
-    }
-
-    /// Fails if the packet may not be forwarded any further.
-    #[inline(always)]
-    pub(crate) const fn check_ttl(&self) -> Result<(), DropReason> {
-        if self.ttl <= 1 {
-            return Err(DropReason::TtlExpired);
-        }
-        Ok(())
-    }
+pub(crate) struct Scratch {
+    pub(crate) packet: Packet,
+    /// The service that it is for.
+    pub(crate) service: VipService,
+    /// The hash that found its ring slot.
+    pub(crate) hash: u64,
+    /// The server that it goes to.
+    pub(crate) server: u32,
+    /// The [`lbfabric_abi::Verdict`] of a packet that turns out to be of no flow.
+    pub(crate) otherwise: u32,
 }

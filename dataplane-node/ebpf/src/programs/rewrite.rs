@@ -1,135 +1,99 @@
 //! Changes to a packet in its frame, with the checksums that cover them.
 
-use lbfabric_abi::{Address, Checksum, DropReason, Flow, NextHop};
+use lbfabric_abi::{Checksum, DropReason, NextHop};
 
 use super::{
+    bytes::{load2, load4, load8, store2, store4, store8},
     frame::{Frame, opaque},
-    headers::{Ethernet, Ipv4, Ipv6, Tcp, Udp, protocol},
-    packet::{Family, Packet},
-    words::{Aligned, store4, store16},
+    headers::{ETHERNET, Headers, protocol},
+    ip::Ip,
 };
 
-/// Gives the packet the addresses and ports of another flow.
-#[inline(never)]
-pub(crate) fn flow(
+/// What a packet's addresses and ports (as in a frame) become.
+pub(crate) struct Rewritten<I: Ip> {
+    pub(crate) source: I::Address,
+    pub(crate) destination: I::Address,
+    pub(crate) ports: u32,
+}
+
+/// Gives the packet other addresses and ports, and counts down its time to live by `hops`, 0 or 1. One hop has to be left:
+/// [`Headers::check_ttl`].
+#[inline(always)]
+pub(crate) fn flow<I: Ip>(
     frame: &Frame,
-    packet: &mut Packet,
-    new: &Aligned<Flow>,
+    headers: &Headers<I>,
+    new: &Rewritten<I>,
+    hops: u8,
 ) -> Result<(), DropReason> {
-    let start = frame.start() + size_of::<Ethernet>();
-    let readdressed = match packet.family {
-        Family::Ipv4 => {
-            let ip: &mut Ipv4 = frame.header(start).ok_or(DropReason::Internal)?;
-            let difference = difference4(&packet.flow, new);
-            ip.checksum = changed(ip.checksum, difference).field().to_ne_bytes();
-            store4(&mut ip.source, ipv4(&new.source));
-            store4(&mut ip.destination, ipv4(&new.destination));
-            difference
-        }
-        Family::Ipv6 => {
-            let ip: &mut Ipv6 = frame.header(start).ok_or(DropReason::Internal)?;
-            store16(&mut ip.source, &new.source);
-            store16(&mut ip.destination, &new.destination);
-            difference6(&packet.flow, new)
-        }
-    };
-    let rebound = readdressed.sub32(ports(&packet.flow)).add32(ports(new));
-    let l4_start = opaque(start + (packet.ip_header_length & 0x3f) as usize);
-    if packet.flow.protocol == protocol::TCP {
-        let tcp: &mut Tcp = frame.header(l4_start).ok_or(DropReason::Internal)?;
-        tcp.checksum = changed(tcp.checksum, rebound).field().to_ne_bytes();
-        tcp.source_port = new.source_port_be;
-        tcp.destination_port = new.destination_port_be;
-    } else {
-        let udp: &mut Udp = frame.header(l4_start).ok_or(DropReason::Internal)?;
-        // Zero: the sender made none, as RFC 768 allows over IPv4 and RFC 6936 in few cases over IPv6.
-        if udp.checksum != [0; 2] {
-            udp.checksum = changed(udp.checksum, rebound).udp_field().to_ne_bytes();
-        }
-        udp.source_port = new.source_port_be;
-        udp.destination_port = new.destination_port_be;
+    let is_tcp = headers.protocol == protocol::TCP;
+    let checksum = opaque(headers.l4 + if is_tcp { 16 } else { 6 });
+    if !frame.reaches(checksum + 2) {
+        return Err(DropReason::Internal);
     }
-    packet.flow = *new;
+    let Rewritten {
+        source,
+        destination,
+        ports,
+    } = *new;
+    let mut change = Checksum::default();
+    // Mostly one of the two changes, which the compiler knows.
+    if source != headers.source {
+        change = change.plus(difference::<I>(headers.source, source));
+    }
+    if destination != headers.destination {
+        change = change.plus(difference::<I>(headers.destination, destination));
+    }
+    // SAFETY: `Headers` are whole in the frame.
+    unsafe {
+        I::set_source(headers.ip, source);
+        I::set_destination(headers.ip, destination);
+        I::update(headers.ip, hops, change);
+        store4::<0>(headers.l4, ports.into());
+    }
+    let change = change.sub32(headers.ports).add32(ports);
+    // SAFETY: the frame reaches behind it.
+    unsafe { l4_checksum(checksum, is_tcp, change) };
     Ok(())
 }
 
-/// Sends the packet one hop on: writes the link-layer addresses and counts down the time to live, which has passed
-/// [`Packet::check_ttl`].
+/// What a checksum over an address changes by.
 #[inline(always)]
-pub(crate) fn hop(frame: &Frame, packet: &Packet, hop: &NextHop) -> Result<(), DropReason> {
-    let start = frame.start() + size_of::<Ethernet>();
-    match packet.family {
-        Family::Ipv4 => {
-            let ip: &mut Ipv4 = frame.header(start).ok_or(DropReason::Internal)?;
-            let old = u16::from_ne_bytes([ip.ttl, ip.protocol]);
-            ip.ttl = ip.ttl.wrapping_sub(1);
-            let new = u16::from_ne_bytes([ip.ttl, ip.protocol]);
-            ip.checksum = Checksum::from_field(u16::from_ne_bytes(ip.checksum))
-                .sub16(old)
-                .add16(new)
-                .field()
-                .to_ne_bytes();
-        }
-        Family::Ipv6 => {
-            let ip: &mut Ipv6 = frame.header(start).ok_or(DropReason::Internal)?;
-            ip.hop_limit = ip.hop_limit.wrapping_sub(1);
-        }
-    }
-    link(frame, hop)
+fn difference<I: Ip>(old: I::Address, new: I::Address) -> Checksum {
+    I::sum(new).minus(I::sum(old))
 }
 
-/// Writes the link-layer addresses alone.
+/// # Safety
+/// The checksum is in the frame, and can be written.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
+unsafe fn l4_checksum(at: usize, is_tcp: bool, change: Checksum) {
+    // SAFETY: the caller's.
+    let old = unsafe { load2::<0>(at) } as u16;
+    let sum = Checksum::from_field(old).plus(change);
+    let new = if is_tcp {
+        sum.field()
+    } else if old == 0 {
+        // The sender made none, as RFC 768 allows over IPv4 and RFC 6936 in few cases over IPv6.
+        0
+    } else {
+        sum.udp_field()
+    };
+    // SAFETY: the caller's.
+    unsafe { store2::<0>(at, new.into()) };
+}
+
+/// Writes the link-layer addresses.
 #[inline(always)]
 pub(crate) fn link(frame: &Frame, hop: &NextHop) -> Result<(), DropReason> {
-    let ethernet: &mut Ethernet = frame.header(frame.start()).ok_or(DropReason::Internal)?;
-    ethernet.source = hop.source_mac;
-    ethernet.destination = hop.mac;
+    let start = frame.start();
+    if !frame.reaches(start + ETHERNET) {
+        return Err(DropReason::Internal);
+    }
+    let hop = core::ptr::from_ref(hop) as usize;
+    // SAFETY: the frame has an Ethernet header, and the hop begins with its twelve bytes.
+    unsafe {
+        store8::<0>(start, load8::<0>(hop));
+        store4::<8>(start, load4::<8>(hop));
+    }
     Ok(())
-}
-
-/// A checksum field's sum with a difference added.
-#[inline(always)]
-const fn changed(field: [u8; 2], difference: Checksum) -> Checksum {
-    Checksum::from_field(u16::from_ne_bytes(field)).plus(difference)
-}
-
-/// What a checksum over IPv4 addresses changes by.
-#[inline(always)]
-fn difference4(old: &Flow, new: &Flow) -> Checksum {
-    let word = |address| u32::from_ne_bytes(ipv4(address));
-    Checksum::default()
-        .sub32(word(&old.source))
-        .sub32(word(&old.destination))
-        .add32(word(&new.source))
-        .add32(word(&new.destination))
-}
-
-/// What a checksum over IPv6 addresses changes by.
-#[inline(always)]
-fn difference6(old: &Flow, new: &Flow) -> Checksum {
-    let mut sum = Checksum::default();
-    for address in [&old.source, &old.destination] {
-        for word in address.words() {
-            sum = sum.sub32(word);
-        }
-    }
-    for address in [&new.source, &new.destination] {
-        for word in address.words() {
-            sum = sum.add32(word);
-        }
-    }
-    sum
-}
-
-/// Both ports, as they stand in a header.
-#[inline(always)]
-const fn ports(flow: &Flow) -> u32 {
-    let ([a, b], [c, d]) = (flow.source_port_be, flow.destination_port_be);
-    u32::from_ne_bytes([a, b, c, d])
-}
-
-#[inline(always)]
-const fn ipv4(address: &Address) -> [u8; 4] {
-    let Address([.., a, b, c, d]) = *address;
-    [a, b, c, d]
 }

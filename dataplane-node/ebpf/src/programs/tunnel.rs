@@ -5,85 +5,79 @@
 //! after  Ethernet | IP, L -> S | IP, C -> V | TCP or UDP ...
 //! ```
 
-use lbfabric_abi::{Backend, Checksum, DropReason, NextHop, Settings, Verdict};
+use lbfabric_abi::{Backend, DropReason, NextHop, Settings, Verdict, VipService};
 
 use super::{
+    bytes::{load4, load8, store2, store4, store8},
+    dnat,
     exit::Exit,
     frame::Frame,
-    headers::{Ethernet, Ipv4, Ipv6, protocol},
-    packet::{Family, Packet},
+    headers::{ETHERNET, Headers, protocol},
+    ip::{Ip, Outer},
+    packet::Family,
+    v4::V4,
+    v6::V6,
 };
 
-const TTL: u8 = 64;
-
-/// What the outer header says of the inner packet.
-struct Inner {
-    protocol: u8,
-    /// DSCP and ECN, which go into the outer header as they are (RFC 6040 section 4.1, normal mode).
-    traffic_class: u8,
-    length: u16,
-    /// Of the flow: gives each its own flow label, for routers and network cards that spread by it (RFC 6438).
-    hash: u32,
-}
-
-#[inline(never)]
-pub(crate) fn forward(
+/// Sends a packet through whichever tunnel its server can be reached by: its own family if possible.
+#[inline(always)]
+pub(crate) fn forward<I: Ip>(
     frame: &Frame,
-    packet: &Packet,
+    headers: &Headers<I>,
     settings: &Settings,
+    service: &VipService,
+    hash: u64,
     backend: &Backend,
 ) -> Result<Exit, DropReason> {
-    let (has4, has6) = (backend.ipv4 != [0; 4], backend.ipv6 != [0; 16]);
-    let (protocol, over4) = match packet.family {
-        Family::Ipv4 => (protocol::IPIP, has4),
-        Family::Ipv6 => (protocol::IPV6, has4 && !has6),
-    };
-    let inner = Inner {
-        protocol,
-        traffic_class: packet.traffic_class,
-        // A frame is shorter than any length that would not fit.
-        length: u16::try_from(packet.length).map_err(|_too_long| DropReason::BadLength)?,
-        hash: packet.flow.hash(settings.hash_key),
+    let (has4, has6) = (V4::server(backend).is_some(), V6::server(backend).is_some());
+    let over4 = match I::FAMILY {
+        Family::Ipv4 => has4,
+        Family::Ipv6 => has4 && !has6,
     };
     if over4 {
-        over_ipv4(frame, &inner, settings, backend)
-    } else if has6 {
-        over_ipv6(frame, &inner, settings, backend)
+        inside::<I, V4>(frame, headers, settings, service, hash, backend)
     } else {
-        Err(DropReason::NoBackendAddress)
+        inside::<I, V6>(frame, headers, settings, service, hash, backend)
     }
 }
 
+/// Sends a packet inside one of the version `O`.
 #[inline(always)]
-fn over_ipv4(
+pub(crate) fn inside<I: Ip, O: Ip>(
     frame: &Frame,
-    inner: &Inner,
+    headers: &Headers<I>,
     settings: &Settings,
+    service: &VipService,
+    hash: u64,
     backend: &Backend,
 ) -> Result<Exit, DropReason> {
-    if settings.source4_count == 0 {
-        return Err(DropReason::NoSourceAddress);
-    }
-    let length = inner
-        .length
-        .checked_add(Ipv4::LENGTH)
-        .ok_or(DropReason::BadLength)?;
-    let hop = &backend.hop4;
-    make_room(frame, inner, hop, size_of::<Ipv4>())?;
-    let ip: &mut Ipv4 = outer(frame, hop, Ethernet::IPV4)?;
-    *ip = Ipv4 {
-        version_ihl: 0x45,
-        tos: inner.traffic_class,
-        total_length: length.to_be_bytes(),
-        id: [0; 2],
-        flags_offset: Ipv4::DONT_FRAGMENT,
-        ttl: TTL,
-        protocol: inner.protocol,
-        checksum: [0; 2],
-        source: settings.source4[0],
-        destination: backend.ipv4,
+    let (server, hop) = dnat::server::<O>(backend)?;
+    let outer = Outer::<O> {
+        source: source::<O>(settings, service, hash)?,
+        destination: server,
+        payload: headers.length,
+        protocol: match I::FAMILY {
+            Family::Ipv4 => protocol::IPIP,
+            Family::Ipv6 => protocol::IPV6,
+        },
+        // SAFETY: `Headers` are whole in the frame. RFC 6040 section 4.1, normal mode.
+        traffic_class: unsafe { I::traffic_class(headers.ip) },
+        hash,
     };
-    ip.checksum = ipv4_checksum(ip);
+    // A frame is shorter than any length that would not fit.
+    if outer.payload > u64::from(u16::MAX) - V4::HEADER as u64 {
+        return Err(DropReason::BadLength);
+    }
+    make_room(frame, outer.payload, O::HEADER)?;
+    let start = frame.start();
+    if !frame.reaches(start + ETHERNET + O::HEADER) {
+        return Err(DropReason::Internal);
+    }
+    // SAFETY: the frame has both headers.
+    unsafe {
+        ethernet::<O>(start, hop);
+        O::encapsulate(start + ETHERNET, &outer);
+    }
     Ok(Exit::send(
         Verdict::Tunnel,
         hop.ifindex,
@@ -91,84 +85,49 @@ fn over_ipv4(
     ))
 }
 
+/// The node's address that the outer packet comes from: each flow its own, so that they spread over the server's receive
+/// queues, or always the first.
 #[inline(always)]
-fn over_ipv6(
-    frame: &Frame,
-    inner: &Inner,
+fn source<O: Ip>(
     settings: &Settings,
-    backend: &Backend,
-) -> Result<Exit, DropReason> {
-    if settings.source6_count == 0 {
+    service: &VipService,
+    hash: u64,
+) -> Result<O::Address, DropReason> {
+    let count = O::sources(settings);
+    if count == 0 {
         return Err(DropReason::NoSourceAddress);
     }
-    let hop = &backend.hop6;
-    make_room(frame, inner, hop, size_of::<Ipv6>())?;
-    let ip: &mut Ipv6 = outer(frame, hop, Ethernet::IPV6)?;
-    let first_word = 6 << 28 | u32::from(inner.traffic_class) << 20 | inner.hash & 0x000f_ffff;
-    *ip = Ipv6 {
-        version_class_label: first_word.to_be_bytes(),
-        payload_length: inner.length.to_be_bytes(),
-        next_header: inner.protocol,
-        hop_limit: TTL,
-        source: settings.source6[0],
-        destination: backend.ipv6,
+    let index = if service.flags & VipService::OUTER_SOURCE_FIXED == 0 {
+        // The lower half of the hash: the upper one has chosen the slot.
+        (hash & 0xffff_ffff) * u64::from(count) >> 32
+    } else {
+        0
     };
-    Ok(Exit::send(
-        Verdict::Tunnel,
-        hop.ifindex,
-        frame.ingress_ifindex(),
-    ))
+    Ok(O::node(settings, index as usize))
 }
 
 /// Cuts off what Ethernet has padded, which the outer length would not cover, and makes room for the outer header.
 #[inline(always)]
-fn make_room(
-    frame: &Frame,
-    inner: &Inner,
-    hop: &NextHop,
-    header_length: usize,
-) -> Result<(), DropReason> {
-    if !hop.is_resolved() {
-        return Err(DropReason::NextHopUnresolved);
-    }
-    let used = size_of::<Ethernet>() + usize::from(inner.length);
-    let length = frame.length();
-    if length > used {
-        frame.cut_tail(length - used).ok_or(DropReason::Internal)?;
+fn make_room(frame: &Frame, length: u64, header_length: usize) -> Result<(), DropReason> {
+    let rest = frame.rest(frame.start());
+    let used = ETHERNET as u64 + length;
+    if rest > used {
+        frame
+            .cut_tail((rest - used) as usize)
+            .ok_or(DropReason::Internal)?;
     }
     frame.grow_head(header_length).ok_or(DropReason::NoHeadroom)
 }
 
-/// Writes the Ethernet header and gives the place of the outer IP header.
+/// # Safety
+/// The frame has an Ethernet header at `start`.
 #[inline(always)]
-fn outer<'a, T: super::frame::Header>(
-    frame: &'a Frame,
-    hop: &NextHop,
-    ethertype: [u8; 2],
-) -> Result<&'a mut T, DropReason> {
-    let start = frame.start();
-    let ethernet: &mut Ethernet = frame.header(start).ok_or(DropReason::Internal)?;
-    *ethernet = Ethernet {
-        destination: hop.mac,
-        source: hop.source_mac,
-        ethertype,
-    };
-    frame
-        .header(start + size_of::<Ethernet>())
-        .ok_or(DropReason::Internal)
-}
-
-/// Over a header without options, whose checksum field is zero.
-#[inline(always)]
-fn ipv4_checksum(ip: &Ipv4) -> [u8; 2] {
-    Checksum::default()
-        .add16(u16::from_ne_bytes([ip.version_ihl, ip.tos]))
-        .add16(u16::from_ne_bytes(ip.total_length))
-        .add16(u16::from_ne_bytes(ip.id))
-        .add16(u16::from_ne_bytes(ip.flags_offset))
-        .add16(u16::from_ne_bytes([ip.ttl, ip.protocol]))
-        .add32(u32::from_ne_bytes(ip.source))
-        .add32(u32::from_ne_bytes(ip.destination))
-        .field()
-        .to_ne_bytes()
+unsafe fn ethernet<O: Ip>(start: usize, hop: &NextHop) {
+    let hop = core::ptr::from_ref(hop) as usize;
+    // SAFETY: the caller's; a hop begins with the twelve bytes of both addresses.
+    unsafe {
+        store8::<0>(start, load8::<0>(hop));
+        store4::<8>(start, load4::<8>(hop));
+        store2::<12>(start, O::ETHERTYPE);
+    }
 }

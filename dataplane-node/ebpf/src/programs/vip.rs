@@ -2,11 +2,11 @@
 
 use lbfabric_abi::{Endpoint, Flow, VipService};
 
-use super::{maps, words::Aligned};
+use super::{aligned::Aligned, maps};
 
 /// What is known of a packet's destination.
 pub(crate) enum Found {
-    Service(Aligned<VipService>),
+    Service(&'static VipService),
     /// A VIP's address, but no port of it that is served.
     NotServed,
     NotVip,
@@ -21,14 +21,18 @@ pub(crate) fn find(flow: &Flow) -> Found {
         protocol: flow.protocol,
         zero: 0,
     });
-    if let Some(service) = maps::vip_port(&endpoint) {
-        return Found::Service(Aligned(*service));
+    let exact = match endpoint.key4() {
+        Some(key) => maps::vip_port4(key),
+        None => maps::vip_port6(&endpoint),
+    };
+    if let Some(service) = exact {
+        return Found::Service(service);
     }
     if !maps::is_vip(&flow.destination) {
         return Found::NotVip;
     }
     match maps::vip_range(&endpoint) {
-        Some(service) => Found::Service(Aligned(*service)),
+        Some(service) => Found::Service(service),
         None => Found::NotServed,
     }
 }

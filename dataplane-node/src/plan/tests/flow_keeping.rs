@@ -181,9 +181,9 @@ fn the_flow_key_lives_as_long_as_the_maps() {
     let settings = case.observed.settings.as_mut().unwrap();
     assert_eq!(
         (settings.flow_key, settings.flow_mask),
-        ([1, 2, 3, 4, 5], 7)
+        (FlowKey([1, 2, 3, 4, 5]), 7)
     );
     assert_eq!(settings.flow_idle_ticks, FlowTick::idle_of_ms(900_000));
-    settings.flow_key = [9; 5];
+    settings.flow_key = FlowKey([9; 5]);
     assert_eq!(case.run().ops, []);
 }

@@ -1,0 +1,129 @@
+//! The first program, for what nearly all packets are: TCP or UDP in IP without options, to a service of single ports, in a
+//! steady slot; a server's answer whose way is known; or of no concern. All else, failures among it, is left untouched to
+//! `lbfabric_general`.
+
+use lbfabric_abi::{DropReason, FilterRegion, Mode, NextProgram, RingSlot, Verdict, VipService};
+
+use super::{
+    bytes::load2,
+    dnat, dsr,
+    exit::{Exit, Step},
+    frame::Frame,
+    headers::{ETHERNET, Headers},
+    ip::Ip,
+    maps, rewrite, ring, route, tunnel,
+    v4::V4,
+    v6::V6,
+};
+
+const GENERAL: Step = Step::Next(NextProgram::General);
+
+/// The first look at a packet.
+#[inline(always)]
+pub(crate) fn balance(frame: &Frame) -> Step {
+    let start = frame.start();
+    if !frame.reaches(start + ETHERNET) {
+        return Step::Leave(Exit::pass(Verdict::PassNotIp));
+    }
+    // SAFETY: the header is in the frame.
+    match unsafe { load2::<12>(start) } {
+        V4::ETHERTYPE => screen::<V4>(frame),
+        V6::ETHERTYPE => screen::<V6>(frame),
+        _ => GENERAL,
+    }
+}
+
+/// Passes what cannot concern a service.
+#[inline(always)]
+fn screen<I: Ip>(frame: &Frame) -> Step {
+    let ip = frame.start() + ETHERNET;
+    if !frame.reaches(ip + I::HEADER) {
+        return GENERAL;
+    }
+    // SAFETY: the header is in the frame.
+    let (source, destination) = unsafe { (I::source(ip), I::destination(ip)) };
+    if maps::passes_filter(I::bit(FilterRegion::Vip, destination)) {
+        return forward::<I>(frame);
+    }
+    if maps::passes_filter(I::bit(FilterRegion::Own, destination)) {
+        return GENERAL;
+    }
+    if maps::passes_filter(I::bit(FilterRegion::Server, source)) {
+        return answer::<I>(frame);
+    }
+    Step::Leave(Exit::pass(Verdict::PassNotVip))
+}
+
+#[inline(always)]
+fn forward<I: Ip>(frame: &Frame) -> Step {
+    let Some(headers) = Headers::<I>::plain(frame) else {
+        return GENERAL;
+    };
+    let port = headers.destination_port();
+    let Some(service) = I::vip_port(headers.destination, port, headers.protocol) else {
+        return GENERAL;
+    };
+    match serve(frame, &headers, service) {
+        Ok(exit) => Step::Leave(exit),
+        Err(_reason) => GENERAL,
+    }
+}
+
+/// What it refuses, it has not changed.
+#[inline(always)]
+fn serve<I: Ip>(
+    frame: &Frame,
+    headers: &Headers<I>,
+    service: &VipService,
+) -> Result<Exit, DropReason> {
+    const DNAT: u8 = Mode::Dnat as u8;
+    const DSR: u8 = Mode::Dsr as u8;
+    const TUNNEL: u8 = Mode::Tunnel as u8;
+    // Which reason does not matter: it is found out again.
+    const REFUSED: DropReason = DropReason::Internal;
+
+    let is_special = service.flags & VipService::GENERAL != 0
+        || service.flags & VipService::CLAMP_MSS != 0 && headers.is_syn();
+    if is_special || I::is_martian(headers.source) || headers.source == headers.destination {
+        return Err(REFUSED);
+    }
+    let settings = maps::settings().ok_or(REFUSED)?;
+    let hash = ring::hash(settings, service, headers);
+    let slot = ring::slot(service, hash)?;
+    if slot.consult() || slot.cur == RingSlot::NONE {
+        return Err(REFUSED);
+    }
+    let backend = maps::backend(slot.cur).ok_or(REFUSED)?;
+    let exit = match service.mode {
+        TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend),
+        DSR => dsr::forward::<I>(frame, backend),
+        DNAT => dnat::forward(frame, headers, service, backend),
+        _ => Err(REFUSED),
+    }?;
+    maps::count_traffic(service.service, slot.cur, headers.length);
+    Ok(exit)
+}
+
+#[inline(always)]
+fn answer<I: Ip>(frame: &Frame) -> Step {
+    match translate::<I>(frame) {
+        Some(exit) => Step::Leave(exit),
+        None => GENERAL,
+    }
+}
+
+#[inline(always)]
+fn translate<I: Ip>(frame: &Frame) -> Option<Exit> {
+    let headers = Headers::<I>::plain(frame)?;
+    let reverse = I::reverse_port(headers.source, headers.source_port(), headers.protocol)?;
+    headers.check_ttl().ok()?;
+    let new = dnat::answer(&headers, reverse);
+    let hop = route::remembered::<I>(new.source, new.destination, headers.length)?;
+    rewrite::flow(frame, &headers, &new, 1).ok()?;
+    rewrite::link(frame, hop).ok()?;
+    Some(Exit::send(
+        Verdict::DnatAnswer,
+        hop.ifindex,
+        frame.ingress_ifindex(),
+    ))
+}

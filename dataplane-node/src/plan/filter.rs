@@ -1,0 +1,80 @@
+use std::collections::BTreeMap;
+
+use lbfabric_abi::{Address, FilterBit, FilterRegion};
+
+use super::op::MapOp;
+
+/// The address filter as it has to be: its words that are not zero, by index.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filter(BTreeMap<u32, u64>);
+
+impl Filter {
+    /// Lets packets with these addresses through.
+    pub(crate) fn add(
+        &mut self,
+        region: FilterRegion,
+        addresses: impl IntoIterator<Item = Address>,
+    ) {
+        for address in addresses {
+            let FilterBit { word, bit } = region.bit_of(address);
+            *self.0.entry(word).or_default() |= 1 << bit;
+        }
+    }
+
+    /// Adds what is missing in the observed one.
+    pub(crate) fn widen(&self, observed: &BTreeMap<u32, u64>, ops: &mut Vec<MapOp>) {
+        for (index, word) in &self.0 {
+            let old = observed.get(index).copied().unwrap_or_default();
+            if old | word != old {
+                ops.push(MapOp::PutFilterWord(*index, old | word));
+            }
+        }
+    }
+
+    /// Takes away what the observed one has besides.
+    pub(crate) fn narrow(&self, observed: &BTreeMap<u32, u64>, ops: &mut Vec<MapOp>) {
+        for (index, old) in observed {
+            let word = self.0.get(index).copied().unwrap_or_default();
+            if old & !word != 0 {
+                ops.push(MapOp::PutFilterWord(*index, word));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filter(addresses: &[u8]) -> Filter {
+        let mut filter = Filter::default();
+        for n in addresses {
+            filter.add(FilterRegion::Vip, [Address::from_ipv4([192, 0, 2, *n])]);
+        }
+        filter
+    }
+
+    proptest! {
+        /// No address that is in both is ever filtered out in between, and in the end nothing else is let through.
+        #[test]
+        fn changes_in_two_steps(old in prop::collection::vec(any::<u8>(), 0..20), new in prop::collection::vec(any::<u8>(), 0..20)) {
+            let (Filter(mut observed), new) = (filter(&old), filter(&new));
+            let before = observed.clone();
+            let mut ops = Vec::new();
+            new.widen(&before, &mut ops);
+            let widened = ops.len();
+            new.narrow(&before, &mut ops);
+            for (n, op) in ops.iter().enumerate() {
+                let MapOp::PutFilterWord(index, word) = *op else { panic!("{op:?}") };
+                if n < widened {
+                    prop_assert_eq!(word & before.get(&index).copied().unwrap_or_default(), before.get(&index).copied().unwrap_or_default());
+                }
+                observed.insert(index, word);
+            }
+            observed.retain(|_, word| *word != 0);
+            prop_assert_eq!(observed, new.0);
+        }
+    }
+}
