@@ -53,5 +53,5 @@ pub use limits::*;
 pub use nat::{Flow, NatForward, NatReverse, Reverse};
 pub use next_program::NextProgram;
 pub use ring::{PoolRing, RingSlot};
-pub use service::{Affinity, Mode, Protocol, VipService};
+pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipService};
 pub use settings::Settings;
