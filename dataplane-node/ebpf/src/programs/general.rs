@@ -6,13 +6,13 @@ use lbfabric_abi::{
 };
 
 use super::{
-    affinity,
+    affinity::{self, Question},
     exit::{Exit, Step},
     frame::Frame,
-    headers::Headers,
+    headers::{Headers, protocol},
     ip::Ip,
     maps, own,
-    packet::{Family, Scratch},
+    packet::{Family, Packet, Scratch},
     parse::{self, Unservable},
     ring,
     v4::V4,
@@ -72,7 +72,15 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
         return Step::Next(NextProgram::FullnatForward);
     }
     scratch.server = if slot.consult() {
-        affinity::server(&scratch.packet, settings, slot, scratch.service.pool)
+        let Packet { flow, is_syn, .. } = &scratch.packet;
+        affinity::server(&Question {
+            place: flow.place(&settings.flow_key),
+            slot,
+            pool: scratch.service.pool,
+            is_syn: *is_syn,
+            is_first: *is_syn || flow.protocol == protocol::UDP,
+            zero: [0; 2],
+        })
     } else {
         slot.cur
     };
