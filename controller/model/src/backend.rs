@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use lbfabric_proto::v1;
 
 use crate::{
-    Name, Violation,
+    Name, QuicServerId, Violation,
     fields::Fields,
     vip::{family, parse_unicast},
 };
@@ -22,6 +22,8 @@ pub struct Backend {
     pub ipv6: Option<Ipv6Addr>,
     /// Its share of new connections; 0 drains.
     pub weight: u16,
+    /// What it puts into its QUIC connection IDs.
+    pub quic_server_id: Option<QuicServerId>,
 }
 
 impl Backend {
@@ -61,6 +63,7 @@ impl Backend {
                 ));
             }
         }
+        let quic_server_id = parse_quic_server_id(&spec.quic_server_id, path, violations);
         let weight = spec.weight.unwrap_or(WEIGHT_DEFAULT.into());
         let Ok(weight) = u16::try_from(weight) else {
             violations.push(Violation::new(
@@ -74,6 +77,7 @@ impl Backend {
             ipv4,
             ipv6,
             weight,
+            quic_server_id,
         })
     }
 
@@ -97,6 +101,9 @@ impl Backend {
             name: self.name.to_string(),
             addresses: self.addresses().map(|a| a.to_string()).collect(),
             weight: Some(self.weight.into()),
+            quic_server_id: self
+                .quic_server_id
+                .map_or_else(String::new, |id| id.to_string()),
         }
     }
 
@@ -104,5 +111,19 @@ impl Backend {
         let path = format!("backends.{}", self.name);
         fields.put_list(&format!("{path}.addresses"), self.addresses());
         fields.put(format!("{path}.weight"), self.weight);
+        fields.put_list(&format!("{path}.quic_server_id"), self.quic_server_id);
     }
+}
+
+fn parse_quic_server_id(
+    text: &str,
+    path: &str,
+    violations: &mut Vec<Violation>,
+) -> Option<QuicServerId> {
+    if text.is_empty() {
+        return None;
+    }
+    QuicServerId::parse(text, &format!("{path}.quic_server_id"))
+        .map_err(|violation| violations.push(violation))
+        .ok()
 }

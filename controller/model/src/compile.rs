@@ -5,14 +5,20 @@ use std::{
 };
 
 use lbfabric_proto::v1::{self, node_object};
-use prost::Message as _;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    FabricState, Generation, HealthCheck, Mode, ObjectKey, ObjectKind, PortRange,
+    FabricState, Generation, Mode, ObjectKey, ObjectKind, Prefix,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
-    wire_enum::WireEnum as _,
+};
+
+mod encode;
+mod exact_state;
+
+use self::{
+    encode::{encode, encode_pool, encode_service},
+    exact_state::services_with_exact_state,
 };
 
 /// What a node does.
@@ -83,12 +89,28 @@ pub fn digest_of_whole(held: &BTreeMap<ObjectKey, u64>) -> u64 {
 #[derive(Debug)]
 pub struct CompiledFabric {
     generation: Generation,
-    /// The pools and services, each with the generation of its last change.
-    shared: BTreeMap<ObjectKey, (Generation, Arc<EncodedObject>)>,
+    /// The pools and services.
+    shared: BTreeMap<ObjectKey, (Version, Arc<EncodedObject>)>,
     hash_key: Option<[u8; 16]>,
     sources: BTreeMap<String, (Generation, Vec<IpAddr>)>,
-    /// The VIPs that a server holds, by the server's address.
-    server_vips: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+    /// What a server takes in, by the server's address.
+    server_vips: BTreeMap<IpAddr, ServerVips>,
+}
+
+/// All that the encoding of an object depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    /// The generation of its last change.
+    generation: Generation,
+    /// What other objects make of a service, see [`services_with_exact_state`].
+    exact_state: bool,
+}
+
+/// The VIPs that a server holds, and the ports at which their tunnels come in as GUE.
+#[derive(Clone, Debug, Default)]
+struct ServerVips {
+    vips: BTreeSet<Prefix>,
+    gue_ports: BTreeSet<u16>,
 }
 
 /// What one node must do.
@@ -105,41 +127,38 @@ pub struct NodeSnapshot {
 impl CompiledFabric {
     /// Compiles a state; objects that have not changed since `previous` are taken from it.
     pub fn compile(state: &FabricState, previous: Option<&Self>) -> Self {
-        let reuse = |key: ObjectKey, generation: Generation| {
-            let (had, object) = previous?.shared.get(&key)?;
-            (*had == generation).then(|| Arc::clone(object))
-        };
         let mut shared = BTreeMap::new();
-        let mut server_vips: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut share = |kind, id, version, encode: &dyn Fn() -> Arc<EncodedObject>| {
+            let key = ObjectKey { kind, id };
+            let known = previous.and_then(|previous| previous.shared.get(&key));
+            let object = match known {
+                Some((had, object)) if *had == version => Arc::clone(object),
+                Some(_) | None => encode(),
+            };
+            shared.insert(key, (version, object));
+        };
         for pool in state.pools() {
-            let key = ObjectKey {
-                kind: ObjectKind::Pool,
-                id: pool.id.0,
+            let version = Version {
+                generation: pool.generation,
+                exact_state: false,
             };
-            let object = reuse(key, pool.generation).unwrap_or_else(|| encode_pool(pool));
-            shared.insert(key, (pool.generation, object));
+            share(ObjectKind::Pool, pool.id.0, version, &|| encode_pool(pool));
         }
+        let exact = services_with_exact_state(state);
+        let mut server_vips = BTreeMap::new();
         for service in state.services() {
-            let key = ObjectKey {
-                kind: ObjectKind::Service,
-                id: service.id.0,
-            };
             let Some(pool) = state.pool(&service.service.pool) else {
                 continue;
             };
-            let object = reuse(key, service.generation)
-                .unwrap_or_else(|| encode_service(service, pool.id.0));
-            shared.insert(key, (service.generation, object));
+            let version = Version {
+                generation: service.generation,
+                exact_state: exact.contains(&service.id),
+            };
+            share(ObjectKind::Service, service.id.0, version, &|| {
+                encode_service(service, pool.id, version.exact_state)
+            });
             if matches!(service.service.mode, Mode::Dsr | Mode::Tunnel) {
-                for address in pool
-                    .pool
-                    .backends
-                    .iter()
-                    .flat_map(|b| b.addresses().collect::<Vec<_>>())
-                {
-                    let vips = server_vips.entry(address).or_default();
-                    vips.extend(service.service.vips.iter().copied());
-                }
+                add_server_vips(&mut server_vips, service, pool);
             }
         }
         let sources = state.nodes().map(|node| {
@@ -196,17 +215,21 @@ impl CompiledFabric {
     }
 
     fn for_server(&self, addresses: &[IpAddr]) -> BTreeMap<ObjectKey, Arc<EncodedObject>> {
-        let vips: BTreeSet<_> = addresses
+        let mut all = ServerVips::default();
+        for ServerVips { vips, gue_ports } in addresses
             .iter()
             .filter_map(|address| self.server_vips.get(address))
-            .flatten()
-            .collect();
+        {
+            all.vips.extend(vips);
+            all.gue_ports.extend(gue_ports);
+        }
         let key = ObjectKey {
             kind: ObjectKind::ServerVips,
             id: 0,
         };
         let vips = v1::NodeServerVips {
-            vips: vips.into_iter().map(|vip| address_to_bytes(*vip)).collect(),
+            vips: all.vips.into_iter().map(Prefix::to_bytes).collect(),
+            gue_ports: all.gue_ports.into_iter().map(u32::from).collect(),
         };
         let object = encode(
             Generation::default(),
@@ -258,73 +281,19 @@ impl NodeSnapshot {
     }
 }
 
-fn encode_pool(stored: &StoredPool) -> Arc<EncodedObject> {
-    let pool = &stored.pool;
-    let backends = pool.backends.iter().zip(&stored.backend_ids);
-    let object = v1::NodePool {
-        slots: pool.slots(),
-        backends: backends
-            .map(|(backend, id)| v1::NodeBackend {
-                id: id.0,
-                name: backend.name.to_string(),
-                ipv4: backend
-                    .ipv4
-                    .map(|a| a.octets().to_vec())
-                    .unwrap_or_default(),
-                ipv6: backend
-                    .ipv6
-                    .map(|a| a.octets().to_vec())
-                    .unwrap_or_default(),
-                weight: backend.weight.into(),
-            })
-            .collect(),
-        health_check: pool.health_check.as_ref().map(HealthCheck::to_spec),
-        hold_time_secs: pool.flow_keeping.hold_time_secs,
-        dead_after_ms: Some(pool.flow_keeping.dead_after_ms),
-    };
-    encode(
-        stored.generation,
-        pool.name.as_str(),
-        node_object::Object::Pool(object),
-    )
-}
-
-fn encode_service(stored: &StoredService, pool_id: u32) -> Arc<EncodedObject> {
-    let service = &stored.service;
-    let object = v1::NodeServiceObject {
-        vips: service
-            .vips
-            .iter()
-            .map(|vip| address_to_bytes(*vip))
-            .collect(),
-        ports: service
-            .ports
-            .iter()
-            .map(|PortRange { first, last }| v1::NodePortRange {
-                first: (*first).into(),
-                last: (*last).into(),
-            })
-            .collect(),
-        protocol: service.protocol.to_proto().into(),
-        mode: service.mode.to_proto().into(),
-        pool_id,
-        affinity: service.affinity.to_proto().into(),
-        backend_port: service.backend_port.map_or(0, |port| port.get().into()),
-    };
-    encode(
-        stored.generation,
-        service.name.as_str(),
-        node_object::Object::Service(object),
-    )
-}
-
-fn encode(generation: Generation, name: &str, object: node_object::Object) -> Arc<EncodedObject> {
-    let bytes = v1::NodeObject {
-        generation: generation.0,
-        name: name.to_owned(),
-        object: Some(object),
+/// Adds to each server of a service what the service makes it hold.
+fn add_server_vips(
+    all: &mut BTreeMap<IpAddr, ServerVips>,
+    service: &StoredService,
+    pool: &StoredPool,
+) {
+    let service = &service.service;
+    let gue_port = service.tunnel.and_then(|tunnel| tunnel.gue_port);
+    for backend in &pool.pool.backends {
+        for address in backend.addresses() {
+            let of_server = all.entry(address).or_default();
+            of_server.vips.extend(&service.vips);
+            of_server.gue_ports.extend(gue_port.map(u16::from));
+        }
     }
-    .encode_to_vec();
-    let digest = digest_of_object(&bytes);
-    Arc::new(EncodedObject { bytes, digest })
 }

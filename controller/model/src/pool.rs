@@ -4,10 +4,11 @@ use lbfabric_abi::{POOL_BACKENDS_DEFAULT, POOL_BACKENDS_MAX, SLOTS_PER_BACKEND};
 use lbfabric_proto::v1;
 
 use crate::{
-    Backend, FlowKeeping, HealthCheck, Name, Violation, fields::Fields, maglev::next_prime,
+    Backend, FlowKeeping, HealthCheck, Name, QuicServerId, Violation, fields::Fields,
+    maglev::next_prime,
 };
 
-/// A set of servers. Names and addresses of its servers are unique within it.
+/// A set of servers. Their names, addresses and QUIC server IDs are unique within it, and the IDs of one length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// The object's name.
@@ -135,7 +136,38 @@ fn parse_backends(
                 ));
             }
         }
-        backends.push(backend);
+        backends.push((i, backend));
     }
-    backends
+    check_quic_server_ids(&backends, path, violations);
+    backends.into_iter().map(|(_, backend)| backend).collect()
+}
+
+/// A node tells the servers' IDs apart by their bytes, of which it reads as many for each: two alike, or one that another begins
+/// with, could be either.
+fn check_quic_server_ids(
+    backends: &[(usize, Backend)],
+    path: &str,
+    violations: &mut Vec<Violation>,
+) {
+    let ids = backends
+        .iter()
+        .filter_map(|(i, b)| Some((*i, &b.name, b.quic_server_id?)));
+    let mut seen: BTreeMap<QuicServerId, &Name> = BTreeMap::new();
+    let mut length: Option<usize> = None;
+    for (i, name, id) in ids {
+        let path = format!("{path}.backends[{i}].quic_server_id");
+        let bytes = id.as_bytes().len();
+        let expected = *length.get_or_insert(bytes);
+        if bytes != expected {
+            violations.push(Violation::new(
+                path,
+                format!("`{id}` has {bytes} bytes, the pool's first one {expected}: give all of them the same length"),
+            ));
+        } else if let Some(other) = seen.insert(id, name) {
+            violations.push(Violation::new(
+                path,
+                format!("`{id}` is server `{other}`'s already: give each its own"),
+            ));
+        }
+    }
 }

@@ -12,6 +12,12 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Every port but 0.
+    pub const ALL: Self = Self {
+        first: 1,
+        last: u16::MAX,
+    };
+
     /// A range, or `None` if it is empty or holds port 0.
     pub fn new(first: u16, last: u16) -> Option<Self> {
         (first >= 1 && first <= last).then_some(Self { first, last })

@@ -1,24 +1,24 @@
-use std::{net::IpAddr, num::NonZeroU16};
+use std::num::NonZeroU16;
 
-use lbfabric_abi::{SERVICE_PORTS_MAX, SERVICE_VIPS_MAX};
+use lbfabric_abi::SERVICE_VIPS_MAX;
 use lbfabric_proto::v1;
 
 use crate::{
-    Affinity, Mode, Name, PortRange, Protocol, Violation,
-    fields::Fields,
-    vip::{family, parse_unicast},
-    wire_enum::WireEnum as _,
+    Affinity, Limits, Mode, Name, PortRange, Ports, Prefix, Protocol, SourceRules, Tunnel,
+    Violation, fields::Fields, vip::parse_vip, wire_enum::WireEnum as _,
 };
+
+mod combination;
 
 /// A load-balanced service, valid by itself: its pool and its neighbours are checked by the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// The object's name.
     pub name: Name,
-    /// Its addresses, at least one, each once.
-    pub vips: Vec<IpAddr>,
-    /// Its ports, at least one, not overlapping.
-    pub ports: Vec<PortRange>,
+    /// Its addresses and prefixes, at least one, each once.
+    pub vips: Vec<Prefix>,
+    /// Its ports.
+    pub ports: Ports,
     /// Its protocol.
     pub protocol: Protocol,
     /// How packets reach the servers.
@@ -29,6 +29,16 @@ pub struct Service {
     pub affinity: Affinity,
     /// The servers' port; `None`: the client's choice.
     pub backend_port: Option<NonZeroU16>,
+    /// How packets are encapsulated, in [`Mode::Tunnel`] and only there.
+    pub tunnel: Option<Tunnel>,
+    /// Whether the segment size in a SYN is lowered to what fits the path.
+    pub clamp_mss: bool,
+    /// Whether the server is told the client's address in a TCP option.
+    pub client_address_option: bool,
+    /// How many new flows it takes.
+    pub limits: Limits,
+    /// Which clients may use it.
+    pub source_rules: SourceRules,
 }
 
 impl Service {
@@ -43,20 +53,20 @@ impl Service {
         let name = keep(Name::parse(&spec.name, &format!("{path}.name")));
         let pool = keep(Name::parse(&spec.pool, &format!("{path}.pool")));
         let vips = parse_vips(&spec.vips, path, violations);
-        let ports = parse_ports(&spec.ports, path, violations);
+        let ports = Ports::parse(&spec.ports, &format!("{path}.ports"), violations);
         let mode = Mode::parse(spec.mode, path, violations);
         let protocol = Protocol::parse(spec.protocol, path, violations);
         let affinity = Affinity::parse(spec.affinity, path, violations);
-        let backend_port = u16::try_from(spec.backend_port).ok().map(NonZeroU16::new);
-        if backend_port.is_none() {
-            violations.push(Violation::new(
-                format!("{path}.backend_port"),
-                format!(
-                    "{} is not a port: use 1 to 65535, or leave it out to keep the client's",
-                    spec.backend_port
-                ),
-            ));
-        }
+        let backend_port = parse_backend_port(spec.backend_port, path, violations);
+        let tunnel = match (&spec.tunnel, mode) {
+            (Some(tunnel), _) => Tunnel::parse(tunnel, &format!("{path}.tunnel"), violations),
+            (None, Some(Mode::Tunnel)) => Some(Tunnel::default()),
+            (None, Some(Mode::Dnat | Mode::Fullnat | Mode::Dsr) | None) => None,
+        };
+        let limits = spec.limits.unwrap_or_default();
+        let limits = Limits::parse(&limits, &format!("{path}.limits"), violations);
+        let source_rules =
+            SourceRules::parse(&spec.allow_sources, &spec.deny_sources, path, violations);
         if violations.len() > before {
             return None;
         }
@@ -68,46 +78,15 @@ impl Service {
             mode: mode?,
             pool: pool?,
             affinity: affinity?,
-            backend_port: backend_port?,
+            backend_port,
+            tunnel,
+            clamp_mss: spec.clamp_mss,
+            client_address_option: spec.client_address_option,
+            limits,
+            source_rules,
         };
         service.check_combination(path, violations);
         (violations.len() == before).then_some(service)
-    }
-
-    /// What each field allows by itself, but not together with another.
-    fn check_combination(&self, path: &str, violations: &mut Vec<Violation>) {
-        let translates = matches!(self.mode, Mode::Dnat | Mode::Fullnat);
-        if self.backend_port.is_some() && !translates {
-            violations.push(Violation::new(
-                format!("{path}.backend_port"),
-                format!(
-                    "`{}` delivers the client's packet unchanged: leave it out, or use `l4-dnat` or `l4-fullnat`",
-                    self.mode.name()
-                ),
-            ));
-        }
-        let single = matches!(self.ports[..], [range] if range.is_single());
-        if self.backend_port.is_some() && !single {
-            violations.push(Violation::new(
-                format!("{path}.backend_port"),
-                "several ports cannot go to one: leave it out, or give the service a single port",
-            ));
-        }
-        if self.mode == Mode::Dnat {
-            for (i, vip) in self.vips.iter().enumerate() {
-                let first = self.vips[..i].iter().find(|v| v.is_ipv4() == vip.is_ipv4());
-                if let Some(first) = first {
-                    violations.push(Violation::new(
-                        format!("{path}.vips[{i}]"),
-                        format!(
-                            "an answer in `l4-dnat` says only which server sent it, and {first} is the service's {} VIP already: use \
-                             one of each family, or another mode",
-                            family(*vip)
-                        ),
-                    ));
-                }
-            }
-        }
     }
 
     /// The ports on the servers.
@@ -117,21 +96,43 @@ impl Service {
                 first: port.get(),
                 last: port.get(),
             }],
-            None => self.ports.clone(),
+            None => self.ports.ranges().to_vec(),
         }
     }
 
     /// The specification with every default filled in.
     pub fn to_spec(&self) -> v1::ServiceSpec {
+        let Self {
+            name,
+            vips,
+            ports,
+            protocol,
+            mode,
+            pool,
+            affinity,
+            backend_port,
+            tunnel,
+            clamp_mss,
+            client_address_option,
+            limits,
+            source_rules: SourceRules { allow, deny },
+        } = self;
+        let texts = |prefixes: &[Prefix]| prefixes.iter().map(Prefix::to_string).collect();
         v1::ServiceSpec {
-            name: self.name.to_string(),
-            vips: self.vips.iter().map(IpAddr::to_string).collect(),
-            ports: self.ports.iter().map(PortRange::to_string).collect(),
-            protocol: self.protocol.to_proto().into(),
-            mode: self.mode.to_proto().into(),
-            pool: self.pool.to_string(),
-            affinity: self.affinity.to_proto().into(),
-            backend_port: self.backend_port.map_or(0, |p| p.get().into()),
+            name: name.to_string(),
+            vips: texts(vips),
+            ports: ports.to_spec(),
+            protocol: protocol.to_proto().into(),
+            mode: mode.to_proto().into(),
+            pool: pool.to_string(),
+            affinity: affinity.to_proto().into(),
+            backend_port: backend_port.map_or(0, |p| p.get().into()),
+            tunnel: tunnel.map(Tunnel::to_spec),
+            clamp_mss: *clamp_mss,
+            client_address_option: *client_address_option,
+            limits: limits.to_spec(),
+            allow_sources: texts(allow),
+            deny_sources: texts(deny),
         }
     }
 
@@ -145,20 +146,32 @@ impl Service {
             pool,
             affinity,
             backend_port,
+            tunnel,
+            clamp_mss,
+            client_address_option,
+            limits,
+            source_rules,
         } = self;
         let mut fields = Fields::default();
         fields.put_list("vips", vips);
-        fields.put_list("ports", ports);
+        fields.put_list("ports", ports.to_spec());
         fields.put("protocol", protocol.name());
         fields.put("mode", mode.name());
         fields.put("pool", pool);
         fields.put("affinity", affinity.name());
         fields.put_list("backend_port", backend_port);
+        if let Some(tunnel) = tunnel {
+            tunnel.fields(&mut fields);
+        }
+        fields.put("clamp_mss", clamp_mss);
+        fields.put("client_address_option", client_address_option);
+        limits.fields(&mut fields);
+        source_rules.fields(&mut fields);
         fields
     }
 }
 
-fn parse_vips(texts: &[String], path: &str, violations: &mut Vec<Violation>) -> Vec<IpAddr> {
+fn parse_vips(texts: &[String], path: &str, violations: &mut Vec<Violation>) -> Vec<Prefix> {
     check_count(
         texts.len(),
         SERVICE_VIPS_MAX,
@@ -166,10 +179,10 @@ fn parse_vips(texts: &[String], path: &str, violations: &mut Vec<Violation>) -> 
         &format!("{path}.vips"),
         violations,
     );
-    let mut vips: Vec<IpAddr> = Vec::new();
+    let mut vips: Vec<Prefix> = Vec::new();
     for (i, text) in texts.iter().enumerate() {
         let path = format!("{path}.vips[{i}]");
-        match parse_unicast(text, &path) {
+        match parse_vip(text, &path) {
             Ok(vip) if vips.contains(&vip) => violations.push(Violation::new(
                 path,
                 format!("{vip} stands here twice: name it once"),
@@ -181,32 +194,28 @@ fn parse_vips(texts: &[String], path: &str, violations: &mut Vec<Violation>) -> 
     vips
 }
 
-fn parse_ports(texts: &[String], path: &str, violations: &mut Vec<Violation>) -> Vec<PortRange> {
-    check_count(
-        texts.len(),
-        SERVICE_PORTS_MAX,
-        "ports",
-        &format!("{path}.ports"),
-        violations,
-    );
-    let mut ports: Vec<PortRange> = Vec::new();
-    for (i, text) in texts.iter().enumerate() {
-        let path = format!("{path}.ports[{i}]");
-        match PortRange::parse(text, &path) {
-            Ok(range) => match ports.iter().find(|p| p.overlaps(range)) {
-                Some(other) => violations.push(Violation::new(
-                    path,
-                    format!("{range} overlaps {other}: name each port once"),
-                )),
-                None => ports.push(range),
-            },
-            Err(violation) => violations.push(violation),
-        }
-    }
-    ports
+fn parse_backend_port(
+    port: u32,
+    path: &str,
+    violations: &mut Vec<Violation>,
+) -> Option<NonZeroU16> {
+    let Ok(port) = u16::try_from(port) else {
+        violations.push(Violation::new(
+            format!("{path}.backend_port"),
+            format!("{port} is not a port: use 1 to 65535, or leave it out to keep the client's"),
+        ));
+        return None;
+    };
+    NonZeroU16::new(port)
 }
 
-fn check_count(count: usize, max: usize, what: &str, path: &str, violations: &mut Vec<Violation>) {
+pub(crate) fn check_count(
+    count: usize,
+    max: usize,
+    what: &str,
+    path: &str,
+    violations: &mut Vec<Violation>,
+) {
     if count == 0 || count > max {
         violations.push(Violation::new(
             path,

@@ -10,8 +10,15 @@ use lbfabric_proto::v1::{self, node_object};
 use prost::Message as _;
 
 use crate::{
-    Affinity, BackendId, FlowKeeping, Generation, HealthCheck, Mode, PoolId, PortRange, Protocol,
-    vip::address_from_bytes, wire_enum::WireEnum,
+    Affinity, BackendId, FlowKeeping, Generation, HealthCheck, Limits, Mode, PoolId, PortRange,
+    Ports, Prefix, Protocol, QuicServerId, SourceRules, Tunnel, vip::address_from_bytes,
+    wire_enum::WireEnum,
+};
+
+/// How [`Ports::Any`] travels: as a range that is none, so that a node which does not know it refuses the service.
+pub(crate) const ANY_PORT: v1::NodePortRange = v1::NodePortRange {
+    first: 0,
+    last: 65_535,
 };
 
 /// An object of a node's snapshot.
@@ -35,7 +42,16 @@ pub enum SnapshotBody {
     /// A service.
     Service(NodeService),
     /// The VIPs that a server holds.
-    ServerVips(Vec<IpAddr>),
+    ServerVips(ServerVips),
+}
+
+/// What a server takes in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerVips {
+    /// The VIPs of the `l4-dsr` and `l4-tunnel` services that it serves.
+    pub vips: Vec<Prefix>,
+    /// The UDP ports at which their tunnels come in as GUE.
+    pub gue_ports: Vec<NonZeroU16>,
 }
 
 /// What holds for the whole node.
@@ -73,15 +89,17 @@ pub struct NodeBackend {
     pub ipv6: Option<Ipv6Addr>,
     /// Its share; 0 gets no new connections.
     pub weight: u16,
+    /// What it puts into its QUIC connection IDs.
+    pub quic_server_id: Option<QuicServerId>,
 }
 
 /// A service as a node needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeService {
-    /// Its addresses.
-    pub vips: Vec<IpAddr>,
+    /// Its addresses and prefixes.
+    pub vips: Vec<Prefix>,
     /// Its ports.
-    pub ports: Vec<PortRange>,
+    pub ports: Ports,
     /// Its protocol.
     pub protocol: Protocol,
     /// How packets reach the servers.
@@ -92,6 +110,18 @@ pub struct NodeService {
     pub pool: PoolId,
     /// The servers' port; `None`: the client's choice.
     pub backend_port: Option<NonZeroU16>,
+    /// How packets are encapsulated, in [`Mode::Tunnel`] and only there.
+    pub tunnel: Option<Tunnel>,
+    /// Whether the segment size in a SYN is lowered to what fits the path.
+    pub clamp_mss: bool,
+    /// Whether the server is told the client's address in a TCP option.
+    pub client_address_option: bool,
+    /// How many new flows this node lets through.
+    pub limits: Limits,
+    /// Which clients may use it.
+    pub source_rules: SourceRules,
+    /// In [`Mode::Dnat`]: an answer does not tell the VIP, so that each flow has to be remembered.
+    pub exact_state: bool,
 }
 
 /// An object that this node cannot read.
@@ -119,8 +149,8 @@ impl SnapshotObject {
             node_object::Object::Service(service) => {
                 SnapshotBody::Service(decode_service(&service)?)
             }
-            node_object::Object::ServerVips(v1::NodeServerVips { vips }) => {
-                SnapshotBody::ServerVips(decode_addresses(&vips, "server_vips.vips")?)
+            node_object::Object::ServerVips(vips) => {
+                SnapshotBody::ServerVips(decode_server_vips(&vips)?)
             }
         };
         Ok(Self {
@@ -139,6 +169,27 @@ fn decode_addresses(
         .iter()
         .map(|b| address_from_bytes(b).ok_or(Field(field)));
     addresses.collect()
+}
+
+fn decode_prefixes(
+    bytes: &[Vec<u8>],
+    field: &'static str,
+) -> Result<Vec<Prefix>, DecodeSnapshotError> {
+    let prefixes = bytes
+        .iter()
+        .map(|b| Prefix::from_bytes(b).ok_or(Field(field)));
+    prefixes.collect()
+}
+
+fn decode_server_vips(proto: &v1::NodeServerVips) -> Result<ServerVips, DecodeSnapshotError> {
+    let ports = proto.gue_ports.iter().map(|port| {
+        let port = u16::try_from(*port).ok().and_then(NonZeroU16::new);
+        port.ok_or(Field("server_vips.gue_ports"))
+    });
+    Ok(ServerVips {
+        vips: decode_prefixes(&proto.vips, "server_vips.vips")?,
+        gue_ports: ports.collect::<Result<_, _>>()?,
+    })
 }
 
 fn decode_settings(proto: &v1::NodeSettings) -> Result<NodeSettings, DecodeSnapshotError> {
@@ -203,6 +254,10 @@ fn decode_backend(proto: v1::NodeBackend) -> Result<NodeBackend, DecodeSnapshotE
             .try_into()
             .ok()
             .ok_or(Field("pool.backends.weight"))?,
+        quic_server_id: match &proto.quic_server_id[..] {
+            [] => None,
+            bytes => Some(QuicServerId::new(bytes).ok_or(Field("pool.backends.quic_server_id"))?),
+        },
     })
 }
 
@@ -210,20 +265,61 @@ fn decode_service(proto: &v1::NodeServiceObject) -> Result<NodeService, DecodeSn
     fn named<T: WireEnum>(value: T::Proto, field: &'static str) -> Result<T, DecodeSnapshotError> {
         T::from_proto(value).ok_or(Field(field))
     }
-    let ports = proto.ports.iter().map(|v1::NodePortRange { first, last }| {
-        PortRange::new((*first).try_into().ok()?, (*last).try_into().ok()?)
-    });
     let backend_port = u16::try_from(proto.backend_port);
+    let mode = named(proto.mode(), "service.mode")?;
+    let mut violations = Vec::new();
+    let limits = Limits::parse(
+        &proto.limits.unwrap_or_default(),
+        "service.limits",
+        &mut violations,
+    );
+    if !violations.is_empty() {
+        return Err(Field("service.limits"));
+    }
     Ok(NodeService {
-        vips: decode_addresses(&proto.vips, "service.vips")?,
-        ports: ports.collect::<Option<_>>().ok_or(Field("service.ports"))?,
+        vips: decode_prefixes(&proto.vips, "service.vips")?,
+        ports: decode_ports(&proto.ports).ok_or(Field("service.ports"))?,
         protocol: named(proto.protocol(), "service.protocol")?,
-        mode: named(proto.mode(), "service.mode")?,
+        mode,
         affinity: named(proto.affinity(), "service.affinity")?,
         pool: PoolId(proto.pool_id),
         backend_port: backend_port
             .map(NonZeroU16::new)
             .ok()
             .ok_or(Field("service.backend_port"))?,
+        tunnel: decode_tunnel(mode, proto.tunnel.as_ref()).ok_or(Field("service.tunnel"))?,
+        clamp_mss: proto.clamp_mss,
+        client_address_option: proto.client_address_option,
+        limits,
+        source_rules: SourceRules {
+            allow: decode_prefixes(&proto.allow_sources, "service.allow_sources")?,
+            deny: decode_prefixes(&proto.deny_sources, "service.deny_sources")?,
+        },
+        exact_state: proto.exact_state,
     })
+}
+
+fn decode_ports(proto: &[v1::NodePortRange]) -> Option<Ports> {
+    if let [only] = proto
+        && *only == ANY_PORT
+    {
+        return Some(Ports::Any);
+    }
+    let ranges = proto.iter().map(|v1::NodePortRange { first, last }| {
+        PortRange::new((*first).try_into().ok()?, (*last).try_into().ok()?)
+    });
+    let ranges: Vec<_> = ranges.collect::<Option<_>>()?;
+    (!ranges.is_empty()).then_some(Ports::Ranges(ranges))
+}
+
+fn decode_tunnel(mode: Mode, proto: Option<&v1::TunnelSpec>) -> Option<Option<Tunnel>> {
+    match (mode, proto) {
+        (Mode::Tunnel, Some(tunnel)) => {
+            Tunnel::parse(tunnel, "service.tunnel", &mut Vec::new()).map(Some)
+        }
+        // A controller that does not know of it means what was the only way then.
+        (Mode::Tunnel, None) => Some(Some(Tunnel::default())),
+        (Mode::Dnat | Mode::Fullnat | Mode::Dsr, None) => Some(None),
+        (Mode::Dnat | Mode::Fullnat | Mode::Dsr, Some(_)) => None,
+    }
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod endpoints;
 mod restore;
 mod stored;
 

@@ -1,8 +1,27 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use crate::{Violation, name::shortened};
+use lbfabric_abi::{VIP_BITS_MIN_V4, VIP_BITS_MIN_V6};
 
-/// Parses an address that packets on a network can carry, for a VIP, a server or a node.
+use crate::{Prefix, Violation, name::shortened};
+
+/// Networks that no VIP, server or node may have an address of, and what they are.
+const REFUSED: &[(&str, &str)] = &[
+    ("0.0.0.0/8", "the unspecified network 0.0.0.0/8"),
+    ("127.0.0.0/8", "the loopback network 127.0.0.0/8"),
+    ("169.254.0.0/16", "the link-local network 169.254.0.0/16"),
+    ("224.0.0.0/4", "the multicast network 224.0.0.0/4"),
+    ("240.0.0.0/4", "the reserved network 240.0.0.0/4"),
+    ("::", "the unspecified address ::"),
+    ("::1", "the loopback address ::1"),
+    (
+        "::ffff:0:0/96",
+        "IPv4 addresses written as IPv6 (write them as IPv4)",
+    ),
+    ("fe80::/10", "the link-local network fe80::/10"),
+    ("ff00::/8", "the multicast network ff00::/8"),
+];
+
+/// Parses an address that packets on a network can carry, for a server or a node.
 pub(crate) fn parse_unicast(text: &str, path: &str) -> Result<IpAddr, Violation> {
     let address: IpAddr = text.parse().ok().ok_or_else(|| {
         Violation::new(
@@ -13,57 +32,51 @@ pub(crate) fn parse_unicast(text: &str, path: &str) -> Result<IpAddr, Violation>
             ),
         )
     })?;
-    match refused_as(address) {
-        None => Ok(address),
-        Some(what) => Err(Violation::new(
+    check_unicast(address.into(), path)?;
+    Ok(address)
+}
+
+/// Parses a VIP: an address, or a prefix that is not too short.
+pub(crate) fn parse_vip(text: &str, path: &str) -> Result<Prefix, Violation> {
+    let vip = Prefix::parse(text, path)?;
+    let shortest = match vip.address() {
+        IpAddr::V4(_) => VIP_BITS_MIN_V4,
+        IpAddr::V6(_) => VIP_BITS_MIN_V6,
+    };
+    if vip.bits() < shortest {
+        return Err(Violation::new(
             path,
-            format!("`{address}` is {what}: use a unicast address that can be routed"),
-        )),
+            format!(
+                "`{vip}` is too large for a VIP: use an {} prefix of /{shortest} or longer",
+                family(vip)
+            ),
+        ));
     }
+    check_unicast(vip, path)?;
+    Ok(vip)
 }
 
-fn refused_as(address: IpAddr) -> Option<&'static str> {
-    match address {
-        IpAddr::V4(v4) => refused_v4(v4),
-        IpAddr::V6(v6) => refused_v6(v6),
-    }
-}
-
-fn refused_v4(v4: Ipv4Addr) -> Option<&'static str> {
-    if v4.octets()[0] == 0 {
-        Some("of the unspecified network 0.0.0.0/8")
-    } else if v4.is_loopback() {
-        Some("a loopback address")
-    } else if v4.is_multicast() {
-        Some("a multicast address")
-    } else if v4.is_link_local() {
-        Some("a link-local address")
-    } else if v4.octets()[0] >= 240 {
-        Some("of the reserved network 240.0.0.0/4")
-    } else {
-        None
-    }
-}
-
-fn refused_v6(v6: Ipv6Addr) -> Option<&'static str> {
-    if v6.is_unspecified() {
-        Some("the unspecified address")
-    } else if v6.is_loopback() {
-        Some("a loopback address")
-    } else if v6.is_multicast() {
-        Some("a multicast address")
-    } else if v6.is_unicast_link_local() {
-        Some("a link-local address")
-    } else if v6.to_ipv4_mapped().is_some() {
-        Some("an IPv4 address written as IPv6 (write it as IPv4)")
-    } else {
-        None
-    }
+fn check_unicast(prefix: Prefix, path: &str) -> Result<(), Violation> {
+    let refused = REFUSED.iter().find(|(network, _)| {
+        let network = Prefix::parse(network, path).expect("the table holds prefixes");
+        network.overlaps(prefix)
+    });
+    refused.map_or(Ok(()), |(_, what)| {
+        let how = if prefix.is_single() {
+            "is of"
+        } else {
+            "has addresses of"
+        };
+        Err(Violation::new(
+            path,
+            format!("`{prefix}` {how} {what}: use unicast addresses that can be routed"),
+        ))
+    })
 }
 
 /// The family's name, for messages.
-pub(crate) fn family(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+pub(crate) fn family(of: impl Into<Prefix>) -> &'static str {
+    if of.into().is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 /// Parses 4 or 16 bytes in network order.
@@ -90,12 +103,12 @@ mod tests {
     fn unicast_only() {
         for good in ["203.0.113.10", "10.0.0.1", "2001:db8::10", "fd00::1"] {
             assert!(parse_unicast(good, "p").is_ok(), "{good}");
+            assert!(parse_vip(good, "p").is_ok(), "{good}");
         }
         for bad in [
             "",
             "x",
             "1.2.3",
-            "1.2.3.4/24",
             "0.0.0.0",
             "0.1.2.3",
             "127.0.0.1",
@@ -110,6 +123,37 @@ mod tests {
             "::ffff:1.2.3.4",
         ] {
             assert!(parse_unicast(bad, "p").is_err(), "{bad}");
+            assert!(parse_vip(bad, "p").is_err(), "{bad}");
+        }
+        assert!(parse_unicast("10.0.0.0/24", "p").is_err());
+    }
+
+    #[test]
+    fn prefixes_of_unicast_addresses_that_are_not_too_short() {
+        for good in [
+            "10.0.0.0/8",
+            "203.0.113.0/24",
+            "203.0.113.7/32",
+            "2001::/16",
+            "2001:db8::/48",
+        ] {
+            assert!(parse_vip(good, "p").is_ok(), "{good}");
+        }
+        for bad in [
+            "10.0.0.0/7",
+            "0.0.0.0/0",
+            "203.0.113.1/24",
+            "127.0.0.0/24",
+            "169.0.0.0/8",
+            "224.0.0.0/8",
+            "2000::/15",
+            "::/0",
+            "::/16",
+            "fe80::/16",
+            "ff00::/16",
+            "::ffff:0:0/112",
+        ] {
+            assert!(parse_vip(bad, "p").is_err(), "{bad}");
         }
     }
 }

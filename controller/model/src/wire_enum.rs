@@ -1,19 +1,19 @@
 use lbfabric_proto::v1;
 
-use crate::{Affinity, Mode, Protocol, Violation};
+use crate::{Affinity, Encapsulation, Mode, OuterSource, Protocol, Violation};
 
 /// An enum of the API and its counterpart here.
 pub(crate) trait WireEnum: Copy + PartialEq + 'static {
     /// The generated type.
     type Proto: Copy + PartialEq + TryFrom<i32> + 'static;
-    /// The field's name in a service.
+    /// The field's name in its message.
     const FIELD: &'static str;
     /// Every value, with the name that users write.
     const VALUES: &'static [(Self, Self::Proto, &'static str)];
     /// What the unspecified value stands for; `None`: it is refused.
     const DEFAULT: Option<Self>;
 
-    /// Checks a field of the service at `path`.
+    /// Checks a field of the message at `path`.
     fn parse(value: i32, path: &str, violations: &mut Vec<Violation>) -> Option<Self> {
         let known = Self::Proto::try_from(value).ok();
         let parsed = match value {
@@ -75,6 +75,7 @@ impl WireEnum for Protocol {
     const VALUES: &'static [(Self, v1::Protocol, &'static str)] = &[
         (Self::Tcp, v1::Protocol::Tcp, "tcp"),
         (Self::Udp, v1::Protocol::Udp, "udp"),
+        (Self::Any, v1::Protocol::Any, "any"),
     ];
     const DEFAULT: Option<Self> = Some(Self::Tcp);
 }
@@ -90,6 +91,27 @@ impl WireEnum for Affinity {
             v1::Affinity::SourceDestination,
             "source-destination",
         ),
+        (Self::QuicCid, v1::Affinity::QuicCid, "quic-cid"),
     ];
     const DEFAULT: Option<Self> = Some(Self::FiveTuple);
+}
+
+impl WireEnum for Encapsulation {
+    type Proto = v1::Encapsulation;
+    const FIELD: &'static str = "encapsulation";
+    const VALUES: &'static [(Self, v1::Encapsulation, &'static str)] = &[
+        (Self::Ipip, v1::Encapsulation::Ipip, "ipip"),
+        (Self::Gue, v1::Encapsulation::Gue, "gue"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Ipip);
+}
+
+impl WireEnum for OuterSource {
+    type Proto = v1::OuterSource;
+    const FIELD: &'static str = "outer_source";
+    const VALUES: &'static [(Self, v1::OuterSource, &'static str)] = &[
+        (Self::Spread, v1::OuterSource::Spread, "spread"),
+        (Self::Fixed, v1::OuterSource::Fixed, "fixed"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Spread);
 }

@@ -46,5 +46,5 @@ pub use flow_table::{FLOW_KEY_WORDS, FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace
 pub use limits::*;
 pub use nat::{Flow, NatForward, NatReverse, Reverse};
 pub use ring::{PoolRing, RingSlot};
-pub use service::{Affinity, Mode, Protocol, VipService};
+pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipService};
 pub use settings::Settings;

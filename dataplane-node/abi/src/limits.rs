@@ -15,6 +15,22 @@ pub const NODES_MAX: u32 = 4_096;
 pub const SERVICE_VIPS_MAX: usize = 64;
 /// Ports and port ranges of one service.
 pub const SERVICE_PORTS_MAX: usize = 64;
+/// Prefixes in each of the two lists of clients, allowed and denied, of one service.
+pub const SERVICE_SOURCES_MAX: usize = 1_024;
+/// Prefixes in such lists over all services.
+pub const SOURCE_PREFIXES_MAX: u32 = 262_144;
+/// VIPs that are whole prefixes, over all services.
+pub const VIP_PREFIXES_MAX: u32 = 16_384;
+/// The shortest prefix that may be a VIP, IPv4.
+pub const VIP_BITS_MIN_V4: u8 = 8;
+/// The shortest prefix that may be a VIP, IPv6.
+pub const VIP_BITS_MIN_V6: u8 = 16;
+/// New flows per second, and at once, that a limit may allow.
+pub const NEW_FLOWS_MAX: u32 = 10_000_000;
+/// Bytes of a server ID in QUIC connection IDs.
+pub const QUIC_SERVER_ID_MAX: usize = 8;
+/// The UDP port of GUE unless the service says another.
+pub const GUE_PORT_DEFAULT: u16 = 6080;
 /// Servers of one pool.
 pub const POOL_BACKENDS_MAX: u32 = 512;
 /// Servers that a pool has room for when it does not say.

@@ -22,12 +22,36 @@ pub enum Affinity {
     Source = 2,
     /// Those of one client address to one VIP.
     SourceDestination = 3,
+    /// Those of one QUIC connection, by the server ID in its connection IDs.
+    QuicCid = 4,
+}
+
+/// How a tunnel wraps packets; one byte in the maps.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Encapsulation {
+    /// IP in IP, RFC 2003 and RFC 2473.
+    Ipip = 1,
+    /// Generic UDP Encapsulation, draft-ietf-intarea-gue.
+    Gue = 2,
+}
+
+/// What tells flows apart outside a tunnel; one byte in the maps.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OuterSource {
+    /// Source address, and with GUE the source port, by flow.
+    Spread = 1,
+    /// Always the same.
+    Fixed = 2,
 }
 
 /// The layer-4 protocols; the value is the IP protocol number.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
+    /// Every protocol that no other service claims. As a number it is an IPv6 extension header's, so no packet is of it.
+    Any = 0,
     /// RFC 9293.
     Tcp = 6,
     /// RFC 768.

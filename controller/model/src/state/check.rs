@@ -5,12 +5,14 @@ use std::{
     net::IpAddr,
 };
 
-use lbfabric_abi::{ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, NODES_MAX};
+use lbfabric_abi::{
+    ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, NODES_MAX, SOURCE_PREFIXES_MAX, VIP_PREFIXES_MAX,
+};
 use lbfabric_proto::v1;
 
-use super::FabricState;
+use super::{FabricState, endpoints::Endpoints};
 use crate::{
-    Document, InvalidDocument, Mode, Name, Pool, PortRange, Protocol, Service, Violation,
+    Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, Service, Violation,
     vip::family, wire_enum::WireEnum as _,
 };
 
@@ -56,7 +58,6 @@ pub(super) fn against_state(
     candidate.check_references(broken_pools, &mut violations);
     candidate.check_vips(&mut violations);
     candidate.check_backend_addresses(&mut violations);
-    candidate.check_dnat_answers(&mut violations);
     candidate.check_limits(state, document, &mut violations);
     violations
 }
@@ -115,16 +116,18 @@ impl<'a> Candidate<'a> {
                 }
                 continue;
             };
-            if service.mode == Mode::Tunnel || (service_path.is_none() && pool_path.is_none()) {
-                continue;
-            }
-            check_families(
-                service_path.as_deref(),
+            let fit = Fit {
+                service_path: service_path.as_deref(),
                 service,
-                pool_path.as_deref(),
+                pool_path: pool_path.as_deref(),
                 pool,
-                violations,
-            );
+            };
+            if service.mode != Mode::Tunnel {
+                fit.check_families(violations);
+            }
+            if service.affinity == Affinity::QuicCid {
+                fit.check_quic_server_ids(violations);
+            }
         }
     }
 
@@ -174,12 +177,12 @@ impl<'a> Candidate<'a> {
         )
     }
 
-    /// An address, port and protocol belongs to one service.
+    /// A prefix, port and protocol belongs to one service.
     fn check_vips(&self, violations: &mut Vec<Violation>) {
         let mut endpoints = Endpoints::default();
         for (path, service) in self.services.values() {
             for (v, vip) in service.vips.iter().enumerate() {
-                for range in &service.ports {
+                for range in service.ports.ranges() {
                     endpoints.add(
                         *vip,
                         service.protocol,
@@ -194,22 +197,29 @@ impl<'a> Candidate<'a> {
         for (path, vip_index, message) in endpoints.overlaps() {
             violations.push(Violation::new(
                 format!("{path}.vips[{vip_index}]"),
-                format!("{message}: give one of them another address or port"),
+                format!("{message}: give one of them another VIP or port"),
             ));
         }
     }
 
     /// No server is a VIP.
     fn check_backend_addresses(&self, violations: &mut Vec<Violation>) {
-        let vips: HashMap<IpAddr, &Name> = self
+        let vips: HashMap<Prefix, &Name> = self
             .services
             .values()
             .flat_map(|(_, s)| s.vips.iter().map(|vip| (*vip, &s.name)))
             .collect();
+        let lengths: BTreeSet<u8> = vips.keys().map(|vip| vip.bits()).collect();
+        let vip_of = |address: IpAddr| {
+            lengths.iter().rev().find_map(|bits| {
+                let vip = Prefix::around(address, *bits)?;
+                Some((vip, *vips.get(&vip)?))
+            })
+        };
         for (path, pool) in self.pools.values() {
             for (b, backend) in pool.backends.iter().enumerate() {
                 for address in backend.addresses() {
-                    let Some(service) = vips.get(&address) else {
+                    let Some((vip, service)) = vip_of(address) else {
                         continue;
                     };
                     let in_service = self
@@ -224,57 +234,12 @@ impl<'a> Candidate<'a> {
                     violations.push(Violation::new(
                         path,
                         format!(
-                            "{address} is server `{}` of pool `{}` and a VIP of service `{service}`: packets would go in \
-                             circles, use the server's own address",
+                            "{address} is server `{}` of pool `{}`, and in VIP {vip} of service `{service}`: packets would go \
+                             in circles, use the server's own address",
                             backend.name, pool.name
                         ),
                     ));
                 }
-            }
-        }
-    }
-
-    /// A server's endpoint belongs to one `l4-dnat` service, since an answer says nothing else.
-    fn check_dnat_answers(&self, violations: &mut Vec<Violation>) {
-        let mut endpoints = Endpoints::default();
-        for (path, service) in self.services.values().filter(|(_, s)| s.mode == Mode::Dnat) {
-            let Some((_, pool)) = self.pools.get(&service.pool) else {
-                continue;
-            };
-            let needed = |address: &IpAddr| {
-                service
-                    .vips
-                    .iter()
-                    .any(|v| v.is_ipv4() == address.is_ipv4())
-            };
-            for address in pool
-                .backends
-                .iter()
-                .flat_map(|b| b.addresses().collect::<Vec<_>>())
-                .filter(needed)
-            {
-                for range in service.backend_ports() {
-                    endpoints.add(
-                        address,
-                        service.protocol,
-                        range,
-                        path.as_deref(),
-                        &service.name,
-                        0,
-                    );
-                }
-            }
-        }
-        let mut told = BTreeSet::new();
-        for (path, _, message) in endpoints.overlaps() {
-            if told.insert(path.clone()) {
-                violations.push(Violation::new(
-                    format!("{path}.pool"),
-                    format!(
-                        "{message} in `l4-dnat`, and its answers could belong to either: use another server port or address, or \
-                         another mode for one of them"
-                    ),
-                ));
             }
         }
     }
@@ -299,122 +264,106 @@ impl<'a> Candidate<'a> {
         let mut nodes: BTreeSet<_> = state.nodes.keys().collect();
         nodes.extend(document.nodes.iter().map(|(_, node)| &node.name));
         over("nodes", "nodes", nodes.len(), NODES_MAX);
-        let count = |single| -> usize {
-            let services = self.services.values().map(|(_, s)| {
-                s.vips.len() * s.ports.iter().filter(|p| p.is_single() == single).count()
-            });
-            services.sum()
-        };
+        let sum = |of: fn(&Service) -> usize| self.services.values().map(|(_, s)| of(s)).sum();
         over(
             "services",
-            "addresses times ports",
-            count(true),
+            "VIPs times ports",
+            sum(|s| s.vips.len() * s.ports.ranges().iter().filter(|p| p.is_single()).count()),
             ENDPOINTS_MAX,
         );
         over(
             "services",
-            "prefixes for ranges of ports",
-            count(false) * RANGE_PREFIXES_MAX,
+            "prefixes for VIPs times ranges of ports",
+            sum(|s| s.vips.len() * range_prefixes(&s.ports)),
             ENDPOINT_PREFIXES_MAX,
+        );
+        over(
+            "services",
+            "VIPs that are prefixes",
+            sum(|s| s.vips.iter().filter(|vip| !vip.is_single()).count()),
+            VIP_PREFIXES_MAX,
+        );
+        over(
+            "services",
+            "allowed and denied sources",
+            sum(|s| s.source_rules.len()),
+            SOURCE_PREFIXES_MAX,
         );
     }
 }
 
-/// Every server has an address of the family of every VIP.
-fn check_families(
-    service_path: Option<&str>,
-    service: &Service,
-    pool_path: Option<&str>,
-    pool: &Pool,
-    violations: &mut Vec<Violation>,
-) {
-    for vip in &service.vips {
+/// How many prefixes the ranges of ports take at most.
+fn range_prefixes(ports: &Ports) -> usize {
+    match ports {
+        Ports::Any => 1,
+        Ports::Ranges(ranges) => {
+            RANGE_PREFIXES_MAX * ranges.iter().filter(|range| !range.is_single()).count()
+        }
+    }
+}
+
+/// A service and its pool, each with its path if it is in the document.
+struct Fit<'a> {
+    service_path: Option<&'a str>,
+    service: &'a Service,
+    pool_path: Option<&'a str>,
+    pool: &'a Pool,
+}
+
+impl Fit<'_> {
+    /// Every server has an address of the family of every VIP.
+    fn check_families(&self, violations: &mut Vec<Violation>) {
+        let (service, pool) = (self.service, self.pool);
+        for vip in &service.vips {
+            let lacking = (0..)
+                .zip(&pool.backends)
+                .find(|(_, b)| b.address_like(vip.address()).is_none());
+            let Some((i, backend)) = lacking else {
+                continue;
+            };
+            let Some(path) = self.path(i, "addresses", "pool") else {
+                return;
+            };
+            let (family, mode) = (family(*vip), service.mode.name());
+            violations.push(Violation::new(
+                path,
+                format!(
+                    "server `{}` of pool `{}` has no {family} address, which VIP {vip} of service `{}` needs in `{mode}`: add \
+                     one, or use a pool whose servers have one",
+                    backend.name, pool.name, service.name
+                ),
+            ));
+        }
+    }
+
+    /// Every server has what its connection IDs are told by.
+    fn check_quic_server_ids(&self, violations: &mut Vec<Violation>) {
+        let (service, pool) = (self.service, self.pool);
         let lacking = (0..)
             .zip(&pool.backends)
-            .find(|(_, b)| b.address_like(*vip).is_none());
+            .find(|(_, b)| b.quic_server_id.is_none());
         let Some((i, backend)) = lacking else {
-            continue;
+            return;
         };
-        let path = match (service_path, pool_path) {
-            (_, Some(pool)) => format!("{pool}.backends[{i}].addresses"),
-            (Some(service), None) => format!("{service}.pool"),
-            (None, None) => return,
+        let Some(path) = self.path(i, "quic_server_id", "affinity") else {
+            return;
         };
-        let (family, mode) = (family(*vip), service.mode.name());
         violations.push(Violation::new(
             path,
             format!(
-                "server `{}` of pool `{}` has no {family} address, which VIP {vip} of service `{}` needs in `{mode}`: add one, or \
-                 use a pool whose servers have one",
+                "server `{}` of pool `{}` has no `quic_server_id`, which service `{}` needs for its affinity `quic-cid`: give \
+                 every server its own, or use another affinity",
                 backend.name, pool.name, service.name
             ),
         ));
     }
-}
 
-/// Who claims which ports of which address.
-#[derive(Default)]
-struct Endpoints<'a>(HashMap<(IpAddr, Protocol), Vec<Claim<'a>>>);
-
-struct Claim<'a> {
-    range: PortRange,
-    path: Option<&'a str>,
-    service: &'a Name,
-    index: usize,
-}
-
-impl<'a> Endpoints<'a> {
-    fn add(
-        &mut self,
-        address: IpAddr,
-        protocol: Protocol,
-        range: PortRange,
-        path: Option<&'a str>,
-        service: &'a Name,
-        index: usize,
-    ) {
-        let claim = Claim {
-            range,
-            path,
-            service,
-            index,
-        };
-        self.0.entry((address, protocol)).or_default().push(claim);
-    }
-
-    /// Each overlap of two services' claims: the path of one that is in the document, its index, and what overlaps.
-    fn overlaps(self) -> Vec<(String, usize, String)> {
-        let mut overlaps = Vec::new();
-        for ((address, protocol), mut claims) in self.0 {
-            claims.sort_by_key(|claim| claim.range);
-            // The claim that reaches furthest so far: any claim that begins before its end overlaps it.
-            let mut furthest: Option<&Claim<'_>> = None;
-            for claim in &claims {
-                if let Some(other) = furthest
-                    && other.range.overlaps(claim.range)
-                    && other.service != claim.service
-                {
-                    let (at, with) = if claim.path.is_some() {
-                        (claim, other)
-                    } else {
-                        (other, claim)
-                    };
-                    if let Some(path) = at.path {
-                        let message = format!(
-                            "{address} port {} ({}) belongs to service `{}` already",
-                            with.range,
-                            protocol.name(),
-                            with.service
-                        );
-                        overlaps.push((path.to_owned(), at.index, message));
-                    }
-                }
-                if furthest.is_none_or(|f| claim.range.last > f.range.last) {
-                    furthest = Some(claim);
-                }
-            }
+    /// The path of a server's field, or else of the service's; `None` if neither is in the document.
+    fn path(&self, backend: usize, of_backend: &str, of_service: &str) -> Option<String> {
+        match (self.service_path, self.pool_path) {
+            (_, Some(pool)) => Some(format!("{pool}.backends[{backend}].{of_backend}")),
+            (Some(service), None) => Some(format!("{service}.{of_service}")),
+            (None, None) => None,
         }
-        overlaps.sort();
-        overlaps
     }
 }

@@ -1,15 +1,17 @@
 use super::*;
 use crate::{
-    Apply, CompiledFabric, Delete, Document, NodeFacts, ObjectRef, RefusalKind, Role,
+    Apply, CompiledFabric, Delete, Document, NodeFacts, ObjectRef, Prefix, RefusalKind, Role,
     digest_of_whole,
-    snapshot::{SnapshotBody, SnapshotObject},
+    snapshot::{ServerVips, SnapshotBody, SnapshotObject},
 };
+
+mod l4_features;
 
 fn backend(name: &str, addresses: &[&str]) -> v1::BackendSpec {
     v1::BackendSpec {
         name: name.into(),
         addresses: addresses.iter().map(ToString::to_string).collect(),
-        weight: None,
+        ..v1::BackendSpec::default()
     }
 }
 
@@ -219,20 +221,6 @@ fn overlaps_behind_a_long_range_are_found() {
 }
 
 #[test]
-fn dnat_answers_must_belong_to_one_service() {
-    let mut spec = fabric();
-    spec.services = vec![
-        service("a", "192.0.2.1", "80", v1::Mode::L4Dnat, "web"),
-        service("b", "192.0.2.2", "80", v1::Mode::L4Dnat, "web"),
-    ];
-    let violations = FabricState::default().violations(&spec, false);
-    assert_eq!(violations.len(), 1, "{violations:?}");
-    assert_eq!(violations[0].path, "services[1].pool");
-    spec.services[1].backend_port = 8080;
-    assert_eq!(FabricState::default().violations(&spec, false), []);
-}
-
-#[test]
 fn pools_in_use_stay() {
     let mut state = loaded();
     let before = state.to_snapshot();
@@ -358,13 +346,11 @@ fn servers_get_the_vips_they_answer_for() {
         });
         let object = snapshot.objects.into_values().next().unwrap();
         match SnapshotObject::decode(&object.bytes).unwrap().body {
-            SnapshotBody::ServerVips(vips) => vips,
+            SnapshotBody::ServerVips(ServerVips { vips, .. }) => vips,
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(
-        vips("10.0.0.1"),
-        ["2001:db8::1".parse::<std::net::IpAddr>().unwrap()]
-    );
+    let vip = "2001:db8::1".parse::<std::net::IpAddr>().unwrap();
+    assert_eq!(vips("10.0.0.1"), [Prefix::from(vip)]);
     assert!(vips("10.0.0.77").is_empty());
 }

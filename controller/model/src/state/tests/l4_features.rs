@@ -1,0 +1,271 @@
+//! What the fields of layer 4 allow, together with each other and with other services.
+
+use super::*;
+use crate::{Ports, snapshot::NodeService};
+
+/// The paths of all mistakes of services on the pool of [`fabric`].
+fn mistakes(services: Vec<v1::ServiceSpec>) -> Vec<String> {
+    let spec = v1::FabricSpec {
+        services,
+        ..fabric()
+    };
+    let violations = FabricState::default().violations(&spec, false);
+    violations.into_iter().map(|v| v.path).collect()
+}
+
+fn dsr(name: &str, vip: &str, port: &str) -> v1::ServiceSpec {
+    service(name, vip, port, v1::Mode::L4Dsr, "web")
+}
+
+fn any_protocol(name: &str, vip: &str) -> v1::ServiceSpec {
+    v1::ServiceSpec {
+        protocol: v1::Protocol::Any.into(),
+        ..dsr(name, vip, "any")
+    }
+}
+
+#[test]
+fn nested_prefixes_go_to_different_services_and_equal_ones_do_not() {
+    let nested = vec![
+        dsr("a", "198.51.100.0/24", "80"),
+        dsr("b", "198.51.100.0/25", "80"),
+        dsr("c", "198.51.100.7", "80"),
+        dsr("d", "198.51.100.0/24", "81"),
+    ];
+    assert_eq!(mistakes(nested), Vec::<String>::new());
+    let equal = vec![
+        dsr("a", "198.51.100.0/24", "80"),
+        dsr("b", "198.51.100.0/24", "any"),
+        dsr("c", "198.51.100.7/32", "80"),
+        dsr("d", "198.51.100.7", "80"),
+    ];
+    assert_eq!(
+        mistakes(equal),
+        ["services[0].vips[0]", "services[3].vips[0]"]
+    );
+}
+
+#[test]
+fn the_same_vip_may_have_every_protocol_once_and_others_beside_it() {
+    let tcp = dsr("b", "198.51.100.7", "any");
+    let beside = vec![any_protocol("a", "198.51.100.7"), tcp.clone()];
+    assert_eq!(mistakes(beside), Vec::<String>::new());
+    let twice = vec![
+        any_protocol("a", "198.51.100.7"),
+        tcp,
+        any_protocol("c", "198.51.100.7"),
+    ];
+    assert_eq!(mistakes(twice), ["services[2].vips[0]"]);
+}
+
+#[test]
+fn a_server_in_a_vip_prefix_is_refused() {
+    assert_eq!(
+        mistakes(vec![dsr("a", "10.0.0.0/24", "80")]),
+        [
+            "pools[0].backends[0].addresses",
+            "pools[0].backends[1].addresses"
+        ]
+    );
+}
+
+#[test]
+fn every_option_that_does_not_fit_is_told() {
+    let any = v1::ServiceSpec {
+        mode: v1::Mode::L4Dnat.into(),
+        ports: vec!["80".into()],
+        affinity: v1::Affinity::QuicCid.into(),
+        clamp_mss: true,
+        client_address_option: true,
+        limits: Some(v1::LimitsSpec {
+            new_flows_per_second: 1,
+            ..Default::default()
+        }),
+        tunnel: Some(v1::TunnelSpec::default()),
+        ..any_protocol("a", "198.51.100.7")
+    };
+    assert_eq!(
+        mistakes(vec![any]),
+        [
+            "services[0].ports",
+            "services[0].protocol",
+            "services[0].limits",
+            "services[0].affinity",
+            "services[0].clamp_mss",
+            "services[0].client_address_option",
+            "services[0].tunnel",
+            "services[0].client_address_option",
+        ]
+    );
+    let udp = v1::ServiceSpec {
+        protocol: v1::Protocol::Udp.into(),
+        clamp_mss: true,
+        backend_port: 8080,
+        ..service("b", "198.51.100.7", "any", v1::Mode::L4Fullnat, "web")
+    };
+    assert_eq!(
+        mistakes(vec![udp]),
+        ["services[0].clamp_mss", "services[0].backend_port"]
+    );
+}
+
+#[test]
+fn quic_servers_are_told_apart_by_their_ids() {
+    let mut spec = fabric();
+    spec.services = vec![v1::ServiceSpec {
+        protocol: v1::Protocol::Udp.into(),
+        affinity: v1::Affinity::QuicCid.into(),
+        ..dsr("quic", "198.51.100.7", "443")
+    }];
+    let mut paths = |ids: [&str; 2]| -> Vec<String> {
+        for (backend, id) in spec.pools[0].backends.iter_mut().zip(ids) {
+            backend.quic_server_id = id.into();
+        }
+        let violations = FabricState::default().violations(&spec, false);
+        violations.into_iter().map(|v| v.path).collect()
+    };
+    let at = |i| vec![format!("pools[0].backends[{i}].quic_server_id")];
+    assert_eq!(paths(["0a", "0b"]), Vec::<String>::new());
+    assert_eq!(paths(["0a", ""]), at(1));
+    assert_eq!(paths(["0a", "0A"]), at(1));
+    assert_eq!(paths(["0a", "0b0b"]), at(1));
+    assert_eq!(paths(["a", "0b"]), at(0));
+}
+
+#[test]
+fn a_pool_that_is_there_already_has_to_fit_a_quic_service() {
+    let mut spec = fabric();
+    spec.pools.clear();
+    spec.services = vec![v1::ServiceSpec {
+        protocol: v1::Protocol::Udp.into(),
+        affinity: v1::Affinity::QuicCid.into(),
+        ..dsr("quic", "198.51.100.7", "443")
+    }];
+    let violations = loaded().violations(&spec, false);
+    assert_eq!(violations.len(), 1, "{violations:?}");
+    assert_eq!(violations[0].path, "services[0].affinity");
+}
+
+/// The services that nodes get, by name.
+fn compiled(fabric: &CompiledFabric) -> BTreeMap<String, NodeService> {
+    let snapshot = fabric.for_node(&NodeFacts {
+        name: "n1".into(),
+        role: Role::LoadBalancer,
+        addresses: vec![],
+    });
+    let objects = snapshot.objects.values();
+    objects
+        .filter_map(|object| {
+            let object = SnapshotObject::decode(&object.bytes).unwrap();
+            match object.body {
+                SnapshotBody::Service(service) => Some((object.name, service)),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+fn dnat(name: &str, vip: &str, port: &str) -> v1::ServiceSpec {
+    service(name, vip, port, v1::Mode::L4Dnat, "web")
+}
+
+#[test]
+fn destination_nat_needs_exact_state_where_an_answer_does_not_tell_the_vip() {
+    let several = v1::ServiceSpec {
+        vips: vec!["192.0.2.1".into(), "192.0.2.2".into()],
+        ..dnat("several", "192.0.2.1", "1")
+    };
+    let both_families = v1::ServiceSpec {
+        vips: vec!["192.0.2.1".into(), "2001:db8::9".into()],
+        ..dnat("families", "192.0.2.1", "2")
+    };
+    let moved = v1::ServiceSpec {
+        backend_port: 8080,
+        ..dnat("moved", "192.0.2.9", "7")
+    };
+    let spec = v1::FabricSpec {
+        services: vec![
+            several,
+            both_families,
+            dnat("prefix", "198.51.100.0/24", "3"),
+            dnat("low", "192.0.2.5", "10-20"),
+            dnat("middle", "192.0.2.6", "15-40"),
+            dnat("high", "192.0.2.7", "30-50"),
+            dnat("apart", "192.0.2.8", "51"),
+            // Over IPv6 the same servers are others.
+            dnat("v6", "2001:db8::7", "51"),
+            v1::ServiceSpec {
+                protocol: v1::Protocol::Udp.into(),
+                ..dnat("udp", "192.0.2.10", "51")
+            },
+            moved,
+            service("fullnat", "192.0.2.11", "8080", v1::Mode::L4Fullnat, "web"),
+        ],
+        ..fabric()
+    };
+    let mut state = loaded();
+    actions(&state.apply(Generation(6), &apply_with(&spec, true, None)));
+    let first = CompiledFabric::compile(&state, None);
+    let exact = |fabric: &CompiledFabric| -> Vec<String> {
+        let services = compiled(fabric).into_iter();
+        services
+            .filter(|(_, s)| s.exact_state)
+            .map(|(name, _)| name)
+            .collect()
+    };
+    assert_eq!(
+        exact(&first),
+        ["high", "low", "middle", "prefix", "several"]
+    );
+    // Without the one in the middle, the others on either side are as they were, and their objects follow.
+    actions(&state.apply(Generation(7), &delete(&[(v1::Kind::Service, "middle")])));
+    let second = CompiledFabric::compile(&state, Some(&first));
+    assert_eq!(exact(&second), ["prefix", "several"]);
+}
+
+#[test]
+fn nodes_get_every_option() {
+    let full = v1::ServiceSpec {
+        vips: vec!["198.51.100.0/24".into(), "2001:db8:9::/48".into()],
+        limits: Some(v1::LimitsSpec {
+            new_flows_per_second: 1000,
+            source_new_flows_per_second: 10,
+            source_new_flow_burst: 20,
+            ..Default::default()
+        }),
+        allow_sources: vec!["10.0.0.0/8".into()],
+        deny_sources: vec!["10.9.0.0/16".into(), "::/0".into()],
+        clamp_mss: true,
+        tunnel: Some(v1::TunnelSpec {
+            encapsulation: v1::Encapsulation::Gue.into(),
+            ..Default::default()
+        }),
+        ..service("full", "198.51.100.0/24", "any", v1::Mode::L4Tunnel, "web")
+    };
+    let spec = v1::FabricSpec {
+        services: vec![full],
+        ..fabric()
+    };
+    let mut state = loaded();
+    actions(&state.apply(Generation(6), &apply_with(&spec, true, None)));
+    let fabric = CompiledFabric::compile(&state, None);
+    let service = compiled(&fabric).remove("full").unwrap();
+    assert_eq!(service.vips[0].to_string(), "198.51.100.0/24");
+    assert_eq!(service.ports, Ports::Any);
+    assert_eq!(service.tunnel.unwrap().gue_port.unwrap().get(), 6080);
+    assert_eq!(service.limits.new_flows.unwrap().burst.get(), 1000);
+    assert_eq!(service.source_rules.len(), 3);
+    assert!(service.clamp_mss && !service.exact_state);
+    let snapshot = fabric.for_node(&NodeFacts {
+        name: "s".into(),
+        role: Role::Server,
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+    });
+    let object = snapshot.objects.into_values().next().unwrap();
+    let SnapshotBody::ServerVips(server) = SnapshotObject::decode(&object.bytes).unwrap().body
+    else {
+        panic!("a server gets its VIPs")
+    };
+    assert_eq!(server.vips, service.vips);
+    assert_eq!(server.gue_ports[0].get(), 6080);
+}
