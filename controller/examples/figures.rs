@@ -82,7 +82,7 @@ async fn write(mut client: FabricServiceClient<Channel>, i: usize) -> Result<(),
         backends: vec![v1::BackendSpec {
             name: "s1".to_owned(),
             addresses: vec![format!("10.{}.{}.1", i / 250 % 250, i % 250)],
-            weight: None,
+            ..v1::BackendSpec::default()
         }],
         ..v1::PoolSpec::default()
     };

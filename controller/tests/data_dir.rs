@@ -189,7 +189,7 @@ fn large_pool(i: u32) -> v1::PoolSpec {
     let backends = (0..500_u32).map(|b| v1::BackendSpec {
         name: format!("a-server-with-quite-a-long-name-{b}"),
         addresses: vec![format!("10.1.{}.{}", b / 250, b % 250 + 1)],
-        weight: None,
+        ..v1::BackendSpec::default()
     });
     v1::PoolSpec {
         name: format!("p{i}"),

@@ -55,11 +55,14 @@ fn check() -> impl Strategy<Value = v1::HealthCheckSpec> {
 }
 
 fn backend() -> impl Strategy<Value = v1::BackendSpec> {
-    (text(), texts(), any::<Option<u32>>()).prop_map(|(name, addresses, weight)| v1::BackendSpec {
-        name,
-        addresses,
-        weight,
-    })
+    (text(), texts(), any::<Option<u32>>(), text()).prop_map(
+        |(name, addresses, weight, quic_server_id)| v1::BackendSpec {
+            name,
+            addresses,
+            weight,
+            quic_server_id,
+        },
+    )
 }
 
 fn pool() -> impl Strategy<Value = v1::PoolSpec> {
@@ -90,22 +93,62 @@ fn service() -> impl Strategy<Value = v1::ServiceSpec> {
         text(),
         texts(),
         texts(),
-        0..3i32,
-        0..5i32,
+        (0..4i32, 0..5i32, 0..5i32),
         text(),
-        0..4i32,
         any::<u32>(),
+        options(),
     )
         .prop_map(
-            |(name, vips, ports, protocol, mode, pool, affinity, backend_port)| v1::ServiceSpec {
-                name,
-                vips,
-                ports,
-                protocol,
-                mode,
-                pool,
-                affinity,
-                backend_port,
+            |(name, vips, ports, (protocol, mode, affinity), pool, backend_port, options)| {
+                v1::ServiceSpec {
+                    name,
+                    vips,
+                    ports,
+                    protocol,
+                    mode,
+                    pool,
+                    affinity,
+                    backend_port,
+                    ..options
+                }
+            },
+        )
+}
+
+/// What a service may leave out.
+fn options() -> impl Strategy<Value = v1::ServiceSpec> {
+    let tunnel =
+        (0..3i32, any::<u32>(), 0..3i32).prop_map(|(encapsulation, gue_port, outer_source)| {
+            v1::TunnelSpec {
+                encapsulation,
+                gue_port,
+                outer_source,
+            }
+        });
+    let limits = any::<[u32; 4]>().prop_map(|[a, b, c, d]| v1::LimitsSpec {
+        new_flows_per_second: a,
+        new_flow_burst: b,
+        source_new_flows_per_second: c,
+        source_new_flow_burst: d,
+    });
+    (
+        prop::option::of(tunnel),
+        any::<[bool; 2]>(),
+        prop::option::of(limits),
+        texts(),
+        texts(),
+    )
+        .prop_map(
+            |(tunnel, [clamp_mss, client_address_option], limits, allow_sources, deny_sources)| {
+                v1::ServiceSpec {
+                    tunnel,
+                    clamp_mss,
+                    client_address_option,
+                    limits,
+                    allow_sources,
+                    deny_sources,
+                    ..v1::ServiceSpec::default()
+                }
             },
         )
 }

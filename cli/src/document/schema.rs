@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    /// The walk of a file knows texts, whole numbers, enums, messages and lists of these. A new kind of field in a
+    /// The walk of a file knows texts, whole numbers, truth values, enums, messages and lists of these. A new kind of field in a
     /// specification has to be taught to it.
     #[test]
     fn every_field_of_a_specification_can_be_written_in_a_file() {
@@ -94,7 +94,7 @@ mod tests {
                 assert!(!field.is_map(), "{}", field.full_name());
                 match field.kind() {
                     Kind::Message(inner) => open.push(inner),
-                    Kind::String | Kind::Uint32 | Kind::Enum(_) => {}
+                    Kind::String | Kind::Uint32 | Kind::Bool | Kind::Enum(_) => {}
                     other => panic!("{} is {other:?}", field.full_name()),
                 }
             }

@@ -28,7 +28,7 @@ pools:
   - name: web
     health_check: { tcp: { port: 80 }, interval_ms: 500 }
     backends:
-      - { name: s1, addresses: [10.77.2.21, \"fd77:2::21\"], weight: 0x64 }
+      - { name: s1, addresses: [10.77.2.21, \"fd77:2::21\"], weight: 0x64, quic_server_id: 01 }
       - { name: s2, addresses: [10.77.2.22], weight: }
 services:
   - name: web
@@ -38,6 +38,17 @@ services:
     mode: l4-fullnat
     affinity: source-destination
     pool: web
+  - name: all
+    vips: [198.51.100.0/24]
+    ports: [any]
+    protocol: any
+    mode: l4-tunnel
+    tunnel: { encapsulation: gue, outer_source: fixed }
+    clamp_mss: true
+    client_address_option: False
+    limits: { new_flows_per_second: 7 }
+    deny_sources: [192.0.2.0/24, \"2001:db8::/32\"]
+    pool: web
 ";
 
 fn good() -> v1::FabricSpec {
@@ -46,14 +57,16 @@ fn good() -> v1::FabricSpec {
         name: name.to_owned(),
         addresses: addresses.iter().map(ToString::to_string).collect(),
         weight,
+        ..v1::BackendSpec::default()
+    };
+    let s1 = v1::BackendSpec {
+        quic_server_id: "01".to_owned(),
+        ..backend("s1", &["10.77.2.21", "fd77:2::21"], Some(100))
     };
     v1::FabricSpec {
         pools: vec![v1::PoolSpec {
             name: "web".to_owned(),
-            backends: vec![
-                backend("s1", &["10.77.2.21", "fd77:2::21"], Some(100)),
-                backend("s2", &["10.77.2.22"], None),
-            ],
+            backends: vec![s1, backend("s2", &["10.77.2.22"], None)],
             health_check: Some(v1::HealthCheckSpec {
                 check: Some(check),
                 interval_ms: 500,
@@ -61,16 +74,38 @@ fn good() -> v1::FabricSpec {
             }),
             ..v1::PoolSpec::default()
         }],
-        services: vec![v1::ServiceSpec {
-            name: "web".to_owned(),
-            vips: vec!["10.99.0.10".to_owned(), "fd99::10".to_owned()],
-            ports: vec!["80".to_owned(), "443".to_owned(), "8000-8099".to_owned()],
-            protocol: v1::Protocol::Udp.into(),
-            mode: v1::Mode::L4Fullnat.into(),
-            pool: "web".to_owned(),
-            affinity: v1::Affinity::SourceDestination.into(),
-            backend_port: 0,
-        }],
+        services: vec![
+            v1::ServiceSpec {
+                name: "web".to_owned(),
+                vips: vec!["10.99.0.10".to_owned(), "fd99::10".to_owned()],
+                ports: vec!["80".to_owned(), "443".to_owned(), "8000-8099".to_owned()],
+                protocol: v1::Protocol::Udp.into(),
+                mode: v1::Mode::L4Fullnat.into(),
+                pool: "web".to_owned(),
+                affinity: v1::Affinity::SourceDestination.into(),
+                ..v1::ServiceSpec::default()
+            },
+            v1::ServiceSpec {
+                name: "all".to_owned(),
+                vips: vec!["198.51.100.0/24".to_owned()],
+                ports: vec!["any".to_owned()],
+                protocol: v1::Protocol::Any.into(),
+                mode: v1::Mode::L4Tunnel.into(),
+                pool: "web".to_owned(),
+                tunnel: Some(v1::TunnelSpec {
+                    encapsulation: v1::Encapsulation::Gue.into(),
+                    gue_port: 0,
+                    outer_source: v1::OuterSource::Fixed.into(),
+                }),
+                clamp_mss: true,
+                limits: Some(v1::LimitsSpec {
+                    new_flows_per_second: 7,
+                    ..v1::LimitsSpec::default()
+                }),
+                deny_sources: vec!["192.0.2.0/24".to_owned(), "2001:db8::/32".to_owned()],
+                ..v1::ServiceSpec::default()
+            },
+        ],
         nodes: Vec::new(),
     }
 }
@@ -117,6 +152,12 @@ services:
     backend_port: -1
     backend_port: 80
     colour: red
+  - name: b
+    clamp_mss: 'true'
+    client_address_option: yes
+    tunnel: { encapsulation: gre, gue_prot: 6080 }
+    limits: 5
+    deny_sources: 10.0.0.0/8
 pool:
   - name: web
     max_backends: 5000000000
@@ -131,17 +172,26 @@ pool:
             "f:3:11: services[0].vips: expected a list, found `10.99.0.10`; write `[10.99.0.10]`",
             "f:4:17: services[0].ports[1]: expected text, found a list",
             "f:5:5: services[0].mdoe: unknown field; did you mean `mode`?",
-            "f:6:15: services[0].protocol: `sctp` is no protocol; use one of `tcp`, `udp`",
+            "f:6:15: services[0].protocol: `sctp` is no protocol; use one of `tcp`, `udp`, `any`",
             "f:7:19: services[0].backend_port: -1 is out of range; use 0 to 4294967295",
             "f:8:5: services[0].backend_port: `backend_port` is there already, in line 7; remove one of them",
             "f:9:5: services[0].colour: unknown field; the fields here are `name`, `vips`, `ports`, `protocol`, `mode`, \
-             `pool`, `affinity`, `backend_port`",
-            "f:10:1: pool: unknown field; did you mean `pools`?",
-            "f:12:19: pool[0].max_backends: 5000000000 is out of range; use 0 to 4294967295",
-            "f:13:19: pool[0].health_check: expected a mapping with `tcp`, `interval_ms`, `timeout_ms`, `rise`, `fall`, \
+             `pool`, `affinity`, `backend_port`, `tunnel`, `clamp_mss`, `client_address_option`, `limits`, `allow_sources`, \
+             `deny_sources`",
+            "f:11:16: services[1].clamp_mss: expected `true` or `false`, found a text; write true without quotes",
+            "f:12:28: services[1].client_address_option: expected `true` or `false`, found `yes`",
+            "f:13:30: services[1].tunnel.encapsulation: `gre` is no encapsulation; did you mean `gue`? use one of `ipip`, `gue`",
+            "f:13:35: services[1].tunnel.gue_prot: unknown field; did you mean `gue_port`?",
+            "f:14:13: services[1].limits: expected a mapping with `new_flows_per_second`, `new_flow_burst`, \
+             `source_new_flows_per_second`, `source_new_flow_burst`, found `5`",
+            "f:15:19: services[1].deny_sources: expected a list, found `10.0.0.0/8`; write `[10.0.0.0/8]`",
+            "f:16:1: pool: unknown field; did you mean `pools`?",
+            "f:18:19: pool[0].max_backends: 5000000000 is out of range; use 0 to 4294967295",
+            "f:19:19: pool[0].health_check: expected a mapping with `tcp`, `interval_ms`, `timeout_ms`, `rise`, `fall`, \
              found `5`",
-            "f:15:17: pool[0].backends[0].weight: expected a whole number, found a text; write 5 without quotes",
-            "f:16:9: pool[0].backends[1]: expected a mapping with `name`, `addresses`, `weight`, found `nonsense`",
+            "f:21:17: pool[0].backends[0].weight: expected a whole number, found a text; write 5 without quotes",
+            "f:22:9: pool[0].backends[1]: expected a mapping with `name`, `addresses`, `weight`, `quic_server_id`, \
+             found `nonsense`",
         ]
     );
     let reading = read(&[source("f", text)]);

@@ -277,6 +277,7 @@ impl Walk {
         }
         match kind {
             Kind::String => Some(Value::String(text.clone())),
+            Kind::Bool => self.boolean(node, text, *plain, at).map(Value::Bool),
             Kind::Uint32 => self.uint32(node, text, *plain, at).map(Value::U32),
             Kind::Enum(of) => self.choice(of, node, text, at).map(Value::EnumNumber),
             _ => {
@@ -284,6 +285,23 @@ impl Walk {
                 None
             }
         }
+    }
+
+    fn boolean(&mut self, node: &Node, text: &str, plain: bool, at: At<'_>) -> Option<bool> {
+        let value = match text {
+            "true" | "True" | "TRUE" => Some(true),
+            "false" | "False" | "FALSE" => Some(false),
+            _ => None,
+        };
+        let reason = match value {
+            Some(value) if plain => return Some(value),
+            Some(value) => {
+                format!("expected `true` or `false`, found a text; write {value} without quotes")
+            }
+            None => format!("expected `true` or `false`, found {}", node.describe()),
+        };
+        self.refuse(node, at, &reason);
+        None
     }
 
     fn uint32(&mut self, node: &Node, text: &str, plain: bool, at: At<'_>) -> Option<u32> {

@@ -151,7 +151,7 @@ mod tests {
         let backend = |name: &str| v1::BackendSpec {
             name: name.to_owned(),
             addresses: vec!["10.0.0.9".to_owned()],
-            weight: None,
+            ..Default::default()
         };
         let row = |backend: &str, node: &str, healthy: bool| v1::BackendHealth {
             node: node.to_owned(),

@@ -136,7 +136,7 @@ mod tests {
             mode: v1::Mode::L4Dnat.into(),
             pool: "p".to_owned(),
             affinity: v1::Affinity::FiveTuple.into(),
-            backend_port: 0,
+            ..Default::default()
         };
         let status = v1::ServiceStatus {
             applied_nodes: vec!["n1".to_owned()],

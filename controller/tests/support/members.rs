@@ -228,7 +228,7 @@ pub(crate) fn pool(name: &str, address: &str) -> v1::PoolSpec {
         backends: vec![v1::BackendSpec {
             name: "s1".to_owned(),
             addresses: vec![address.to_owned()],
-            weight: None,
+            ..v1::BackendSpec::default()
         }],
         ..v1::PoolSpec::default()
     }

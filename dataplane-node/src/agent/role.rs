@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant as StdInstant;
 
-use lbfabric_model::{ObjectKey, ObjectKind, PoolId};
+use lbfabric_model::{ObjectKey, ObjectKind, PoolId, snapshot::ServerVips};
 use lbfabric_proto::v1;
 use tokio::time::Instant;
 use tracing::warn;
@@ -246,14 +246,21 @@ impl Server {
             kind: ObjectKind::ServerVips,
             id: 0,
         };
-        let setup = self.set_up(&desired.server_vips).await;
+        let ServerVips { vips, gue_ports } = &desired.server;
+        let singles = vips.iter().filter(|vip| vip.is_single());
+        let addresses: BTreeSet<IpAddr> = singles.map(|vip| vip.address()).collect();
+        if addresses.len() < vips.len() || !gue_ports.is_empty() {
+            let reason = "VIPs that are whole prefixes, and encapsulation gue: this server cannot do that yet";
+            applied.refusals.insert(key, reason.to_owned());
+        }
+        let setup = self.set_up(&addresses).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
             applied.failure = Some(reason.clone());
             applied.refusals.insert(key, reason);
         } else if let Some(fault) = self.program.fault()
-            && !desired.server_vips.is_empty()
+            && !vips.is_empty()
         {
             let reason = format!("tunnelled packets cannot be unpacked: {fault}");
             applied.refusals.insert(key, reason);

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use lbfabric_model::{
     Generation, ObjectKey, ObjectKind, PoolId, ServiceId,
-    snapshot::{NodePool, NodeService, NodeSettings, SnapshotBody, SnapshotObject},
+    snapshot::{NodePool, NodeService, NodeSettings, ServerVips, SnapshotBody, SnapshotObject},
 };
 
 /// A node's snapshot, decoded: what the controller wants of this node.
@@ -12,7 +12,8 @@ pub(crate) struct Desired {
     pub(crate) settings: Option<NodeSettings>,
     pub(crate) pools: BTreeMap<PoolId, NodePool>,
     pub(crate) services: BTreeMap<ServiceId, NodeService>,
-    pub(crate) server_vips: BTreeSet<IpAddr>,
+    /// What a server takes in.
+    pub(crate) server: ServerVips,
     /// Generations of all objects that were decoded.
     pub(crate) generations: BTreeMap<ObjectKey, Generation>,
     /// Objects that this version of the agent does not understand, with the reason.
@@ -55,7 +56,7 @@ impl Desired {
                 self.services.insert(ServiceId(key.id), service);
             }
             (ObjectKind::ServerVips, SnapshotBody::ServerVips(vips)) => {
-                self.server_vips.extend(vips);
+                self.server = vips;
             }
             (kind, _) => {
                 self.undecodable

@@ -217,7 +217,7 @@ impl Target {
                 };
                 service.mode == Mode::Dnat
                     && service.protocol as u8 == protocol
-                    && service.vips.contains(&IpAddr::from(reverse.vip))
+                    && service.vips.contains(&IpAddr::from(reverse.vip).into())
                     && !self.refusals.contains_key(&key)
             });
             carried.is_some_and(|service| pools.get(&address) == Some(&service.pool.0))

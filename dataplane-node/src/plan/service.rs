@@ -1,6 +1,9 @@
 use std::net::IpAddr;
 
-use lbfabric_abi::{Address, Endpoint, EndpointPrefix, Mode, PoolRing, Reverse, VipService};
+use lbfabric_abi::{
+    Address, Affinity, Encapsulation, Endpoint, EndpointPrefix, Mode, PoolRing, Protocol, Reverse,
+    VipService,
+};
 use lbfabric_model::{
     PortRange, ServiceId,
     snapshot::{NodeBackend, NodePool, NodeService},
@@ -29,6 +32,7 @@ impl ServiceEntries {
         ring: PoolRing,
         local: &Local,
     ) -> Result<Self, String> {
+        check_supported(service)?;
         check_sources(service, pool, local)?;
         let backend_port_be = service.backend_port.map_or(0, u16::from).to_be_bytes();
         let entry = VipService {
@@ -43,9 +47,9 @@ impl ServiceEntries {
         let protocol = service.protocol as u8;
         let mut entries = Self::default();
         for vip in &service.vips {
-            let address = Address::from(*vip);
+            let address = Address::from(vip.address());
             entries.vip_addresses.push(address);
-            for range in &service.ports {
+            for range in service.ports.ranges() {
                 if range.is_single() {
                     let key = Endpoint::new(address, range.first, protocol);
                     entries.vip_ports.push((key, entry));
@@ -56,36 +60,23 @@ impl ServiceEntries {
             }
         }
         if service.mode == Mode::Dnat {
-            entries.add_answers(id, service, pool)?;
+            entries.add_answers(id, service, pool);
         }
         Ok(entries)
     }
 
     /// The reverse entries of destination NAT: each server's endpoint leads back to the one VIP of its family.
-    fn add_answers(
-        &mut self,
-        id: ServiceId,
-        service: &NodeService,
-        pool: &NodePool,
-    ) -> Result<(), String> {
+    fn add_answers(&mut self, id: ServiceId, service: &NodeService, pool: &NodePool) {
         let protocol = service.protocol as u8;
         for v6 in [false, true] {
-            let mut vips = service.vips.iter().filter(|vip| vip.is_ipv6() == v6);
+            let mut vips = service.vips.iter().filter(|vip| vip.is_ipv4() != v6);
             let Some(vip) = vips.next() else { continue };
-            if vips.next().is_some() {
-                return Err(
-                    "l4-dnat with several VIPs of one family: a server's answer does not tell which of them the \
-                     client used; make one service for each VIP, with a backend_port of its own"
-                        .to_owned(),
-                );
-            }
             for address in pool.backends.iter().filter_map(|b| address_of(b, v6)) {
-                for range in &service.ports {
-                    self.add_answer(id, *vip, address.into(), protocol, *range, service);
+                for range in service.ports.ranges() {
+                    self.add_answer(id, vip.address(), address.into(), protocol, *range, service);
                 }
             }
         }
-        Ok(())
     }
 
     fn add_answer(
@@ -128,6 +119,37 @@ impl ServiceEntries {
     }
 }
 
+/// What the API has and this node cannot do yet.
+fn check_supported(service: &NodeService) -> Result<(), String> {
+    let gue = service
+        .tunnel
+        .is_some_and(|tunnel| tunnel.encapsulation == Encapsulation::Gue);
+    let lacking = [
+        (
+            "VIPs that are whole prefixes",
+            service.vips.iter().any(|vip| !vip.is_single()),
+        ),
+        ("protocol any", service.protocol == Protocol::Any),
+        ("affinity quic-cid", service.affinity == Affinity::QuicCid),
+        ("encapsulation gue", gue),
+        ("clamp_mss", service.clamp_mss),
+        ("client_address_option", service.client_address_option),
+        ("limits", !service.limits.is_empty()),
+        (
+            "allow_sources and deny_sources",
+            !service.source_rules.is_empty(),
+        ),
+        (
+            "l4-dnat with several VIPs of one family, or with a server and port of another l4-dnat service",
+            service.exact_state,
+        ),
+    ];
+    match lacking.into_iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => Err(format!("{what}: this node cannot do that yet")),
+        None => Ok(()),
+    }
+}
+
 /// Modes that send from the node need an address of the family that they send in.
 fn check_sources(service: &NodeService, pool: &NodePool, local: &Local) -> Result<(), String> {
     let has = |v6: bool| {
@@ -144,7 +166,7 @@ fn check_sources(service: &NodeService, pool: &NodePool, local: &Local) -> Resul
             let missing = service
                 .vips
                 .iter()
-                .map(IpAddr::is_ipv6)
+                .map(|vip| !vip.is_ipv4())
                 .find(|v6| !has(*v6));
             if let Some(v6) = missing {
                 return Err(format!(

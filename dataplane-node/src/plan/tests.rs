@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lbfabric_abi::{Backend, FlowTick, NextHop, RingSlot};
 use lbfabric_model::{
-    Affinity, BackendId, Check, FlowKeeping, HealthCheck, Mode, ObjectKey, ObjectKind, PoolId,
-    PortRange, Protocol, ServiceId,
+    Affinity, BackendId, Check, FlowKeeping, HealthCheck, Limits, Mode, ObjectKey, ObjectKind,
+    PoolId, PortRange, Ports, Prefix, Protocol, ServiceId, SourceRules, Tunnel,
     snapshot::{NodeBackend, NodePool, NodeService, NodeSettings},
 };
 
@@ -24,6 +24,7 @@ pub(crate) fn pool(ids: &[u32]) -> NodePool {
         ipv4: Some(std::net::Ipv4Addr::from(0x0a00_0000 + id)),
         ipv6: Some(std::net::Ipv6Addr::from(0xfd00 << 112 | u128::from(*id))),
         weight: 1,
+        quic_server_id: None,
     });
     NodePool {
         slots: 13,
@@ -50,16 +51,27 @@ pub(crate) fn pool_with_check(ids: &[u32]) -> NodePool {
 /// A service of pool 1.
 pub(crate) fn service(mode: Mode, vips: &[&str], ports: &[(u16, u16)]) -> NodeService {
     NodeService {
-        vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
-        ports: ports
+        vips: vips
             .iter()
-            .map(|(first, last)| PortRange::new(*first, *last).unwrap())
+            .map(|vip| Prefix::from(vip.parse::<IpAddr>().unwrap()))
             .collect(),
+        ports: Ports::Ranges(
+            ports
+                .iter()
+                .map(|(first, last)| PortRange::new(*first, *last).unwrap())
+                .collect(),
+        ),
         protocol: Protocol::Tcp,
         mode,
         affinity: Affinity::FiveTuple,
         pool: PoolId(1),
         backend_port: None,
+        tunnel: (mode == Mode::Tunnel).then(Tunnel::default),
+        clamp_mss: false,
+        client_address_option: false,
+        limits: Limits::default(),
+        source_rules: SourceRules::default(),
+        exact_state: false,
     }
 }
 
@@ -305,7 +317,10 @@ fn a_refused_service_holds_back_no_other() {
             ),
             (
                 5,
-                service(Mode::Dnat, &["203.0.113.5", "203.0.113.6"], &[(80, 80)]),
+                NodeService {
+                    exact_state: true,
+                    ..service(Mode::Dnat, &["203.0.113.5", "203.0.113.6"], &[(80, 80)])
+                },
             ),
             (6, service(Mode::Tunnel, &["2001:db8:1::1"], &[(80, 80)])),
             (7, service(Mode::Dnat, &["203.0.113.7"], &[(80, 90)])),

@@ -21,7 +21,7 @@ fn web(mode: v1::Mode) -> v1::FabricSpec {
             backends: vec![v1::BackendSpec {
                 name: "s1".to_owned(),
                 addresses: vec!["10.88.0.2".to_owned(), "fd88::2".to_owned()],
-                weight: None,
+                ..v1::BackendSpec::default()
             }],
             health_check: Some(v1::HealthCheckSpec {
                 check: Some(check),

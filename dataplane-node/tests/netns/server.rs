@@ -15,7 +15,7 @@ fn dsr(vips: &[&str]) -> v1::FabricSpec {
             backends: vec![v1::BackendSpec {
                 name: "s1".to_owned(),
                 addresses: vec!["10.88.0.1".to_owned(), "fd88::1".to_owned()],
-                weight: None,
+                ..v1::BackendSpec::default()
             }],
             ..v1::PoolSpec::default()
         }],

@@ -249,6 +249,7 @@ fn corner_values_of_the_checksum_itself() {
                 + match protocol {
                     Protocol::Tcp => 16,
                     Protocol::Udp => 6,
+                    Protocol::Any => unreachable!("packets are of a protocol"),
                 }
         };
         let mut seen = std::collections::HashSet::new();
@@ -281,6 +282,7 @@ fn corner_values_of_the_checksum_itself() {
         let zero = match protocol {
             Protocol::Tcp => 0,
             Protocol::Udp => 0xffff,
+            Protocol::Any => unreachable!("packets are of a protocol"),
         };
         assert!(
             seen.is_superset(&[zero, 1, 0xfffe].into()),

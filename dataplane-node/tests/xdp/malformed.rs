@@ -79,6 +79,7 @@ fn every_length_that_ip_can_claim() {
                     + match protocol {
                         Protocol::Tcp => 20,
                         Protocol::Udp => 8,
+                        Protocol::Any => unreachable!("packets are of a protocol"),
                     };
                 let ran = fabric.lb(&frame);
                 let expected = if length > actual || length < l4_start(&request) - ETHERNET {

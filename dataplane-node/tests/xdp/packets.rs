@@ -102,6 +102,7 @@ impl Packet {
             + match self.protocol {
                 Protocol::Tcp => TcpHeader::MIN_LEN,
                 Protocol::Udp => UdpHeader::LEN,
+                Protocol::Any => unreachable!("packets are of a protocol"),
             };
         let number = IpNumber(self.protocol as u8);
         match (self.source.ip(), self.destination.ip()) {
@@ -121,6 +122,7 @@ impl Packet {
                     Protocol::Udp => {
                         self.udp(|udp| udp.calc_checksum_ipv4(&ip, &self.payload).unwrap())
                     }
+                    Protocol::Any => unreachable!("packets are of a protocol"),
                 };
                 [&ip.to_bytes(), l4.as_slice(), &self.payload].concat()
             }
@@ -136,6 +138,7 @@ impl Packet {
                     Protocol::Udp => {
                         self.udp(|udp| udp.calc_checksum_ipv6(&ip, &self.payload).unwrap())
                     }
+                    Protocol::Any => unreachable!("packets are of a protocol"),
                 };
                 [&ip.to_bytes(), l4.as_slice(), &self.payload].concat()
             }

@@ -150,7 +150,7 @@ pub(super) fn check_final(content: &Observed, step: &Step, outcome: &Reconciled)
         for port in 1..=100u16 {
             let found = lookup(content, vip, port);
             let serves = |range: &PortRange| (range.first..=range.last).contains(&port);
-            let expected = wanted.filter(|service| service.ports.iter().any(serves));
+            let expected = wanted.filter(|service| service.ports.ranges().iter().any(serves));
             assert_eq!(
                 found.map(|f| f.service),
                 expected.map(|_| id),
