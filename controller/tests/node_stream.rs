@@ -57,7 +57,7 @@ impl Node {
         let message = message.await.expect("a delta in time")?.expect("a message");
         match message.message {
             Some(sync_response::Message::Delta(delta)) => Ok(delta),
-            None => panic!("an empty message"),
+            other => panic!("no delta: {other:?}"),
         }
     }
 
@@ -106,6 +106,7 @@ impl Held {
             version: "test".to_owned(),
             generation: self.generation,
             held: held.collect(),
+            explains: true,
         }
     }
 
@@ -247,6 +248,7 @@ async fn reports_show_at_every_member() {
                 id: refused.id,
                 packets: 10,
                 bytes: 1_000,
+                warnings: (0..i).map(|n| format!("warning {n}")).collect(),
             }],
             ..v1::NodeReport::default()
         }));
@@ -262,7 +264,19 @@ async fn reports_show_at_every_member() {
             let refused = service.refusals.len() == 1
                 && service.refusals[0].node == "n2"
                 && service.refusals[0].reason == "the map is full";
-            (applied && refused && service.packets == 30 && service.bytes == 3_000).then_some(())
+            let warnings: Vec<_> = service
+                .warnings
+                .iter()
+                .map(|warning| (warning.node.as_str(), warning.text.as_str()))
+                .collect();
+            let warned = warnings
+                == [
+                    ("n2", "warning 0"),
+                    ("n3", "warning 0"),
+                    ("n3", "warning 1"),
+                ];
+            let counted = service.packets == 30 && service.bytes == 3_000;
+            (applied && refused && warned && counted).then_some(())
         })
         .await;
         let v1::object::Status::NodeStatus(node) = status(&members, member, Kind::Node, "n3").await
