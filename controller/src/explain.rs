@@ -186,7 +186,7 @@ async fn ask(
         Err(_) => return Err(ExplainError::Timeout { node }),
     };
     match reply.outcome {
-        Some(v1::explain_reply::Outcome::Explanation(explanation)) => Ok(explanation),
+        Some(v1::explain_reply::Outcome::Explanation(explanation)) => Ok(*explanation),
         Some(v1::explain_reply::Outcome::Error(reason)) => Err(ExplainError::Node { node, reason }),
         None => {
             let reason = "its answer says nothing".to_owned();

@@ -95,7 +95,7 @@ async fn every_member_asks_through_the_one_that_the_node_is_connected_to() {
         steps: vec!["The packet is for VIP 203.0.113.10.".to_owned()],
         ..v1::Explanation::default()
     };
-    let outcome = Outcome::Explanation(said.clone());
+    let outcome = Outcome::Explanation(Box::new(said.clone()));
     connect(&members, 3, hello("lb1"), Some(outcome)).await;
     for id in members.ids() {
         let answer = explain(&members, id, "lb1").await.unwrap();

@@ -202,6 +202,14 @@ async fn server_gets_its_vips() {
     assert_eq!(held.kinds(), [v1::NodeObjectKind::ServerVips]);
 }
 
+/// Which node warns of what.
+fn warnings(service: &v1::ServiceStatus) -> Vec<(&str, &str)> {
+    let warnings = service.warnings.iter();
+    warnings
+        .map(|w| (w.node.as_str(), w.text.as_str()))
+        .collect()
+}
+
 #[tokio::test]
 async fn reports_show_at_every_member() {
     let mut members = Members::start(3);
@@ -264,12 +272,7 @@ async fn reports_show_at_every_member() {
             let refused = service.refusals.len() == 1
                 && service.refusals[0].node == "n2"
                 && service.refusals[0].reason == "the map is full";
-            let warnings: Vec<_> = service
-                .warnings
-                .iter()
-                .map(|warning| (warning.node.as_str(), warning.text.as_str()))
-                .collect();
-            let warned = warnings
+            let warned = warnings(&service)
                 == [
                     ("n2", "warning 0"),
                     ("n3", "warning 0"),

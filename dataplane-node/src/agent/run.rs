@@ -153,7 +153,7 @@ impl Agent {
         };
         let packet = query.packet.unwrap_or_default();
         let outcome = match self.role.explain(&packet, situation) {
-            Ok(explanation) => explain_reply::Outcome::Explanation(explanation),
+            Ok(explanation) => explain_reply::Outcome::Explanation(Box::new(explanation)),
             Err(reason) => explain_reply::Outcome::Error(reason),
         };
         let reply = v1::ExplainReply {
