@@ -13,6 +13,7 @@ mod agent;
 mod chain;
 mod config;
 mod controller;
+mod explain;
 mod health;
 mod jitter;
 mod maps;

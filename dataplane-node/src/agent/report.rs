@@ -71,6 +71,7 @@ pub(crate) fn services<M: LbMaps>(
             id: id.0,
             packets: traffic.packets,
             bytes: traffic.bytes,
+            warnings: Vec::new(),
         })
     });
     reports.collect()

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant as StdInstant;
 
-use lbfabric_model::{ObjectKey, ObjectKind, PoolId, snapshot::ServerVips};
+use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, snapshot::ServerVips};
 use lbfabric_proto::v1;
 use tokio::time::Instant;
 use tracing::warn;
@@ -10,6 +10,7 @@ use tracing::warn;
 use super::{program::Program, report};
 use crate::{
     chain::Chain,
+    explain::explain,
     health::HealthTable,
     maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps},
     netlink::{LinkView, NetworkView},
@@ -127,6 +128,26 @@ impl RoleState {
         match self {
             Self::LoadBalancer(lb) => lb.apply(situation),
             Self::Server(server) => server.apply(situation.desired).await,
+        }
+    }
+
+    /// What the program would do with a packet, or why that cannot be said.
+    pub(crate) fn explain(
+        &self,
+        packet: &v1::PacketQuestion,
+        situation: Situation<'_>,
+    ) -> Result<v1::Explanation, String> {
+        match self {
+            Self::LoadBalancer(lb) => {
+                let packet = PacketQuestion::parse(packet, "packet").map_err(|violations| {
+                    let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
+                    texts.join("; ")
+                })?;
+                let maps = lb.program.maps().map(Reconciler::maps);
+                let maps = maps.ok_or_else(|| "its program does not run".to_owned())?;
+                explain(&packet, situation.desired, maps)
+            }
+            Self::Server(_) => Err("a server forwards nothing".to_owned()),
         }
     }
 
