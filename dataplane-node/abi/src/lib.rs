@@ -19,6 +19,7 @@
 //! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`] or [`FlowEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
+//! | `PROGRAMS` | program array | [`NextProgram`] index | a program; each load of the programs has its own |
 #![no_std]
 
 mod address;
@@ -30,6 +31,7 @@ mod flow_hash;
 mod flow_table;
 mod limits;
 mod nat;
+mod next_program;
 #[cfg(feature = "aya")]
 mod pod;
 mod ring;
@@ -45,6 +47,7 @@ pub use flow_hash::{FlowHasher, slot_of};
 pub use flow_table::{FLOW_KEY_WORDS, FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
 pub use limits::*;
 pub use nat::{Flow, NatForward, NatReverse, Reverse};
+pub use next_program::NextProgram;
 pub use ring::{PoolRing, RingSlot};
 pub use service::{Affinity, Mode, Protocol, VipService};
 pub use settings::Settings;

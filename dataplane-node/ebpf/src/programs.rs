@@ -49,6 +49,11 @@ fn lbfabric_lb(context: XdpContext) -> u32 {
 }
 
 #[xdp]
+fn lbfabric_general(_context: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+#[xdp]
 fn lbfabric_server(context: XdpContext) -> u32 {
     exit::leave(decap::unpack(&Frame::new(context)))
 }

@@ -39,6 +39,7 @@ fn every_map_is_there() {
         "NAT_FORWARD",
         "NAT_REVERSE",
         "POOLS",
+        "PROGRAMS",
         "REVERSE_PORTS",
         "REVERSE_RANGES",
         "RINGS",

@@ -5,13 +5,13 @@ use core::ptr::NonNull;
 use aya_ebpf::{
     helpers::bpf_ktime_get_coarse_ns,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
 use lbfabric_abi::{
     Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
     EndpointPrefix, FLOW_BUCKETS_DEFAULT, Flow, FlowBucket, NAT_FLOWS_DEFAULT, NatForward,
-    NatReverse, POOLS_MAX, PoolRing, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings,
-    Traffic, VIP_ADDRESSES_MAX, VipService,
+    NatReverse, NextProgram, POOLS_MAX, PoolRing, RING_SLOTS_DEFAULT, Reverse, RingSlot,
+    SERVICES_MAX, Settings, Traffic, VIP_ADDRESSES_MAX, VipService,
 };
 
 use super::bucket::Bucket;
@@ -56,6 +56,9 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTER_SLOTS, 0);
 static SERVICE_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(SERVICES_MAX, 0);
 #[map]
 static BACKEND_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(BACKENDS_MAX, 0);
+/// Not pinned by its name: the programs of one load lead to one another, never to those of another load.
+#[map]
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::ALL.len() as u32, 0);
 
 #[inline(always)]
 pub(crate) fn settings() -> Option<&'static Settings> {
