@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -5,7 +6,7 @@ use std::path::PathBuf;
 use nix::sys::utsname::uname;
 
 use super::capabilities;
-use crate::chain::Chain;
+use crate::{chain::Chain, netlink::LinkView};
 
 /// Why the program does not run. The text is for the operator, complete without a cause: it is reported to the controller
 /// and becomes the reason of refusals.
@@ -60,6 +61,22 @@ impl Fault {
                 Self::too_old(doing, detail)
             }
             _ => Self::Other { doing, detail },
+        }
+    }
+
+    /// Whether these links, just read, do not show it any more.
+    pub(crate) fn may_be_over(&self, links: &BTreeMap<String, LinkView>) -> bool {
+        match self {
+            Self::InterfaceGone { interface } => links.contains_key(interface),
+            Self::OtherProgram { interface, .. } => {
+                links.get(interface).is_some_and(|link| link.xdp.is_none())
+            }
+            Self::Capability { .. }
+            | Self::NotPermitted { .. }
+            | Self::KernelTooOld { .. }
+            | Self::NativeRefused { .. }
+            | Self::PinDir { .. }
+            | Self::Other { .. } => true,
         }
     }
 
