@@ -5,6 +5,7 @@
 //! PIN_DIR/v2/programs-1                 the programs that the one on the interfaces goes on with
 //! PIN_DIR/v2/link-eth0                  the link that holds the program on eth0
 //! PIN_DIR/v2-server/...                 the same of a server
+//! PIN_DIR/v2+1/...                      what was found as v2, and is something else
 //! ```
 
 mod attach;
@@ -12,6 +13,7 @@ mod capabilities;
 mod fault;
 mod generations;
 mod kind;
+mod layout;
 mod load;
 mod memory;
 mod pins;

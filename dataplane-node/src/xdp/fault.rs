@@ -127,6 +127,7 @@ fn kernel_release() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::XdpView;
 
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
@@ -149,6 +150,35 @@ mod tests {
         assert!(
             matches!(fault(libc::ENOMEM), Fault::Other { detail, .. } if detail.contains("outer: "))
         );
+    }
+
+    #[test]
+    fn what_links_show_decides_whether_trying_again_is_worth_it() {
+        let link = |xdp| LinkView {
+            index: 3,
+            mac: None,
+            up: true,
+            xdp,
+        };
+        let program = XdpView {
+            programs: [7].into(),
+            generic: false,
+        };
+        let interface = || "eth0".to_owned();
+        let none = BTreeMap::new();
+        let free = BTreeMap::from([(interface(), link(None))]);
+        let taken = BTreeMap::from([(interface(), link(Some(program)))]);
+        let gone = Fault::InterfaceGone {
+            interface: interface(),
+        };
+        assert!(!gone.may_be_over(&none) && gone.may_be_over(&free) && gone.may_be_over(&taken));
+        let other = Fault::OtherProgram {
+            interface: interface(),
+            program: "x".to_owned(),
+        };
+        assert!(!other.may_be_over(&none) && other.may_be_over(&free));
+        assert!(!other.may_be_over(&taken));
+        assert!(fault(libc::ENOMEM).may_be_over(&none));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 use aya::{Ebpf, EbpfLoader, programs::Xdp};
 
+use tracing::warn;
+
 use super::{
     Fault, Pins, ProgramKind,
     generations::{self, Generation},
+    layout,
     memory::MapFds,
 };
 use crate::object;
@@ -27,8 +30,12 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the programs. Maps that are pinned already are taken over with their content.
+    /// Loads the programs. Maps that are pinned already are taken over with their content, unless they are of another layout.
     pub(crate) fn load(kind: ProgramKind, pins: &Pins, sizes: MapSizes) -> Result<Self, Fault> {
+        if let Some(map) = layout::misshapen(pins)? {
+            warn!(%map, folder = %pins.folder().display(), "pinned maps are of another layout than their folder says");
+            pins.set_aside()?;
+        }
         pins.prepare()?;
         // Of loads that never came to run.
         generations::remove_unused(pins, None)?;

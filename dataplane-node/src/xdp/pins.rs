@@ -15,6 +15,10 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// What the names of pinned links, and of pinned program arrays, begin with.
 const LINK: &str = "link-";
 const GENERATION: &str = "programs-";
+/// What stands before the number of a folder that was set aside.
+const ASIDE: char = '+';
+/// A BPF file system has no names with dots, interfaces have (`eth0.100`), and none with a colon.
+const DOT: (&str, &str) = (".", ":");
 
 /// The folder with the pinned maps, program arrays and links of one agent.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ impl Pins {
 
     /// The pin of the link on an interface.
     pub(crate) fn link(&self, interface: &str) -> PathBuf {
+        let (dot, instead) = DOT;
+        let interface = interface.replace(dot, instead);
         self.folder.join(format!("{LINK}{interface}"))
     }
 
@@ -62,7 +68,8 @@ impl Pins {
     pub(crate) fn links(&self) -> io::Result<Vec<String>> {
         let names = names_in(&self.folder)?;
         let interfaces = names.iter().filter_map(|name| name.strip_prefix(LINK));
-        Ok(interfaces.map(str::to_owned).collect())
+        let (dot, instead) = DOT;
+        Ok(interfaces.map(|name| name.replace(instead, dot)).collect())
     }
 
     /// The pin of a load's program array.
@@ -79,6 +86,23 @@ impl Pins {
         let mut numbers: Vec<u32> = numbers.filter_map(|n| n.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Gives the folder a name of its own among those of other layouts.
+    pub(crate) fn set_aside(&self) -> Result<(), Fault> {
+        let failed = |error: &io::Error| Fault::PinDir {
+            path: self.folder.clone(),
+            detail: format!("rename it: {error}"),
+        };
+        let name = self.folder.file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
+        let mut numbers = 1_u32..;
+        let free = numbers
+            .by_ref()
+            .map(|number| self.pin_dir.join(format!("{name}{ASIDE}{number}")))
+            .find(|path| !path.exists())
+            .ok_or_else(|| failed(&io::ErrorKind::AlreadyExists.into()))?;
+        fs::rename(&self.folder, free).map_err(|error| failed(&error))
     }
 
     /// Makes the folder, on a BPF file system that is mounted if need be.
@@ -173,14 +197,14 @@ fn names_in(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a folder holds the maps of some layout: `v3`, `v3-server`.
+/// Whether a folder holds the maps of some layout: `v3`, `v3-server`, or `v3+1` if it was set aside.
 fn is_layout_folder(name: &str, kind: ProgramKind) -> bool {
-    let version = name
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (layout, aside) = name.split_once(ASIDE).unwrap_or((name, "1"));
+    let version = layout
         .strip_prefix('v')
         .and_then(|rest| rest.strip_suffix(kind.folder_suffix()));
-    version.is_some_and(|version| {
-        !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
-    })
+    version.is_some_and(number) && number(aside)
 }
 
 #[cfg(test)]
@@ -193,8 +217,11 @@ mod tests {
         let layout = is_layout_folder;
         assert!(layout("v1", LoadBalancer) && layout("v12", LoadBalancer));
         assert!(layout("v1-server", Server));
+        assert!(layout("v1+1", LoadBalancer) && layout("v1-server+12", Server));
         assert!(!layout("v1", Server) && !layout("v1-server", LoadBalancer));
-        for name in ["v", "1", "vx", "v1x", "other", "v-server"] {
+        for name in [
+            "v", "1", "vx", "v1x", "other", "v-server", "v1+", "v1+x", "v+1",
+        ] {
             assert!(
                 !layout(name, LoadBalancer) && !layout(name, Server),
                 "{name}"

@@ -101,3 +101,35 @@ fn another_layout_is_detached_as_well() {
         assert!(!fixture.pin_dir.exists());
     });
 }
+
+/// As VLANs are usually named. A BPF file system does not take such names.
+#[test]
+fn an_interface_with_a_dot_in_its_name_is_attached_adopted_and_detached() {
+    let fixture = Fixture::new();
+    fixture.node.ip(&["link", "set", "lb0", "down"]);
+    fixture.node.ip(&["link", "set", "lb0", "name", "lb0.7"]);
+    fixture.node.ip(&["link", "set", "lb0.7", "up"]);
+    fixture.run(|| async {
+        let controller = PlayedController::start().await;
+        let mut config = fixture.config(Role::LoadBalancer, controller.address);
+        config.interfaces = vec!["lb0.7".to_owned()];
+        let agent = fixture.start(config.clone()).await;
+        eventually("attached", || controller.report_if(attached)).await;
+        let first = fixture.program_id_on("lb0.7");
+        assert_ne!(first, 0);
+        drop(agent);
+        controller.forget();
+        let agent = fixture.start(config).await;
+        eventually("attached", || controller.report_if(attached)).await;
+        let second = fixture.program_id_on("lb0.7");
+        assert!(second != 0 && second != first, "the program was replaced");
+        drop(agent);
+        let state_dir = Some(fixture.state_dir.path());
+        detach(&fixture.pin_dir, &["lb0.7".to_owned()], state_dir)
+            .await
+            .expect("detached");
+        let gone = || (fixture.program_id_on("lb0.7") == 0).then_some(());
+        eventually("detached", gone).await;
+        assert!(!fixture.pin_dir.exists());
+    });
+}

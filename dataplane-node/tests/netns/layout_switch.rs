@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aya::maps::Array;
 use lbfabric_abi::LAYOUT_VERSION;
 use lbfabric_node::NodeAgent;
 use lbfabric_proto::v1;
@@ -13,6 +14,9 @@ use crate::{
     two_nics::{SERVERS, TwoNics, VIP, echo, echo_over},
     udp_echo::{EchoServers, Flows},
 };
+
+/// An address behind the servers, which do not forward.
+const SILENT: &str = "10.91.0.9";
 
 impl Fixture {
     /// Ends an agent, and makes what it has left that of another layout.
@@ -62,9 +66,11 @@ fn another_layout_forwards_until_the_servers_are_known() {
     let net = TwoNics::new();
     let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;
-    // Nobody has the last address: a probe takes seconds to find out, and until then the ring might have it or not.
-    let [first, second] = SERVERS;
-    let spec = echo_over(&[first, second, "10.89.0.9"], v1::Mode::L4Dnat, 8_000);
+    // Nothing answers there, not even that it is nowhere: a probe waits, and until then the ring might have it or not.
+    let route = ["route", "add", SILENT, "via", SERVERS[0]];
+    fixture.node.ip(&route);
+    let servers = [SERVERS[0], SERVERS[1], SILENT];
+    let spec = echo_over(&servers, v1::Mode::L4Dnat, 8_000);
     fixture.run(|| async {
         let mut controller = PlayedController::start().await;
         controller.apply(&spec);
@@ -94,6 +100,44 @@ fn another_layout_forwards_until_the_servers_are_known() {
         eventually("switched", || controller.report_if(known)).await;
         assert_ne!(fixture.program_id(), old);
         assert!(!folder.exists());
+        let at = flows.answered();
+        eventually("answers", || flows.more_than(at, 100)).await;
+        assert_unharmed(&flows.stop());
+        agent.stop().await;
+    });
+}
+
+/// The name of a folder is a promise that an agent that was built while the layout changed does not keep.
+#[test]
+fn a_map_of_another_shape_is_another_layout() {
+    let net = TwoNics::new();
+    let _servers = EchoServers::start(&net.servers, &SERVERS);
+    let fixture = &net.fixture;
+    fixture.run(|| async {
+        let mut controller = PlayedController::start().await;
+        controller.apply(&echo(v1::Mode::L4Dnat));
+        let config = net.config(&controller);
+        let agent = fixture.start(config.clone()).await;
+        eventually("healthy servers", || controller.report_if(healthy)).await;
+        let flows = Flows::start(&fixture.peer, VIP, 8);
+        eventually("answers", || flows.more_than(0, 100)).await;
+        let old = fixture.program_id();
+        drop(agent);
+        // Larger values than the program expects: nothing but a comparison finds out.
+        let pin = fixture.maps_dir().join("SETTINGS");
+        std::fs::remove_file(&pin).expect("it is pinned");
+        let larger = Array::<_, [u8; 4096]>::create(1, 0).expect("making a map needs root");
+        larger.pin(&pin).expect("its place is free");
+
+        controller.forget();
+        let agent = fixture.start(config).await;
+        eventually("healthy servers", || controller.report_if(healthy)).await;
+        assert_ne!(fixture.program_id(), old, "the program was replaced");
+        let names = std::fs::read_dir(&fixture.pin_dir).expect("it is there");
+        assert_eq!(names.count(), 1, "nothing of the other layout stays");
+        let settings = fixture.map("SETTINGS").expect("it is pinned");
+        let size = settings.info().expect("its facts").value_size();
+        assert_ne!(size, 4096);
         let at = flows.answered();
         eventually("answers", || flows.more_than(at, 100)).await;
         assert_unharmed(&flows.stop());

@@ -63,6 +63,7 @@ impl TwoNics {
             namespace.ip(&["link", "set", link, "up"]);
         }
         client.within(|| set("conf/c1/rp_filter", "0"));
+        servers.within(|| set("ip_forward", "0"));
         client.ip(&["route", "add", "10.99.0.0/24", "via", "10.88.0.1"]);
         let pass = [
             PassPrograms::attach(&fixture.peer, "sv0"),

@@ -118,12 +118,22 @@ impl Flows {
     }
 
     /// Ends them, and waits for the last answers.
-    pub(crate) fn stop(self) -> Vec<Flow> {
+    pub(crate) fn stop(mut self) -> Vec<Flow> {
         self.stop.store(true, Ordering::Relaxed);
-        let flows = self.threads.into_iter();
+        let flows = std::mem::take(&mut self.threads).into_iter();
         flows
             .map(|thread| thread.join().expect("no panic"))
             .collect()
+    }
+}
+
+impl Drop for Flows {
+    /// Before the network that they use goes.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _joined = thread.join();
+        }
     }
 }
 
