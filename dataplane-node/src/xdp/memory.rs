@@ -16,8 +16,7 @@ impl MapFds {
     pub(super) fn of(ebpf: &Ebpf) -> io::Result<Self> {
         let fds = ebpf
             .maps()
-            .filter_map(|(_, map)| data_of(map))
-            .map(|data| data.fd().as_fd().try_clone_to_owned());
+            .map(|(_, map)| data_of(map).fd().as_fd().try_clone_to_owned());
         fds.collect::<io::Result<_>>().map(Self)
     }
 
@@ -27,23 +26,39 @@ impl MapFds {
     }
 }
 
-/// The kinds that the object has.
-fn data_of(map: &Map) -> Option<&MapData> {
+/// Whatever its kind is: none may be left out of the sum.
+fn data_of(map: &Map) -> &MapData {
     match map {
         Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::BloomFilter(data)
+        | Map::CgroupArray(data)
+        | Map::CgroupStorage(data)
+        | Map::CgrpStorage(data)
+        | Map::CpuMap(data)
+        | Map::DevMap(data)
+        | Map::DevMapHash(data)
         | Map::HashMap(data)
-        | Map::LruHashMap(data)
+        | Map::HashOfMaps(data)
+        | Map::InodeStorage(data)
         | Map::LpmTrie(data)
+        | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
+        | Map::PerCpuCgroupStorage(data)
         | Map::PerCpuHashMap(data)
         | Map::PerCpuLruHashMap(data)
+        | Map::PerfEventArray(data)
         | Map::ProgramArray(data)
-        | Map::RingBuf(data)
-        | Map::ArrayOfMaps(data)
-        | Map::HashOfMaps(data)
         | Map::Queue(data)
-        | Map::Unsupported(data) => Some(data),
-        _ => None,
+        | Map::ReusePortSockArray(data)
+        | Map::RingBuf(data)
+        | Map::SockHash(data)
+        | Map::SockMap(data)
+        | Map::SkStorage(data)
+        | Map::Stack(data)
+        | Map::StackTraceMap(data)
+        | Map::Unsupported(data)
+        | Map::XskMap(data) => data,
     }
 }
 

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use aya::maps::Array;
 use lbfabric_abi::LAYOUT_VERSION;
-use lbfabric_node::NodeAgent;
+use lbfabric_node::{NodeAgent, Role};
 use lbfabric_proto::v1;
 
 use crate::{
     fixture::{Fixture, attached, eventually},
     hitless::{assert_unharmed, healthy},
+    load_balancer::web,
     played_controller::PlayedController,
     two_nics::{SERVERS, TwoNics, VIP, echo, echo_over},
     udp_echo::{EchoServers, Flows},
@@ -182,5 +183,31 @@ fn an_agent_that_does_not_know_the_services_leaves_another_layout_alone() {
         assert!(!folder.exists());
         assert_unharmed(&flows.stop());
         agent.stop().await;
+    });
+}
+
+#[test]
+fn a_servers_layout_is_switched_as_well() {
+    let fixture = Fixture::new();
+    fixture.run(|| async {
+        let mut controller = PlayedController::start().await;
+        controller.apply(&web(v1::Mode::L4Dsr));
+        let config = fixture.config(Role::Server, controller.address);
+        let agent = fixture.start(config.clone()).await;
+        eventually("attached", || controller.report_if(attached)).await;
+        let old = fixture.program_id();
+        drop(agent);
+        let own = fixture.pin_dir.join(format!("v{LAYOUT_VERSION}-server"));
+        let other = fixture
+            .pin_dir
+            .join(format!("v{}-server", LAYOUT_VERSION - 1));
+        std::fs::rename(&own, &other).expect("it is on the same file system");
+        let agent = fixture.start(config).await;
+        let switched = || (own.join("link-lb0").exists() && !other.exists()).then_some(());
+        eventually("switched", switched).await;
+        let new = fixture.program_id();
+        assert!(new != 0 && new != old, "the program was replaced");
+        agent.stop().await;
+        assert!(!fixture.pin_dir.exists());
     });
 }
