@@ -183,9 +183,9 @@ impl Drop for ScratchPins {
     }
 }
 
-/// A UDP echo service over the two servers, probed by TCP on port 80 every 100 ms.
+/// A UDP echo service over the two servers, probed by TCP on port 80 every second.
 pub(crate) fn echo(mode: v1::Mode) -> v1::FabricSpec {
-    echo_over(&SERVERS, mode, 100)
+    echo_over(&SERVERS, mode, 1_000)
 }
 
 /// As [`echo`], over other servers, with another interval.
