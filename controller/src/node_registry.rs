@@ -298,6 +298,7 @@ impl Record {
                 counters: report.counters.clone(),
                 version: self.version.clone(),
                 refusals,
+                map_memory_bytes: report.map_memory_bytes,
             }),
             age_ms: u64::try_from(self.heard.elapsed().as_millis()).unwrap_or(u64::MAX),
             health: health.collect(),

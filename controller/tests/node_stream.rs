@@ -246,6 +246,7 @@ async fn reports_show_at_every_member() {
             applied_generation: generation,
             interface: "eth0".to_owned(),
             xdp_mode: v1::XdpMode::Native.into(),
+            map_memory_bytes: 1 << 26,
             refusals,
             backends: vec![v1::NodeBackendReport {
                 id: 1,
@@ -291,6 +292,7 @@ async fn reports_show_at_every_member() {
             (node.member.as_str(), node.interface.as_str()),
             ("3", "eth0")
         );
+        assert_eq!(node.map_memory_bytes, 1 << 26);
     }
     // A member that is gone is named, and its node is known to be away by nobody.
     members.kill(3);

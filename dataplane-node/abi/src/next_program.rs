@@ -43,3 +43,16 @@ impl NextProgram {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_its_place() {
+        for (place, next) in (0..).zip(NextProgram::ALL) {
+            assert_eq!(next.index(), place);
+            assert!(next.program().starts_with("lbfabric_"));
+        }
+    }
+}

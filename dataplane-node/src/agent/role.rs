@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::time::Instant as StdInstant;
 
@@ -14,7 +15,7 @@ use crate::{
     health::HealthTable,
     maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps},
     netlink::{LinkView, NetworkView},
-    plan::{Desired, Local, NatPorts, Sources},
+    plan::{Desired, Health, Local, NatPorts, Sources},
     reconciler::{PlanInputs, ReconcileError, Reconciler},
     server::{ServerSetup, SetupError},
     snapshot::HeldSnapshot,
@@ -52,6 +53,30 @@ pub(crate) struct Situation<'a> {
     pub(crate) desired: &'a Desired,
     pub(crate) network: &'a NetworkView,
     pub(crate) health: &'a HealthTable,
+}
+
+impl Situation<'_> {
+    /// Servers of which it is not known whether they are healthy, or how a healthy one is reached.
+    fn unknown_servers(self) -> usize {
+        let Self {
+            desired,
+            network,
+            health,
+        } = self;
+        let health = health.view();
+        let pools = desired.pools.values();
+        let servers = pools.flat_map(|pool| pool.backends.iter().map(move |it| (pool, it)));
+        let unknown = servers.filter(|(pool, backend)| match health.of(pool, backend.id) {
+            Health::Unknown => true,
+            Health::Down { .. } => false,
+            Health::Up => {
+                let v4 = backend.ipv4.map(IpAddr::V4);
+                let mut addresses = v4.into_iter().chain(backend.ipv6.map(IpAddr::V6));
+                !addresses.all(|address| network.next_hops.contains_key(&address))
+            }
+        });
+        unknown.count()
+    }
 }
 
 /// The outcome of applying what is desired.
@@ -121,6 +146,14 @@ impl RoleState {
         match self {
             Self::LoadBalancer(lb) => lb.program.mode(),
             Self::Server(server) => server.program.mode(),
+        }
+    }
+
+    /// As [`Program::map_memory`].
+    pub(crate) fn map_memory(&self) -> io::Result<u64> {
+        match self {
+            Self::LoadBalancer(lb) => lb.program.map_memory(),
+            Self::Server(server) => server.program.map_memory(),
         }
     }
 
@@ -205,9 +238,22 @@ impl LoadBalancer {
             now: StdInstant::now(),
         };
         self.wake_at = None;
-        let reason = match self.program.fault() {
+        if let Some(failure) = self.waits_for_servers(situation) {
+            return Applied {
+                refusals: desired.undecodable.clone(),
+                failure: Some(failure),
+            };
+        }
+        let outcome = match self.program.down() {
+            Some(_) => Ok(Applied::default()),
+            None => self.reconcile(&inputs),
+        };
+        if outcome.is_ok() {
+            self.program.switch();
+        }
+        let reason = match self.program.down() {
             Some(fault) => fault.to_string(),
-            None => match self.reconcile(&inputs) {
+            None => match outcome {
                 Ok(applied) => return applied,
                 Err(error) => {
                     warn!(error = %Chain(&error), "the maps are not as desired");
@@ -222,8 +268,25 @@ impl LoadBalancer {
             id: id.0,
         });
         refusals.extend(services.map(|key| (key, reason.clone())));
-        let failure = self.program.fault().is_none().then_some(reason);
+        let failure = self.program.down().is_none().then_some(reason);
         Applied { refusals, failure }
+    }
+
+    /// What keeps maps beside those of another layout from being filled: rings that are made before their servers are known
+    /// would not be the same as those that forward.
+    fn waits_for_servers(&self, situation: Situation<'_>) -> Option<String> {
+        let (patience_ends, beside) = self.program.filling()?;
+        if Instant::now() >= patience_ends {
+            return None;
+        }
+        let unknown = situation.unknown_servers();
+        (unknown > 0).then(|| {
+            format!(
+                "the program with the maps in {} forwards on, without changes, until {unknown} servers are probed and their \
+                 next hops known",
+                beside.display()
+            )
+        })
     }
 
     fn reconcile(&mut self, inputs: &PlanInputs<'_>) -> Result<Applied, ReconcileError> {
@@ -280,7 +343,7 @@ impl Server {
             warn!(%reason, "the server is not set up as desired");
             applied.failure = Some(reason.clone());
             applied.refusals.insert(key, reason);
-        } else if let Some(fault) = self.program.fault()
+        } else if let Some(fault) = self.program.down()
             && !vips.is_empty()
         {
             let reason = format!("tunnelled packets cannot be unpacked: {fault}");
@@ -294,6 +357,7 @@ impl Server {
         self.setup.add_vips(vips).await?;
         if let Some(maps) = self.program.maps_mut() {
             maps.set_vips(vips)?;
+            self.program.switch();
         }
         self.setup.remove_vips_except(vips).await?;
         Ok(())

@@ -420,6 +420,10 @@ impl Agent {
         if let Err(error) = self.role.fill(&mut report, situation) {
             warn!(error = %Chain(&error), "counters cannot be read");
         }
+        match self.role.map_memory() {
+            Ok(bytes) => report.map_memory_bytes = bytes,
+            Err(error) => warn!(error = %Chain(&error), "the maps' memory cannot be read"),
+        }
         report
     }
 }

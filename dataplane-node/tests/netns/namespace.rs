@@ -23,10 +23,15 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    pub(crate) fn new(purpose: &str) -> Self {
+    /// A name that nothing else on this machine has.
+    pub(crate) fn unused_name(purpose: &str) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lbn{}-{number}{purpose}", std::process::id());
+        format!("lbn{}-{number}{purpose}", std::process::id())
+    }
+
+    pub(crate) fn new(purpose: &str) -> Self {
+        let name = Self::unused_name(purpose);
         run("ip", &["netns", "add", &name]);
         let namespace = Self { name };
         namespace.ip(&["link", "set", "lo", "up"]);
@@ -37,6 +42,18 @@ impl Namespace {
     pub(crate) fn ip(&self, args: &[&str]) -> String {
         let args: Vec<&str> = ["-n", &self.name].iter().chain(args).copied().collect();
         run("ip", &args)
+    }
+
+    /// Does something in here, on a thread of its own.
+    pub(crate) fn within<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+        let outcome = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                self.enter();
+                what()
+            });
+            thread.join()
+        });
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Moves the current thread in here, for its whole life; threads that it starts follow.

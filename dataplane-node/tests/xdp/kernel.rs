@@ -8,6 +8,7 @@ use aya::{
     programs::Xdp,
 };
 use lbfabric_abi::{COUNTER_SLOTS, FlowEvent};
+use lbfabric_node::object;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -67,17 +68,12 @@ impl Kernel {
     pub(crate) fn load_with_flow_buckets(flow_buckets: u32) -> Self {
         let load = move || load_with_private_pins(flow_buckets);
         let mut ebpf = thread::spawn(load).join().unwrap();
-        if let Err(error) = lbfabric_node::object::load_balancer(&mut ebpf) {
-            panic!("{error}: {error:#?}");
+        if let Err(error) = object::load_all(&mut ebpf) {
+            panic!("refused: {error:#?}");
         }
         for program in [Program::Server, Program::Pass] {
-            let xdp: &mut Xdp = ebpf
-                .program_mut(program.name())
-                .unwrap()
-                .try_into()
-                .unwrap();
-            if let Err(error) = lbfabric_node::object::load(xdp) {
-                panic!("{} was refused: {error:#?}", program.name());
+            if let Err(error) = object::load_named(&mut ebpf, program.name()) {
+                panic!("refused: {error:#?}");
             }
         }
         Self { ebpf }
@@ -269,7 +265,7 @@ fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
         .map_max_entries("FLOWS", flow_buckets)
         .map_max_entries("NAT_FORWARD", NAT_FLOWS)
         .map_max_entries("NAT_REVERSE", NAT_FLOWS)
-        .load(lbfabric_node::object::object())
+        .load(object::object())
         .expect("these tests load XDP programs: run them as root");
     for (name, _) in ebpf.maps() {
         let is_kept = !NOT_KEPT.contains(&name);
