@@ -45,8 +45,15 @@ impl Frame {
     /// How many bytes it has.
     #[inline(always)]
     pub(crate) fn length(&self) -> usize {
+        self.length_from(self.start())
+    }
+
+    /// How many bytes it has from an address on. A length field is compared with this, not added to the address: what comes out of a
+    /// swap of bytes may be any number to the verifier of Linux 6.1, and such a number it adds to no address.
+    #[inline(always)]
+    pub(crate) fn length_from(&self, address: usize) -> usize {
         // The verifier wants addresses subtracted as 64 bits, also where fewer are looked at later.
-        opaque(self.end() - self.start())
+        opaque(self.end() - address)
     }
 
     /// The header at an address, if the frame reaches that far. Callers keep to one live reference for each header.

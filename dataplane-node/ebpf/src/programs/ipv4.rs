@@ -31,7 +31,7 @@ pub(crate) fn read(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable>
 
     if header_length < size_of::<Ipv4>()
         || length < header_length
-        || opaque(start + length) > frame.end()
+        || length > frame.length_from(start)
     {
         return Err(Unservable::Broken(DropReason::BadLength));
     }

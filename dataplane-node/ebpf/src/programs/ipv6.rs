@@ -3,7 +3,7 @@
 use lbfabric_abi::DropReason;
 
 use super::{
-    frame::{Frame, opaque},
+    frame::Frame,
     headers::{Ethernet, Ipv6, protocol},
     l4,
     packet::{Family, Packet, Unservable},
@@ -29,7 +29,7 @@ pub(crate) fn read(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable>
     packet.traffic_class = ip.traffic_class();
     packet.ttl = ip.hop_limit;
 
-    if opaque(payload_start + payload_length) > frame.end() {
+    if payload_length > frame.length_from(payload_start) {
         return Err(Unservable::Broken(DropReason::BadLength));
     }
     if ip.next_header == protocol::FRAGMENT {
