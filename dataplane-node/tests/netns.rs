@@ -1,6 +1,8 @@
 //! The agent in network namespaces: real links, real maps, and a controller that the test plays. Needs root; without it
 //! every test fails and says so.
 
+#[path = "netns/capabilities.rs"]
+mod capabilities;
 #[path = "netns/fixture.rs"]
 mod fixture;
 #[path = "netns/load_balancer.rs"]

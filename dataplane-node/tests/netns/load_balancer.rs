@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A service `10.99.0.1:80` over the peer, probed on port 80 every 100 ms.
-fn web(mode: v1::Mode) -> v1::FabricSpec {
+pub(crate) fn web(mode: v1::Mode) -> v1::FabricSpec {
     let check = v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port: 80 });
     v1::FabricSpec {
         pools: vec![v1::PoolSpec {
@@ -74,7 +74,7 @@ fn send_from_peer(fixture: &Fixture, count: usize) {
     });
 }
 
-fn attached(report: &v1::NodeReport) -> bool {
+pub(crate) fn attached(report: &v1::NodeReport) -> bool {
     report.fault.is_empty() && report.xdp_mode() != v1::XdpMode::Unspecified
 }
 
@@ -332,48 +332,6 @@ fn a_server_that_fails_is_reported_with_its_reason() {
             "{reason}"
         );
         agent.stop().await;
-    });
-}
-
-#[test]
-fn a_missing_capability_is_named() {
-    let fixture = Fixture::new();
-    fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&web(v1::Mode::L4Dsr));
-        let mut agent = tokio::process::Command::new("setpriv")
-            .args([
-                "--bounding-set=-all",
-                "--inh-caps=-all",
-                env!("CARGO_BIN_EXE_lbfabric-node"),
-            ])
-            .args([
-                "--name",
-                "lb1",
-                "--interface",
-                "lb0",
-                "--controller",
-                &controller.address.to_string(),
-            ])
-            .arg("--pin-dir")
-            .arg(&fixture.pin_dir)
-            .arg("--state-dir")
-            .arg(fixture.state_dir.path())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("setpriv of util-linux");
-        let refused =
-            |report: &v1::NodeReport| !report.fault.is_empty() && !report.refusals.is_empty();
-        let report = eventually("a fault", || controller.report_if(refused)).await;
-        assert!(
-            report
-                .fault
-                .starts_with("capability missing: CAP_BPF, CAP_NET_ADMIN"),
-            "{}",
-            report.fault
-        );
-        assert_eq!(report.refusals[0].reason, report.fault);
-        agent.kill().await.expect("the agent still runs");
     });
 }
 
