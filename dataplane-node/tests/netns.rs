@@ -5,8 +5,17 @@
 mod capabilities;
 #[path = "netns/fixture.rs"]
 mod fixture;
+#[cfg(target_arch = "x86_64")]
+#[path = "guest/initramfs.rs"]
+mod initramfs;
+#[cfg(target_arch = "x86_64")]
+#[path = "netns/linux_6_1.rs"]
+mod linux_6_1;
 #[path = "netns/load_balancer.rs"]
 mod load_balancer;
+#[cfg(target_arch = "x86_64")]
+#[path = "guest/machine.rs"]
+mod machine;
 #[path = "netns/namespace.rs"]
 mod namespace;
 #[path = "netns/played_controller.rs"]
