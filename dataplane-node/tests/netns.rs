@@ -8,6 +8,8 @@ mod fixture;
 #[cfg(target_arch = "x86_64")]
 #[path = "guest/initramfs.rs"]
 mod initramfs;
+#[path = "netns/l4_checklist.rs"]
+mod l4_checklist;
 #[cfg(target_arch = "x86_64")]
 #[path = "netns/linux_6_1.rs"]
 mod linux_6_1;
@@ -22,3 +24,5 @@ mod namespace;
 mod played_controller;
 #[path = "netns/server.rs"]
 mod server;
+#[path = "netns/traffic.rs"]
+mod traffic;

@@ -50,7 +50,7 @@ fn vip() -> Endpoint {
 }
 
 /// A listener in the peer's namespace, on every address. It accepts nobody: the kernel completes the connections.
-fn listen_in_peer(fixture: &Fixture) -> std::net::TcpListener {
+pub(crate) fn listen_in_peer(fixture: &Fixture) -> std::net::TcpListener {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             fixture.peer.enter();
