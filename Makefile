@@ -1,6 +1,7 @@
 # make demo     installs what is missing, builds, and shows every mode with real traffic
 # make test     installs what is missing and runs every test
 # make verify   the gate: format, lints, documentation, dependencies, tidy rules, fuzz targets; edits nothing
+# make setup    installs what is missing, for the tests as well
 # make fix      formats and applies what clippy can
 # make ebpf     compiles the XDP programs anew, after a change in dataplane-node/ebpf or dataplane-node/abi
 # make bench-l4 what a packet costs in the XDP programs, against Katran's figures; BENCH="--rounds 31" and other options
@@ -26,9 +27,10 @@ help:
 	@sed -n 's/^# make /  make /p' Makefile
 
 setup:
-	@deploy/setup.sh
+	@deploy/setup.sh test
 
-build: setup
+build:
+	@deploy/setup.sh
 	$(CARGO) build --locked --release --bins $(BINARIES)
 
 demo: build

@@ -4,6 +4,13 @@
 //! They load programs, and some make a network namespace: they need root, and fail without it.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+#[cfg(target_arch = "x86_64")]
+#[path = "guest/initramfs.rs"]
+mod initramfs;
+#[cfg(target_arch = "x86_64")]
+#[path = "guest/machine.rs"]
+mod machine;
+
 mod xdp {
     mod affinity;
     mod answers;
@@ -16,6 +23,9 @@ mod xdp {
     mod fabric;
     mod fullnat;
     mod kernel;
+    #[cfg(target_arch = "x86_64")]
+    mod linux_6_1;
+    mod loads;
     mod malformed;
     mod network;
     mod packets;

@@ -22,7 +22,7 @@ pub(crate) enum Fault {
          user namespace"
     )]
     NotPermitted { doing: &'static str, detail: String },
-    #[error("kernel too old: {release} ({doing}: {detail}); Linux 5.15 or newer is needed")]
+    #[error("kernel too old: {release} ({doing}: {detail}); Linux 6.1 or newer is needed")]
     KernelTooOld {
         release: String,
         doing: &'static str,

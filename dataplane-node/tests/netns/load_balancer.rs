@@ -49,7 +49,7 @@ fn vip() -> Endpoint {
 }
 
 /// A listener in the peer's namespace, on every address. It accepts nobody: the kernel completes the connections.
-fn listen_in_peer(fixture: &Fixture) -> std::net::TcpListener {
+pub(crate) fn listen_in_peer(fixture: &Fixture) -> std::net::TcpListener {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             fixture.peer.enter();
@@ -268,48 +268,6 @@ fn a_server_that_fails_is_reported_with_its_reason() {
             "{reason}"
         );
         agent.stop().await;
-    });
-}
-
-#[test]
-fn a_missing_capability_is_named() {
-    let fixture = Fixture::new();
-    fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&web(v1::Mode::L4Dsr));
-        let mut agent = tokio::process::Command::new("setpriv")
-            .args([
-                "--bounding-set=-all",
-                "--inh-caps=-all",
-                env!("CARGO_BIN_EXE_lbfabric-node"),
-            ])
-            .args([
-                "--name",
-                "lb1",
-                "--interface",
-                "lb0",
-                "--controller",
-                &controller.address.to_string(),
-            ])
-            .arg("--pin-dir")
-            .arg(&fixture.pin_dir)
-            .arg("--state-dir")
-            .arg(fixture.state_dir.path())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("setpriv of util-linux");
-        let refused =
-            |report: &v1::NodeReport| !report.fault.is_empty() && !report.refusals.is_empty();
-        let report = eventually("a fault", || controller.report_if(refused)).await;
-        assert!(
-            report
-                .fault
-                .starts_with("capability missing: CAP_BPF, CAP_NET_ADMIN"),
-            "{}",
-            report.fault
-        );
-        assert_eq!(report.refusals[0].reason, report.fault);
-        agent.kill().await.expect("the agent still runs");
     });
 }
 

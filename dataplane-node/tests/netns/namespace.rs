@@ -58,9 +58,23 @@ impl Namespace {
 
     /// Moves the current thread in here, for its whole life; threads that it starts follow.
     pub(crate) fn enter(&self) {
-        let file =
-            File::open(format!("/var/run/netns/{}", self.name)).expect("the namespace exists");
-        nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
+        self.door().enter();
+    }
+
+    /// For threads that may outlive this.
+    pub(crate) fn door(&self) -> Door {
+        let path = format!("/var/run/netns/{}", self.name);
+        Door(File::open(path).expect("the namespace exists"))
+    }
+}
+
+/// The way into a network namespace.
+pub(crate) struct Door(File);
+
+impl Door {
+    /// As [`Namespace::enter`].
+    pub(crate) fn enter(self) {
+        nix::sched::setns(self.0, nix::sched::CloneFlags::CLONE_NEWNET)
             .expect("entering a network namespace needs root");
     }
 }

@@ -197,13 +197,9 @@ pub(crate) fn echo_over(servers: &[&str], mode: v1::Mode, interval_ms: u32) -> v
             name: "echo".to_owned(),
             backends: numbered
                 .map(|(number, address)| v1::BackendSpec {
-                    name: format!(
-                        "s{number
-                    ..v1::BackendSpec::default()
-                }"
-                    ),
+                    name: format!("s{number}"),
                     addresses: vec![(*address).to_owned()],
-                    weight: None,
+                    ..v1::BackendSpec::default()
                 })
                 .collect(),
             health_check: Some(v1::HealthCheckSpec {

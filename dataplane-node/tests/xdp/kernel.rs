@@ -66,8 +66,7 @@ impl Kernel {
 
     /// As [`Kernel::load`], with a larger flow table.
     pub(crate) fn load_with_flow_buckets(flow_buckets: u32) -> Self {
-        let load = move || load_with_private_pins(flow_buckets);
-        let mut ebpf = thread::spawn(load).join().unwrap();
+        let mut ebpf = unloaded(flow_buckets);
         if let Err(error) = object::load_all(&mut ebpf) {
             panic!("refused: {error:#?}");
         }
@@ -127,12 +126,6 @@ impl Kernel {
             .unwrap();
         out.truncate(result.data_size_out.try_into().unwrap());
         (Action::from_number(result.return_value), out)
-    }
-
-    /// How many instructions the verifier followed to accept the program.
-    pub(crate) fn verified_instructions(&self, program: &str) -> u32 {
-        let xdp: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
-        xdp.info().unwrap().verified_instruction_count().unwrap()
     }
 
     /// A hash table, plain or LRU.
@@ -211,6 +204,12 @@ impl fmt::Debug for Ran {
         }
         Ok(())
     }
+}
+
+/// The object with its maps; the kernel has taken none of its programs yet.
+pub(crate) fn unloaded(flow_buckets: u32) -> Ebpf {
+    let load = move || load_with_private_pins(flow_buckets);
+    thread::spawn(load).join().unwrap()
 }
 
 /// All names by slot.
