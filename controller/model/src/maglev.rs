@@ -37,18 +37,20 @@ pub fn ring(entries: &[Entry<'_>], slots: u32) -> Vec<u32> {
         return ring;
     };
     hand_out_shares(&mut walkers, slots);
-    let mut free = slots;
-    while free > 0 {
-        for walker in walkers.iter_mut().filter(|w| w.share > 0) {
-            walker.credit += walker.weight;
-            if walker.credit < heaviest {
-                continue;
+    let mut free = FreeSlots::all(slots);
+    let mut rounds = Rounds::new(&walkers, heaviest);
+    let mut turns = Vec::new();
+    for round in 0.. {
+        if !rounds.take(round, &mut turns) {
+            break;
+        }
+        for index in turns.drain(..) {
+            let walker = &mut walkers[index as usize];
+            let slot = walker.take_next(&mut free);
+            ring[slot as usize] = walker.id;
+            if let Some(round) = walker.turn_after(heaviest) {
+                rounds.put(round, index);
             }
-            walker.credit -= heaviest;
-            walker.share -= 1;
-            let slot = walker.next_free(&ring);
-            ring[slot] = walker.id;
-            free -= 1;
         }
     }
     ring
@@ -76,10 +78,10 @@ struct Walker<'a> {
     id: u32,
     name: &'a str,
     weight: u32,
-    credit: u32,
-    /// Slots still to take.
+    /// Slots that it takes in all.
     share: u32,
     remainder: u64,
+    taken: u32,
     slots: u32,
     at: u32,
     skip: u32,
@@ -95,23 +97,105 @@ impl<'a> Walker<'a> {
             id: entry.id,
             name: entry.name,
             weight: entry.weight.into(),
-            credit: 0,
             share: 0,
             remainder: 0,
+            taken: 0,
             slots,
             at: below(OFFSET_SEED, slots),
             skip: below(SKIP_SEED, slots - 1) + 1,
         }
     }
 
-    fn next_free(&mut self, ring: &[u32]) -> usize {
+    fn take_next(&mut self, free: &mut FreeSlots) -> u32 {
+        self.taken += 1;
         loop {
-            let slot = self.at as usize;
-            self.at = (self.at + self.skip) % self.slots;
-            if ring[slot] == RingSlot::NONE {
+            let slot = self.at;
+            // Both are below `slots`, which is far below 2^31.
+            self.at += self.skip;
+            if self.at >= self.slots {
+                self.at -= self.slots;
+            }
+            if free.take(slot) {
                 return slot;
             }
         }
+    }
+
+    /// The round of its next turn, counted from 0, unless it has its share. It comes when the weights of the rounds so far
+    /// add up to one more of the heaviest.
+    fn turn_after(&self, heaviest: u32) -> Option<u32> {
+        (self.taken < self.share).then(|| self.round_of(self.taken + 1, heaviest))
+    }
+
+    fn round_of(&self, turn: u32, heaviest: u32) -> u32 {
+        let rounds = (u64::from(turn) * u64::from(heaviest)).div_ceil(self.weight.into());
+        u32::try_from(rounds - 1).expect("a share is about slots * weight / sum of weights")
+    }
+}
+
+/// A bit for each slot that nobody has yet: small enough for the processor's nearest cache, as the last slots of a ring are
+/// looked for long.
+struct FreeSlots(Vec<u64>);
+
+impl FreeSlots {
+    fn all(slots: u32) -> Self {
+        Self(vec![u64::MAX; slots.div_ceil(u64::BITS) as usize])
+    }
+
+    /// Whether it was free.
+    fn take(&mut self, slot: u32) -> bool {
+        let (word, bit) = (
+            &mut self.0[(slot / u64::BITS) as usize],
+            1 << (slot % u64::BITS),
+        );
+        let was_free = *word & bit != 0;
+        *word &= !bit;
+        was_free
+    }
+}
+
+/// Who has a turn in which round: a list for each round, linked through the walkers, each of which waits for one turn.
+struct Rounds {
+    /// The first of each round, or [`Rounds::END`].
+    first: Vec<u32>,
+    /// The one after each walker.
+    next: Vec<u32>,
+}
+
+impl Rounds {
+    const END: u32 = u32::MAX;
+
+    fn new(walkers: &[Walker<'_>], heaviest: u32) -> Self {
+        let with_share = || (0..).zip(walkers).filter(|(_, walker)| walker.share > 0);
+        let last = with_share().map(|(_, walker)| walker.round_of(walker.share, heaviest));
+        let mut rounds = Self {
+            first: vec![Self::END; last.max().map_or(0, |last| last as usize + 1)],
+            next: vec![Self::END; walkers.len()],
+        };
+        for (index, walker) in with_share() {
+            rounds.put(walker.round_of(1, heaviest), index);
+        }
+        rounds
+    }
+
+    fn put(&mut self, round: u32, index: u32) {
+        self.next[index as usize] = std::mem::replace(&mut self.first[round as usize], index);
+    }
+
+    /// Appends those with a turn in a round, in their order; false after the last round.
+    fn take(&mut self, round: u32, turns: &mut Vec<u32>) -> bool {
+        let Some(first) = self.first.get(round as usize) else {
+            return false;
+        };
+        let mut at = *first;
+        while at != Self::END {
+            turns.push(at);
+            at = self.next[at as usize];
+        }
+        // Who came last is first in the list: mostly this is the reverse order.
+        turns.reverse();
+        turns.sort_unstable();
+        true
     }
 }
 
@@ -132,15 +216,47 @@ mod tests {
 
     use super::*;
 
+    /// The rule word by word: in every round every server's weight is added up, and who has as much as the heaviest takes
+    /// its next free slot.
+    fn by_the_rule(pool: &[(u32, String, u16)], slots: u32) -> Vec<u32> {
+        let mut ring = vec![RingSlot::NONE; slots as usize];
+        let mut pool: Vec<_> = pool.iter().filter(|(.., weight)| *weight > 0).collect();
+        pool.sort_by(|a, b| a.1.cmp(&b.1));
+        let entries: Vec<_> = pool.iter().map(|it| entry(it)).collect();
+        let mut walkers: Vec<_> = entries.iter().map(|it| Walker::new(it, slots)).collect();
+        let heaviest = walkers.iter().map(|w| w.weight).max().unwrap_or(0);
+        hand_out_shares(&mut walkers, slots);
+        let mut credits = vec![0; walkers.len()];
+        while ring.contains(&RingSlot::NONE) && !walkers.is_empty() {
+            for (walker, credit) in walkers.iter_mut().zip(&mut credits) {
+                if walker.taken == walker.share {
+                    continue;
+                }
+                *credit += walker.weight;
+                if *credit < heaviest {
+                    continue;
+                }
+                *credit -= heaviest;
+                walker.taken += 1;
+                while ring[walker.at as usize] != RingSlot::NONE {
+                    walker.at = (walker.at + walker.skip) % slots;
+                }
+                ring[walker.at as usize] = walker.id;
+            }
+        }
+        ring
+    }
+
+    fn entry((id, name, weight): &(u32, String, u16)) -> Entry<'_> {
+        Entry {
+            id: *id,
+            name,
+            weight: *weight,
+        }
+    }
+
     fn ring_of(pool: &[(u32, String, u16)], slots: u32) -> Vec<u32> {
-        let entries: Vec<_> = pool
-            .iter()
-            .map(|(id, name, weight)| Entry {
-                id: *id,
-                name,
-                weight: *weight,
-            })
-            .collect();
+        let entries: Vec<_> = pool.iter().map(entry).collect();
         ring(&entries, slots)
     }
 
@@ -192,6 +308,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn turns_are_those_of_the_rule(
+            weights in prop_oneof![
+                prop::collection::vec(0u16.., 1..40),
+                prop::collection::vec(0u16..4, 1..200),
+                prop::collection::vec(prop::sample::select(vec![0u16, 1, 100, 65_535]), 1..300),
+            ],
+            slots in prop::sample::select(vec![2u32, 13, 131, 1031]),
+        ) {
+            let pool = pool(&weights);
+            prop_assert_eq!(ring_of(&pool, slots), by_the_rule(&pool, slots));
+        }
+
         #[test]
         fn shares_follow_weights(weights in prop::collection::vec(0u16.., 1..32)) {
             let total: u32 = weights.iter().map(|w| u32::from(*w)).sum();
