@@ -87,8 +87,16 @@ pub struct CompiledFabric {
     shared: BTreeMap<ObjectKey, (Generation, Arc<EncodedObject>)>,
     hash_key: Option<[u8; 16]>,
     sources: BTreeMap<String, (Generation, Vec<IpAddr>)>,
-    /// The VIPs that a server holds, by the server's address.
-    server_vips: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+    /// What a server holds, by the server's address.
+    server_vips: BTreeMap<IpAddr, HeldVips>,
+}
+
+/// The VIPs of a server.
+#[derive(Debug, Default)]
+struct HeldVips {
+    vips: BTreeSet<IpAddr>,
+    /// The longest hold time of the pools that they come from.
+    hold_time_secs: u32,
 }
 
 /// What one node must do.
@@ -110,7 +118,7 @@ impl CompiledFabric {
             (*had == generation).then(|| Arc::clone(object))
         };
         let mut shared = BTreeMap::new();
-        let mut server_vips: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut server_vips: BTreeMap<_, HeldVips> = BTreeMap::new();
         for pool in state.pools() {
             let key = ObjectKey {
                 kind: ObjectKind::Pool,
@@ -137,8 +145,10 @@ impl CompiledFabric {
                     .iter()
                     .flat_map(|b| b.addresses().collect::<Vec<_>>())
                 {
-                    let vips = server_vips.entry(address).or_default();
-                    vips.extend(service.service.vips.iter().copied());
+                    let held = server_vips.entry(address).or_default();
+                    held.vips.extend(service.service.vips.iter().copied());
+                    let hold = pool.pool.flow_keeping.hold_time_secs;
+                    held.hold_time_secs = held.hold_time_secs.max(hold);
                 }
             }
         }
@@ -196,17 +206,17 @@ impl CompiledFabric {
     }
 
     fn for_server(&self, addresses: &[IpAddr]) -> BTreeMap<ObjectKey, Arc<EncodedObject>> {
-        let vips: BTreeSet<_> = addresses
+        let held = addresses
             .iter()
-            .filter_map(|address| self.server_vips.get(address))
-            .flatten()
-            .collect();
+            .filter_map(|address| self.server_vips.get(address));
+        let vips: BTreeSet<_> = held.clone().flat_map(|held| &held.vips).collect();
         let key = ObjectKey {
             kind: ObjectKind::ServerVips,
             id: 0,
         };
         let vips = v1::NodeServerVips {
             vips: vips.into_iter().map(|vip| address_to_bytes(*vip)).collect(),
+            hold_time_secs: held.map(|held| held.hold_time_secs).max().unwrap_or(0),
         };
         let object = encode(
             Generation::default(),

@@ -35,7 +35,16 @@ pub enum SnapshotBody {
     /// A service.
     Service(NodeService),
     /// The VIPs that a server holds.
-    ServerVips(Vec<IpAddr>),
+    ServerVips(NodeServerVips),
+}
+
+/// The VIPs that a server holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeServerVips {
+    /// The addresses.
+    pub vips: Vec<IpAddr>,
+    /// For how many seconds one of them may have flows after it was taken off the list; 0 if there are none.
+    pub hold_time_secs: u32,
 }
 
 /// What holds for the whole node.
@@ -119,9 +128,13 @@ impl SnapshotObject {
             node_object::Object::Service(service) => {
                 SnapshotBody::Service(decode_service(&service)?)
             }
-            node_object::Object::ServerVips(v1::NodeServerVips { vips }) => {
-                SnapshotBody::ServerVips(decode_addresses(&vips, "server_vips.vips")?)
-            }
+            node_object::Object::ServerVips(v1::NodeServerVips {
+                vips,
+                hold_time_secs,
+            }) => SnapshotBody::ServerVips(NodeServerVips {
+                vips: decode_addresses(&vips, "server_vips.vips")?,
+                hold_time_secs,
+            }),
         };
         Ok(Self {
             generation: Generation(proto.generation),

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Instant as StdInstant;
+use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use lbfabric_model::{ObjectKey, ObjectKind, PoolId};
 use lbfabric_proto::v1;
@@ -43,6 +43,8 @@ pub(crate) struct LoadBalancer {
 pub(crate) struct Server {
     pub(crate) program: Program<ServerMaps>,
     pub(crate) setup: ServerSetup,
+    /// When to apply again, though nothing has happened.
+    pub(crate) wake_at: Option<StdInstant>,
 }
 
 /// What the role knows when it applies what is desired.
@@ -89,7 +91,7 @@ impl RoleState {
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         match self {
             Self::LoadBalancer(lb) => lb.wake_at.map(Instant::from_std),
-            Self::Server(_) => None,
+            Self::Server(server) => server.wake_at.map(Instant::from_std),
         }
     }
 
@@ -246,7 +248,8 @@ impl Server {
             kind: ObjectKind::ServerVips,
             id: 0,
         };
-        let setup = self.set_up(&desired.server_vips).await;
+        self.wake_at = None;
+        let setup = self.set_up(desired).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
@@ -261,13 +264,21 @@ impl Server {
         applied
     }
 
-    /// New VIPs go to the loopback first, old ones leave it last.
-    async fn set_up(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), ServerError> {
-        self.setup.add_vips(vips).await?;
+    /// New VIPs go to the loopback first, old ones leave it last, and not before their flows have had time to end.
+    async fn set_up(&mut self, desired: &Desired) -> Result<(), ServerError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let wanted = &desired.server_vips;
+        let (held, next_end) = self.setup.hold(wanted, desired.server_hold_secs, now)?;
+        self.wake_at = next_end.map(|end| {
+            let left = Duration::from_secs(end.saturating_sub(now));
+            StdInstant::now() + left
+        });
+        self.setup.add_vips(wanted).await?;
         if let Some(maps) = self.program.maps_mut() {
-            maps.set_vips(vips)?;
+            maps.set_vips(&held)?;
         }
-        self.setup.remove_vips_except(vips).await?;
+        self.setup.remove_vips_except(&held).await?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use lbfabric_model::{
     Generation, ObjectKey, ObjectKind, PoolId, ServiceId,
-    snapshot::{NodePool, NodeService, NodeSettings, SnapshotBody, SnapshotObject},
+    snapshot::{NodePool, NodeServerVips, NodeService, NodeSettings, SnapshotBody, SnapshotObject},
 };
 
 /// A node's snapshot, decoded: what the controller wants of this node.
@@ -13,6 +13,8 @@ pub(crate) struct Desired {
     pub(crate) pools: BTreeMap<PoolId, NodePool>,
     pub(crate) services: BTreeMap<ServiceId, NodeService>,
     pub(crate) server_vips: BTreeSet<IpAddr>,
+    /// As in [`NodeServerVips`].
+    pub(crate) server_hold_secs: u32,
     /// Generations of all objects that were decoded.
     pub(crate) generations: BTreeMap<ObjectKey, Generation>,
     /// Objects that this version of the agent does not understand, with the reason.
@@ -54,8 +56,13 @@ impl Desired {
             (ObjectKind::Service, SnapshotBody::Service(service)) => {
                 self.services.insert(ServiceId(key.id), service);
             }
-            (ObjectKind::ServerVips, SnapshotBody::ServerVips(vips)) => {
+            (ObjectKind::ServerVips, SnapshotBody::ServerVips(held)) => {
+                let NodeServerVips {
+                    vips,
+                    hold_time_secs,
+                } = held;
                 self.server_vips.extend(vips);
+                self.server_hold_secs = hold_time_secs;
             }
             (kind, _) => {
                 self.undecodable

@@ -358,7 +358,7 @@ fn servers_get_the_vips_they_answer_for() {
         });
         let object = snapshot.objects.into_values().next().unwrap();
         match SnapshotObject::decode(&object.bytes).unwrap().body {
-            SnapshotBody::ServerVips(vips) => vips,
+            SnapshotBody::ServerVips(held) => held.vips,
             other => panic!("{other:?}"),
         }
     };
