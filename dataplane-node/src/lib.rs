@@ -15,6 +15,7 @@ mod config;
 mod controller;
 mod health;
 mod jitter;
+mod map_keeper;
 mod maps;
 mod netlink;
 pub mod object;
@@ -28,3 +29,4 @@ mod xdp;
 
 pub use agent::{DetachError, NodeAgent, StartError, detach};
 pub use config::{NodeConfig, Role, XdpModeChoice};
+pub use map_keeper::{KeepError, Kept, MapKeeper};

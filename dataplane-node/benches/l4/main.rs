@@ -15,6 +15,8 @@
 mod cases;
 mod chart;
 mod fabric;
+#[path = "../facts.rs"]
+mod facts;
 mod flood;
 mod kernel;
 mod machine;
