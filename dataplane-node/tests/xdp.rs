@@ -15,6 +15,7 @@ mod xdp {
     mod dsr;
     mod fabric;
     mod fullnat;
+    mod keeper;
     mod kernel;
     mod malformed;
     mod network;

@@ -147,8 +147,8 @@ impl CompiledFabric {
                 {
                     let held = server_vips.entry(address).or_default();
                     held.vips.extend(service.service.vips.iter().copied());
-                    let hold = pool.pool.flow_keeping.hold_time_secs;
-                    held.hold_time_secs = held.hold_time_secs.max(hold);
+                    let secs = pool.pool.flow_keeping.hold_time_secs;
+                    held.hold_time_secs = held.hold_time_secs.max(secs);
                 }
             }
         }

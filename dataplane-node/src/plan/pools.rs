@@ -73,8 +73,8 @@ impl Target {
     ) {
         let observed = inputs.observed;
         let mut space = None;
-        // Servers that flows belong to in some changed slot.
-        let mut bases = BTreeSet::new();
+        let mut placed = Vec::with_capacity(inputs.desired.pools.len());
+        // All servers first: which of them belong to another pool now counts for the slots of the one that they were in.
         for (id, pool) in &inputs.desired.pools {
             let kept = observed
                 .pools
@@ -103,21 +103,20 @@ impl Target {
                 self.panics.insert(*id);
             }
             self.add_backends(*id, pool, inputs, &mut memory.deadlines);
-            let change = if kept.is_some() {
-                let hold = holds.0[id];
-                self.evolve(
-                    (*id, pool, hold),
-                    place,
-                    &chosen.members,
-                    &mut bases,
-                    inputs,
-                    memory,
-                )
+            placed.push((*id, pool, place, kept.is_some(), chosen.members));
+        }
+        // Servers that flows belong to in some changed slot.
+        let mut bases = BTreeSet::new();
+        for (id, pool, place, kept, members) in placed {
+            let change = if kept {
+                let pool = (id, pool, holds.0[&id]);
+                self.evolve(pool, place, &members, &mut bases, inputs, memory)
             } else {
+                let ring = memory.rings.entry(id).or_default();
                 *ring = RingMemory::default();
-                RingChange::Moved(ring.follow(place, pool, &chosen.members).into())
+                RingChange::Moved(ring.follow(place, pool, &members).into())
             };
-            self.pools.insert(*id, PlacedRing { place, change });
+            self.pools.insert(id, PlacedRing { place, change });
         }
         memory.rings.retain(|id, _| self.pools.contains_key(id));
         self.keep_former(&bases, inputs, memory);
@@ -132,17 +131,22 @@ impl Target {
     ) {
         let panic = self.panics.contains(&id);
         for backend in &pool.backends {
-            let observed = inputs.observed.backends.get(&backend.id);
-            let life = deadlines.of_member(
-                (pool, backend.id),
-                inputs.health,
-                observed.filter(|entry| entry.pool == id.0),
-                panic,
-                inputs.now,
-            );
-            self.wake(life.ends_at);
             let mut entry = entry_of(backend, inputs.next_hops);
             entry.pool = id.0;
+            let observed = inputs.observed.backends.get(&backend.id);
+            let itself = observed.filter(|observed| is_same_server(observed, &entry));
+            if let (Some(other), None) = (observed, itself)
+                && other.is_alive()
+            {
+                // The id was another server's, which this node has not been told of in between. That one is declared dead
+                // first, so that its flows lose their claim and do not reach this one.
+                let dead = Backend { flags: 0, ..*other };
+                self.backends.insert(backend.id, dead);
+                continue;
+            }
+            let life =
+                deadlines.of_member((pool, backend.id), inputs.health, itself, panic, inputs.now);
+            self.wake(life.ends_at);
             entry.flags = if life.alive { Backend::ALIVE } else { 0 };
             self.backends.insert(backend.id, entry);
         }
@@ -175,11 +179,11 @@ impl Target {
         });
         let is_alive = |server: u32| {
             let server = BackendId(server);
-            let wanted = self.backends.get(&server).map(Backend::is_alive);
-            wanted.unwrap_or_else(|| {
-                of_pool(server)
-                    .is_some_and(|entry| deadlines.of_former(server, entry, inputs.now).alive)
-            })
+            match self.backends.get(&server) {
+                Some(wanted) => wanted.keeps_flows_of(id.0),
+                None => of_pool(server)
+                    .is_some_and(|entry| deadlines.of_former(server, entry, inputs.now).alive),
+            }
         };
         let rules = SlotRules {
             now: inputs.now,
@@ -307,6 +311,11 @@ fn no_space(pool: &NodePool, observed: &Observed, largest_gap: u32) -> String {
          with more --ring-slots, or lower max_backends of new pools",
         pool.slots, observed.ring_capacity,
     )
+}
+
+/// Whether two entries under one id are of the same server.
+fn is_same_server(a: &Backend, b: &Backend) -> bool {
+    (a.pool, a.ipv4, a.ipv6) == (b.pool, b.ipv4, b.ipv6)
 }
 
 /// A server's entry, as yet of no pool and not alive.

@@ -12,6 +12,7 @@ use lbfabric_model::{
     snapshot::{NodeBackend, NodePool, NodeService, NodeSettings},
 };
 
+mod distribution;
 mod flow_keeping;
 
 use super::*;
@@ -109,7 +110,7 @@ impl Case {
         };
         Self {
             desired,
-            observed: Content::empty(64, 8),
+            observed: Content::empty(1 << 17, 8),
             health: HealthView::default(),
             next_hops: BTreeMap::new(),
             local: able(),
@@ -286,7 +287,7 @@ fn a_refused_service_holds_back_no_other() {
             (
                 2,
                 NodePool {
-                    slots: 101,
+                    slots: 1 << 18,
                     ..pool(&[2])
                 },
             ),
@@ -329,7 +330,7 @@ fn a_refused_service_holds_back_no_other() {
     assert!(service(1).contains("no IPv4 address"), "{}", service(1));
     assert_eq!(service(2), "");
     assert!(service(3).contains("its pool is refused"), "{}", service(3));
-    assert!(refusal(&plan, ObjectKind::Pool, 2).contains("101 slots"));
+    assert!(refusal(&plan, ObjectKind::Pool, 2).contains("262144 slots"));
     assert!(service(4).contains("has not been sent"), "{}", service(4));
     assert!(service(5).contains("several VIPs"), "{}", service(5));
     assert!(service(6).contains("l4-tunnel"), "{}", service(6));
@@ -360,7 +361,7 @@ fn a_refused_service_holds_back_no_other() {
 #[test]
 fn freed_ring_space_is_given_out_one_plan_later() {
     let large = |ids: &[u32]| NodePool {
-        slots: 41,
+        slots: 65_537,
         ..pool(ids)
     };
     let web = service(Mode::Dsr, &["203.0.113.1"], &[(80, 80)]);

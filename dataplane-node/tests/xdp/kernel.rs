@@ -1,6 +1,6 @@
 //! The programs in the kernel, with maps of their own.
 
-use std::{fmt, thread};
+use std::{fmt, net::IpAddr, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
@@ -8,6 +8,7 @@ use aya::{
     programs::Xdp,
 };
 use lbfabric_abi::{COUNTER_SLOTS, FlowEvent};
+use lbfabric_node::MapKeeper;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -62,7 +63,12 @@ impl Kernel {
 
     /// As [`Kernel::load`], with a larger flow table.
     pub(crate) fn load_with_flow_buckets(flow_buckets: u32) -> Self {
-        let load = move || load_with_private_pins(flow_buckets);
+        Self::load_sized(RING_SLOTS, flow_buckets)
+    }
+
+    /// As [`Kernel::load_with_flow_buckets`], with room for larger rings.
+    pub(crate) fn load_sized(ring_slots: u32, flow_buckets: u32) -> Self {
+        let load = move || load_with_private_pins(ring_slots, flow_buckets);
         let mut ebpf = thread::spawn(load).join().unwrap();
         for program in [Program::Lb, Program::Server, Program::Pass] {
             let xdp: &mut Xdp = ebpf
@@ -125,6 +131,11 @@ impl Kernel {
             .unwrap();
         out.truncate(result.data_size_out.try_into().unwrap());
         (Action::from_number(result.return_value), out)
+    }
+
+    /// The agent's writer over these maps. It takes most of them: of those that tests name, `RINGS` and `FLOWS` stay.
+    pub(crate) fn keeper(&mut self, own: &[IpAddr]) -> MapKeeper {
+        MapKeeper::open(&mut self.ebpf, own).unwrap()
     }
 
     /// How many instructions the verifier followed to accept the program.
@@ -244,7 +255,7 @@ fn moved(before: &[u64], after: &[u64]) -> Option<&'static str> {
 
 /// The maps are declared to be pinned. A mount namespace of this thread alone holds the pins, and takes them along when the
 /// thread ends; the maps then live by their file descriptors.
-fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
+fn load_with_private_pins(ring_slots: u32, flow_buckets: u32) -> Ebpf {
     unshare(CloneFlags::CLONE_NEWNS).expect("these tests load XDP programs: run them as root");
     mount(
         None::<&str>,
@@ -269,7 +280,7 @@ fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
         .map_max_entries("BACKENDS", IDS)
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
-        .map_max_entries("RINGS", RING_SLOTS)
+        .map_max_entries("RINGS", ring_slots)
         .map_max_entries("FLOWS", flow_buckets)
         .map_max_entries("NAT_FORWARD", NAT_FLOWS)
         .map_max_entries("NAT_REVERSE", NAT_FLOWS)
