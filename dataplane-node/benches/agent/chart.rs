@@ -26,7 +26,7 @@ const MISSED: &str = "#d64545";
 /// Draws it as SVG.
 pub(crate) fn draw(report: &Report) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a handful of rows")]
-    let height = TOP + ROW * report.rows.len() as f64 + BOTTOM;
+    let height = TOP + ROW * limited(report).count() as f64 + BOTTOM;
     let mut chart = Chart {
         svg: String::new(),
         y: TOP,
@@ -44,8 +44,8 @@ pub(crate) fn draw(report: &Report) -> String {
         report.rounds, report.loads
     );
     chart.text(24.0, 64.0, "start", FAINT, 13, &what);
-    for row in &report.rows {
-        chart.row(row);
+    for (row, limit) in limited(report) {
+        chart.row(row, limit);
     }
     let x = LEFT + LIMIT;
     chart.add(format_args!(
@@ -66,6 +66,14 @@ pub(crate) fn draw(report: &Report) -> String {
     chart.svg
 }
 
+/// The rows that have a limit, with that in milliseconds.
+fn limited(report: &Report) -> impl Iterator<Item = (&Row, f64)> {
+    report
+        .rows
+        .iter()
+        .filter_map(|row| Some((row, row.limit()?)))
+}
+
 struct Chart {
     svg: String,
     /// The top of the next row.
@@ -73,14 +81,14 @@ struct Chart {
 }
 
 impl Chart {
-    fn row(&mut self, row: &Row) {
+    fn row(&mut self, row: &Row, limit: f64) {
         let y = self.y;
         self.add(format_args!(
             r#"<line x1="24" y1="{y:.1}" x2="{:.1}" y2="{y:.1}" stroke="{GRID}"/>"#,
             WIDTH - 24.0
         ));
         self.text(LEFT - 14.0, y + ROW / 2.0 + 4.0, "end", INK, 13, &row.what);
-        let of_limit = row.median() / row.limit();
+        let of_limit = row.median() / limit;
         let width = (of_limit.min(LONGEST) * LIMIT).max(1.0);
         let (colour, ink) = if row.is_met() {
             (MET, INK)
@@ -91,7 +99,7 @@ impl Chart {
             r#"<rect x="{LEFT}" y="{:.1}" width="{width:.1}" height="{BAR}" rx="2" fill="{colour}"/>"#,
             y + (ROW - BAR) / 2.0
         ));
-        let label = format!("{:.1} of {:.0} ms", row.median(), row.limit());
+        let label = format!("{:.1} of {limit:.0} ms", row.median());
         let x = LEFT + width + 8.0;
         self.text(x, y + ROW / 2.0 + 4.0, "start", ink, 13, &label);
         self.y += ROW;

@@ -23,7 +23,7 @@ use crate::{
 
 /// A prime above 128 slots for each of 512 servers.
 pub(crate) const LARGE_SLOTS: u32 = 65_537;
-pub(crate) const LIMIT: Duration = Duration::from_millis(10);
+const LIMIT: Duration = Duration::from_millis(10);
 /// The default hold time, and the time until a server that fails is declared dead.
 const HOLD: Duration = Duration::from_mins(15);
 /// Until a sweep is due in any case.
@@ -67,13 +67,18 @@ pub(crate) fn alone(rounds: u32) -> Vec<Row> {
     let pins = kernel::Pins::new();
     let (mut world, _) = World::load(pins.load(LARGE_SLOTS), Fabric::new(0));
     world.probe_all();
-    let mut rows = changes(&mut world, rounds, "", LIMIT);
+    let mut rows = changes(&mut world, rounds, "", Some(LIMIT));
     rows.push(world.sweeps(rounds));
     rows
 }
 
 /// One row for each kind of change.
-pub(crate) fn changes(world: &mut World, rounds: u32, beside: &str, limit: Duration) -> Vec<Row> {
+pub(crate) fn changes(
+    world: &mut World,
+    rounds: u32,
+    beside: &str,
+    limit: Option<Duration>,
+) -> Vec<Row> {
     let row = |(what, _): &Change| Row::new(format!("a server of 500 {what}{beside}"), limit);
     let mut rows: Vec<Row> = CHANGES.iter().map(row).collect();
     for round in 0..=rounds {
@@ -230,7 +235,10 @@ impl World {
     fn sweeps(&mut self, rounds: u32) -> Row {
         let servers: Vec<u32> = self.ids.values().map(|id| id.0).collect();
         let limit = Duration::from_millis(50);
-        let mut row = Row::new("the flow table is swept, 1 Mi flows".to_owned(), limit);
+        let mut row = Row::new(
+            "the flow table is swept, 1 Mi flows".to_owned(),
+            Some(limit),
+        );
         let tick = FlowTick::at(monotonic_ns());
         kernel::fill_flows(&mut self.ebpf, |bucket| {
             let mut entries = [FlowEntry::FREE; FLOW_WAYS];

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Loads several times, and then changes the large pool. Returns also what the maps take.
 pub(crate) fn measure(loads: u32, rounds: u32) -> (Vec<Row>, Vec<MapMemory>) {
     let slots = u32::from(SERVICES) * SLOTS + LARGE_SLOTS;
-    let row = |what: &str| Row::new(what.to_owned(), LIMIT);
+    let row = |what: &str| Row::new(what.to_owned(), Some(LIMIT));
     let mut loaded = row("10,000 services are loaded into empty maps");
     let mut taken_over = row("10,000 services are taken over by a new agent");
     let mut changes = Vec::new();
@@ -29,12 +29,7 @@ pub(crate) fn measure(loads: u32, rounds: u32) -> (Vec<Row>, Vec<MapMemory>) {
         loaded.times.push(took);
         if load == loads {
             world.probe_all();
-            changes = events::changes(
-                &mut world,
-                rounds,
-                ", beside 10,000 services",
-                events::LIMIT,
-            );
+            changes = events::changes(&mut world, rounds, ", beside 10,000 services", None);
             memory = pins.memory();
         }
         taken_over.times.push(world.take_over(pins.load(slots)));

@@ -19,12 +19,13 @@ pub(crate) struct Report {
 /// How long one thing took, each time.
 pub(crate) struct Row {
     pub(crate) what: String,
-    pub(crate) limit: Duration,
+    /// `None` where no goal is set.
+    pub(crate) limit: Option<Duration>,
     pub(crate) times: Vec<Duration>,
 }
 
 impl Row {
-    pub(crate) fn new(what: String, limit: Duration) -> Self {
+    pub(crate) fn new(what: String, limit: Option<Duration>) -> Self {
         Self {
             what,
             limit,
@@ -37,12 +38,13 @@ impl Row {
         self.quantile(2)
     }
 
-    pub(crate) fn limit(&self) -> f64 {
-        self.limit.as_secs_f64() * 1e3
+    /// In milliseconds.
+    pub(crate) fn limit(&self) -> Option<f64> {
+        self.limit.map(|limit| limit.as_secs_f64() * 1e3)
     }
 
     pub(crate) fn is_met(&self) -> bool {
-        self.median() <= self.limit()
+        self.limit().is_none_or(|limit| self.median() <= limit)
     }
 
     /// The n-th quartile, in milliseconds.
@@ -76,13 +78,17 @@ impl Report {
         );
         for row in &self.rows {
             println!(
-                "{:<62} {:>9.2} {:>9.2} {:>9.2} {:>9.0}  {}",
+                "{:<62} {:>9.2} {:>9.2} {:>9.2} {:>9}  {}",
                 row.what,
                 row.median(),
                 row.quantile(1),
                 row.quantile(3),
-                row.limit(),
-                if row.is_met() { "met" } else { "MISSED" },
+                row.limit().map_or("-".to_owned(), |ms| format!("{ms:.0}")),
+                match (row.limit, row.is_met()) {
+                    (None, _) => "no limit is set",
+                    (Some(_), true) => "met",
+                    (Some(_), false) => "MISSED",
+                },
             );
         }
         let total: u64 = self.memory.iter().map(|it| it.bytes).sum();
@@ -100,7 +106,7 @@ impl Report {
                 "what": row.what,
                 "median_ms": rounded(row.median()),
                 "quartiles_ms": [rounded(row.quantile(1)), rounded(row.quantile(3))],
-                "limit_ms": rounded(row.limit()),
+                "limit_ms": row.limit(),
                 "met": row.is_met(),
             })
         });
