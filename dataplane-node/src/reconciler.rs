@@ -84,12 +84,11 @@ impl<M: LbMaps> Reconciler<M> {
         let mut writes = 0;
         let mut left = 0;
         for _ in 0..ROUNDS {
-            let mut observed = match self.observed.take() {
-                Some(observed) => observed,
-                None => {
-                    self.memory.distrust();
-                    self.maps.read()?
-                }
+            let mut observed = if let Some(observed) = self.observed.take() {
+                observed
+            } else {
+                self.memory.distrust();
+                self.maps.read()?
             };
             let in_table = self.sweep_if_due(&observed, inputs.now);
             let inputs_now = inputs.on((&observed, &self.maps), in_table.as_ref(), self.flow_key);

@@ -10,7 +10,7 @@
 mod chart;
 mod events;
 mod fabric;
-#[path = "../facts.rs"]
+#[path = "../l4/facts.rs"]
 mod facts;
 mod kernel;
 mod loading;

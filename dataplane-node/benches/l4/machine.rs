@@ -6,12 +6,10 @@ use nix::{
     mount::{MsFlags, mount},
     net::if_::if_nametoindex,
     sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
-    sys::time::TimeSpec,
-    time::ClockId,
     unistd::Pid,
 };
 
-pub(crate) use crate::facts::{kernel, load, processor};
+pub(crate) use crate::facts::{kernel, load, own_time, processor};
 use crate::packets::{NODE_MAC, ROUTER_MAC};
 
 /// The node's interface: to the clients and to the servers.
@@ -53,11 +51,6 @@ pub(crate) fn enter_network() -> u32 {
         fs::write(format!("/proc/sys/net/{family}/conf/all/forwarding"), "1").unwrap();
     }
     if_nametoindex(LINK).unwrap()
-}
-
-/// The time that this thread has run: what others do on the core does not count.
-pub(crate) fn own_time() -> TimeSpec {
-    ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap()
 }
 
 fn written(mac: [u8; 6]) -> String {

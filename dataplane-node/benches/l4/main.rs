@@ -15,7 +15,6 @@
 mod cases;
 mod chart;
 mod fabric;
-#[path = "../facts.rs"]
 mod facts;
 mod flood;
 mod kernel;

@@ -53,10 +53,11 @@ fn word_of(RingSlot { cur, base }: RingSlot) -> u64 {
 }
 
 fn slot_of(word: u64) -> RingSlot {
-    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    let bytes = word.to_ne_bytes();
+    let half = |bytes: Option<&[u8; 4]>| u32::from_ne_bytes(*bytes.expect("a word has 8 bytes"));
     RingSlot {
-        cur: u32::from_ne_bytes([a, b, c, d]),
-        base: u32::from_ne_bytes([e, f, g, h]),
+        cur: half(bytes.first_chunk()),
+        base: half(bytes.last_chunk()),
     }
 }
 
@@ -64,3 +65,17 @@ const _: () = {
     assert!(std::mem::offset_of!(RingSlot, cur) == 0);
     assert!(std::mem::offset_of!(RingSlot, base) == 4);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_has_the_bytes_of_its_slot() {
+        for slot in [RingSlot::EMPTY, RingSlot::changed(7, 0x0012_3456)] {
+            assert_eq!(slot_of(word_of(slot)), slot);
+        }
+        let [first, ..] = word_of(RingSlot { cur: 1, base: 0 }).to_ne_bytes();
+        assert_eq!(u32::from(first), u32::from(1u32.to_ne_bytes()[0]));
+    }
+}
