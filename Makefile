@@ -5,6 +5,7 @@
 # make fix      formats and applies what clippy can
 # make ebpf     compiles the XDP programs anew, after a change in dataplane-node/ebpf or dataplane-node/abi
 # make bench-l4 what a packet costs in the XDP programs, against Katran's figures; BENCH="--rounds 31" and other options
+# make bench-agent  how long the node agent takes to write the maps, 10,000 services among them; BENCH as above
 # make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
 
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4
+.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent
 
 help:
 	@sed -n 's/^# make /  make /p' Makefile
@@ -73,3 +74,6 @@ bench-l4:
 	dataplane-node/ebpf/build.sh --bench $(CARGO_TARGET_DIR)/bench
 	$(CARGO) bench --locked -p lbfabric-node --bench l4 -- \
 		--object $(CARGO_TARGET_DIR)/bench/bench.bpf.o --out $(CARGO_TARGET_DIR)/bench $(BENCH)
+
+bench-agent: setup
+	$(CARGO) bench --locked -p lbfabric-node --bench agent -- --out $(CARGO_TARGET_DIR)/bench $(BENCH)

@@ -191,6 +191,7 @@ fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, 
             Ok(RoleState::Server(Server {
                 program: Program::new(&config.pin_dir, options),
                 setup,
+                wake_at: None,
             }))
         }
     }

@@ -16,6 +16,7 @@ mod controller;
 mod explain;
 mod health;
 mod jitter;
+mod map_keeper;
 mod maps;
 mod netlink;
 pub mod object;
@@ -29,3 +30,4 @@ mod xdp;
 
 pub use agent::{DetachError, NodeAgent, StartError, detach};
 pub use config::{NodeConfig, Role, XdpModeChoice};
+pub use map_keeper::{KeepError, Kept, MapKeeper};

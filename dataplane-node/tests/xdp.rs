@@ -22,6 +22,7 @@ mod xdp {
     mod dsr;
     mod fabric;
     mod fullnat;
+    mod keeper;
     mod kernel;
     #[cfg(target_arch = "x86_64")]
     mod linux_6_1;

@@ -52,6 +52,8 @@ pub struct ServerVips {
     pub vips: Vec<Prefix>,
     /// The UDP ports at which their tunnels come in as GUE.
     pub gue_ports: Vec<NonZeroU16>,
+    /// For how many seconds one of the VIPs may have flows after it was taken off the list; 0 if there are none.
+    pub hold_time_secs: u32,
 }
 
 /// What holds for the whole node.
@@ -189,6 +191,7 @@ fn decode_server_vips(proto: &v1::NodeServerVips) -> Result<ServerVips, DecodeSn
     Ok(ServerVips {
         vips: decode_prefixes(&proto.vips, "server_vips.vips")?,
         gue_ports: ports.collect::<Result<_, _>>()?,
+        hold_time_secs: proto.hold_time_secs,
     })
 }
 

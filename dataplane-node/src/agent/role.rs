@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::time::Instant as StdInstant;
+use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, snapshot::ServerVips};
 use lbfabric_proto::v1;
@@ -45,6 +45,8 @@ pub(crate) struct LoadBalancer {
 pub(crate) struct Server {
     pub(crate) program: Program<ServerMaps>,
     pub(crate) setup: ServerSetup,
+    /// When to apply again, though nothing has happened.
+    pub(crate) wake_at: Option<StdInstant>,
 }
 
 /// What the role knows when it applies what is desired.
@@ -115,7 +117,7 @@ impl RoleState {
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         match self {
             Self::LoadBalancer(lb) => lb.wake_at.map(Instant::from_std),
-            Self::Server(_) => None,
+            Self::Server(server) => server.wake_at.map(Instant::from_std),
         }
     }
 
@@ -330,14 +332,19 @@ impl Server {
             kind: ObjectKind::ServerVips,
             id: 0,
         };
-        let ServerVips { vips, gue_ports } = &desired.server;
+        let ServerVips {
+            vips,
+            gue_ports,
+            hold_time_secs,
+        } = &desired.server;
         let singles = vips.iter().filter(|vip| vip.is_single());
         let addresses: BTreeSet<IpAddr> = singles.map(|vip| vip.address()).collect();
         if addresses.len() < vips.len() || !gue_ports.is_empty() {
             let reason = "VIPs that are whole prefixes, and encapsulation gue: this server cannot do that yet";
             applied.refusals.insert(key, reason.to_owned());
         }
-        let setup = self.set_up(&addresses).await;
+        self.wake_at = None;
+        let setup = self.set_up(&addresses, *hold_time_secs).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
@@ -352,14 +359,25 @@ impl Server {
         applied
     }
 
-    /// New VIPs go to the loopback first, old ones leave it last.
-    async fn set_up(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), ServerError> {
-        self.setup.add_vips(vips).await?;
+    /// New VIPs go to the loopback first, old ones leave it last, and not before their flows have had time to end.
+    async fn set_up(
+        &mut self,
+        wanted: &BTreeSet<IpAddr>,
+        hold_time_secs: u32,
+    ) -> Result<(), ServerError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let (held, next_end) = self.setup.hold(wanted, hold_time_secs, now)?;
+        self.wake_at = next_end.map(|end| {
+            let left = Duration::from_secs(end.saturating_sub(now));
+            StdInstant::now() + left
+        });
+        self.setup.add_vips(wanted).await?;
         if let Some(maps) = self.program.maps_mut() {
-            maps.set_vips(vips)?;
+            maps.set_vips(&held)?;
             self.program.switch();
         }
-        self.setup.remove_vips_except(vips).await?;
+        self.setup.remove_vips_except(&held).await?;
         Ok(())
     }
 }

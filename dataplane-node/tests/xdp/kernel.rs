@@ -1,6 +1,6 @@
 //! The programs in the kernel, with maps of their own.
 
-use std::{fmt, thread};
+use std::{fmt, net::IpAddr, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
@@ -8,7 +8,7 @@ use aya::{
     programs::Xdp,
 };
 use lbfabric_abi::{COUNTER_SLOTS, FlowEvent};
-use lbfabric_node::object;
+use lbfabric_node::{MapKeeper, object};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -19,7 +19,7 @@ pub(crate) const INGRESS: u32 = 1;
 
 /// Entries of the tables that have all their memory from the beginning.
 pub(crate) const IDS: u32 = 64;
-const RING_SLOTS: u32 = 256;
+pub(crate) const RING_SLOTS: u32 = 256;
 const NAT_FLOWS: u32 = 4096;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
@@ -66,7 +66,12 @@ impl Kernel {
 
     /// As [`Kernel::load`], with a larger flow table.
     pub(crate) fn load_with_flow_buckets(flow_buckets: u32) -> Self {
-        let mut ebpf = unloaded(flow_buckets);
+        Self::load_sized(RING_SLOTS, flow_buckets)
+    }
+
+    /// As [`Kernel::load_with_flow_buckets`], with room for larger rings.
+    pub(crate) fn load_sized(ring_slots: u32, flow_buckets: u32) -> Self {
+        let mut ebpf = unloaded(ring_slots, flow_buckets);
         if let Err(error) = object::load_all(&mut ebpf) {
             panic!("refused: {error:#?}");
         }
@@ -126,6 +131,11 @@ impl Kernel {
             .unwrap();
         out.truncate(result.data_size_out.try_into().unwrap());
         (Action::from_number(result.return_value), out)
+    }
+
+    /// The agent's writer over these maps. It takes most of them: of those that tests name, `RINGS` and `FLOWS` stay.
+    pub(crate) fn keeper(&mut self, own: &[IpAddr]) -> MapKeeper {
+        MapKeeper::open(&mut self.ebpf, own).unwrap()
     }
 
     /// A hash table, plain or LRU.
@@ -207,8 +217,8 @@ impl fmt::Debug for Ran {
 }
 
 /// The object with its maps; the kernel has taken none of its programs yet.
-pub(crate) fn unloaded(flow_buckets: u32) -> Ebpf {
-    let load = move || load_with_private_pins(flow_buckets);
+pub(crate) fn unloaded(ring_slots: u32, flow_buckets: u32) -> Ebpf {
+    let load = move || load_with_private_pins(ring_slots, flow_buckets);
     thread::spawn(load).join().unwrap()
 }
 
@@ -235,7 +245,7 @@ fn moved(before: &[u64], after: &[u64]) -> Option<&'static str> {
 
 /// The maps are declared to be pinned. A mount namespace of this thread alone holds the pins, and takes them along when the
 /// thread ends; the maps then live by their file descriptors.
-fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
+fn load_with_private_pins(ring_slots: u32, flow_buckets: u32) -> Ebpf {
     unshare(CloneFlags::CLONE_NEWNS).expect("these tests load XDP programs: run them as root");
     mount(
         None::<&str>,
@@ -260,7 +270,7 @@ fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
         .map_max_entries("BACKENDS", IDS)
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
-        .map_max_entries("RINGS", RING_SLOTS)
+        .map_max_entries("RINGS", ring_slots)
         .map_max_entries("FLOWS", flow_buckets)
         .map_max_entries("NAT_FORWARD", NAT_FLOWS)
         .map_max_entries("NAT_REVERSE", NAT_FLOWS)

@@ -4,7 +4,7 @@ use lbfabric_abi::DropReason;
 
 use super::{
     bytes::{load1, load2, load4},
-    frame::Frame,
+    frame::{Frame, opaque},
     ip::Ip,
     packet::Packet,
 };
@@ -86,8 +86,9 @@ impl<I: Ip> Headers<I> {
         if length < I::HEADER as u64 + least || length > frame.rest(ip) {
             return None;
         }
-        // SAFETY: both headers are in the frame.
-        Some(unsafe { Self::read(ip, l4, protocol, length) })
+        // SAFETY: both headers are in the frame. The protocol is read again for the verifier to forget which it is: it would
+        // follow all that comes after once for each.
+        Some(unsafe { Self::read(ip, l4, I::protocol(ip), length) })
     }
 
     /// Finds the headers of a packet that has been read.
@@ -141,8 +142,10 @@ impl<I: Ip> Headers<I> {
     pub(crate) fn is_syn(&self) -> bool {
         // SAFETY: the header is in the frame.
         let flags = unsafe { load1::<13>(self.l4) } as u8;
-        self.protocol == protocol::TCP
-            && flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+        let other_flags = flags & (tcp_flags::SYN | tcp_flags::ACK) ^ tcp_flags::SYN;
+        let other_protocol = self.protocol ^ protocol::TCP;
+        // One condition, not two: the verifier follows each way.
+        opaque((other_flags | other_protocol).into()) == 0
     }
 
     /// Fails if the packet may not be forwarded any further.

@@ -83,6 +83,12 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
+    unsafe fn protocol(ip: usize) -> u8 {
+        // SAFETY: the caller's.
+        unsafe { load1::<6>(ip) as u8 }
+    }
+
+    #[inline(always)]
     unsafe fn update(ip: usize, hops: u8, _change: Checksum) {
         // SAFETY: the caller's.
         unsafe { store1::<7>(ip, load1::<7>(ip).wrapping_sub(hops.into())) }
