@@ -3,6 +3,8 @@
 
 #[path = "netns/fixture.rs"]
 mod fixture;
+#[path = "netns/large_frames.rs"]
+mod large_frames;
 #[path = "netns/load_balancer.rs"]
 mod load_balancer;
 #[path = "netns/namespace.rs"]

@@ -21,6 +21,7 @@ mod xdp {
     mod packets;
     mod ports_taken;
     mod selection;
+    mod shapes;
     mod tunnel;
     mod untouched;
 }

@@ -109,11 +109,11 @@ fn source<O: Ip>(
 /// Cuts off what Ethernet has padded, which the outer length would not cover, and makes room for the outer header.
 #[inline(always)]
 fn make_room(frame: &Frame, length: u64, header_length: usize) -> Result<(), DropReason> {
-    let rest = frame.rest(frame.start());
     let used = ETHERNET as u64 + length;
-    if rest > used {
+    // The first part of a frame in several is not longer than a packet, unless that is padded.
+    if frame.rest(frame.start()) > used {
         frame
-            .cut_tail((rest - used) as usize)
+            .cut_tail((frame.length() - used) as usize)
             .ok_or(DropReason::Internal)?;
     }
     frame.grow_head(header_length).ok_or(DropReason::NoHeadroom)
