@@ -4,6 +4,7 @@
 # make fix      formats and applies what clippy can
 # make ebpf     compiles the XDP programs anew, after a change in dataplane-node/ebpf or dataplane-node/abi
 # make bench-l4 what a packet costs in the XDP programs, against Katran's figures; BENCH="--rounds 31" and other options
+# make fuzz-packets generated frames for ten minutes, each compared with a reference; SECONDS=60 and SEED=7 for others
 # make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
 
 SHELL := /bin/bash
@@ -20,7 +21,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4
+.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 fuzz-packets
 
 help:
 	@sed -n 's/^# make /  make /p' Makefile
@@ -71,3 +72,7 @@ bench-l4:
 	dataplane-node/ebpf/build.sh --bench $(CARGO_TARGET_DIR)/bench
 	$(CARGO) bench --locked -p lbfabric-node --bench l4 -- \
 		--object $(CARGO_TARGET_DIR)/bench/bench.bpf.o --out $(CARGO_TARGET_DIR)/bench $(BENCH)
+
+fuzz-packets: setup
+	FUZZ_SECONDS=$(or $(SECONDS),601) FUZZ_SEED=$(or $(SEED),1) \
+		$(CARGO) test --locked -p lbfabric-node --test xdp programs_and_reference_agree -- --nocapture

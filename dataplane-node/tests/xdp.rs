@@ -15,13 +15,17 @@ mod xdp {
     mod dsr;
     mod fabric;
     mod fullnat;
+    mod fuzz;
+    mod generator;
     mod kernel;
     mod malformed;
     mod network;
     mod packets;
     mod ports_taken;
+    mod reference;
     mod selection;
     mod shapes;
     mod tunnel;
     mod untouched;
+    mod verdicts;
 }
