@@ -14,11 +14,13 @@ mod xdp {
     mod dnat;
     mod dsr;
     mod fabric;
+    mod fragments;
     mod fullnat;
     mod fuzz;
     mod generator;
     mod kernel;
     mod malformed;
+    mod martians;
     mod network;
     mod packets;
     mod ports_taken;

@@ -84,7 +84,7 @@ pub(crate) fn frames(random: &mut Random, n: u64, answers: &[Answer]) -> Vec<Vec
         class: random.byte(),
     };
     let l4 = l4(random, &shape, ports);
-    let pieces = pieces(random, n, l4);
+    let pieces = pieces(random, n, &l4);
     pieces
         .iter()
         .map(|piece| {
@@ -207,7 +207,7 @@ struct Piece {
 }
 
 /// A packet as a whole, or in two fragments; either of them may be missing.
-fn pieces(random: &mut Random, n: u64, l4: Vec<u8>) -> Vec<Piece> {
+fn pieces(random: &mut Random, n: u64, l4: &[u8]) -> Vec<Piece> {
     // Of the last few packets.
     let identification = u16::try_from((n / 64 + u64::from(random.byte() & 3)) & 0xffff).unwrap();
     let cut = (8 * random.pick(&[1, 3, 4, 6])).min(l4.len() / 8 * 8);
@@ -218,7 +218,7 @@ fn pieces(random: &mut Random, n: u64, l4: Vec<u8>) -> Vec<Piece> {
         l4: l4.to_vec(),
     };
     if cut == 0 || !random.one_in(4) {
-        return vec![piece(0, false, &l4)];
+        return vec![piece(0, false, l4)];
     }
     let mut pieces = vec![
         piece(0, true, &l4[..cut]),

@@ -72,7 +72,8 @@ fn ipv4(frame: &[u8], ip: usize) -> Result<Seen, Odd> {
     let header_length = usize::from(header[0] & 15) * 4;
     let length = usize::from(word(header, 2).unwrap());
     let flags = word(header, 6).unwrap();
-    let (is_first, more) = (flags & 0x1fff == 0, flags & 0x2000 != 0);
+    let (offset, more) = (flags & 0x1fff, flags & 0x2000 != 0);
+    let is_first = offset == 0;
     let protocol = header[9];
     let mut seen = Seen {
         ip,

@@ -138,7 +138,7 @@ impl Reference {
                         to,
                         is_dnat: true,
                     };
-                    self.sent(way, seen)
+                    Self::sent(way, seen)
                 } else {
                     pass
                 }
@@ -175,12 +175,12 @@ impl Reference {
         if mode == Mode::Fullnat {
             // Port 0: not known yet.
             let node = match self.nodes.get(&(from, to, protocol)) {
-                Some((node, made)) if self.flows - made < FLOWS_CERTAIN => *node,
+                Some((known, made)) if self.flows - made < FLOWS_CERTAIN => *known,
                 _ => SocketAddr::new(family(from.ip()).node(), 0),
             };
-            return self.sent(Way::Node(node, id), seen)[0];
+            return Self::sent(Way::Node(node, id), seen)[0];
         }
-        self.sent(Way::Server(mode, id), seen)[0]
+        Self::sent(Way::Server(mode, id), seen)[0]
     }
 
     /// A packet to the node's own address.
@@ -198,7 +198,7 @@ impl Reference {
                 to: *client,
                 is_dnat: false,
             };
-            ways = self.sent(way, seen);
+            ways = Self::sent(way, seen);
         }
         let is_certain = known.is_some_and(|(_, _, made)| self.flows - made < FLOWS_CERTAIN);
         if !is_certain {
@@ -219,7 +219,7 @@ impl Reference {
         let mut ways = if made.elapsed() > FORGOTTEN {
             Vec::new()
         } else {
-            self.sent(*way, seen)
+            Self::sent(*way, seen)
         };
         if made.elapsed() > CERTAIN {
             ways.push(without);
@@ -228,7 +228,7 @@ impl Reference {
     }
 
     /// The names under which a packet goes this way.
-    fn sent(&self, way: Way, seen: &Seen) -> Vec<(&'static str, Way)> {
+    fn sent(way: Way, seen: &Seen) -> Vec<(&'static str, Way)> {
         let expired = ("drop-ttl-expired", Way::Drop);
         match way {
             Way::Pass => vec![("pass-not-served", way)],
