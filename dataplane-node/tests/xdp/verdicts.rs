@@ -175,7 +175,7 @@ impl Reference {
         if mode == Mode::Fullnat {
             // Port 0: not known yet.
             let node = match self.nodes.get(&(from, to, protocol)) {
-                Some((known, made)) if self.flows - made < FLOWS_CERTAIN => *known,
+                Some((known, since)) if self.flows - since < FLOWS_CERTAIN => *known,
                 _ => SocketAddr::new(family(from.ip()).node(), 0),
             };
             return Self::sent(Way::Node(node, id), seen)[0];
