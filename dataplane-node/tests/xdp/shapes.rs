@@ -331,3 +331,20 @@ fn row_44_frames_of_several_parts() {
         }
     }
 }
+
+/// Wherever the packet ends: in the first part of the frame, or in another.
+#[test]
+fn row_44_padding_of_several_parts_does_not_enter_a_tunnel() {
+    let fabric = Fabric::new(Mode::Tunnel);
+    for (family, protocol) in CASES {
+        for length in [100, 3900, 9000] {
+            let mut request = request(family, protocol);
+            request.payload = vec![0x5a; length];
+            request.padding = 12_000;
+            let ran = fabric.lb(&request.build());
+            request.padding = 0;
+            let on = forwarded(Mode::Tunnel, family, &request, &ran, l4_start(&request));
+            assert_sent(&ran, Mode::Tunnel, family, Action::Redirect, &on.build());
+        }
+    }
+}

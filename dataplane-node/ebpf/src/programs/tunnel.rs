@@ -110,11 +110,15 @@ fn source<O: Ip>(
 #[inline(always)]
 fn make_room(frame: &Frame, length: u64, header_length: usize) -> Result<(), DropReason> {
     let used = ETHERNET as u64 + length;
-    // The first part of a frame in several is not longer than a packet, unless that is padded.
-    if frame.rest(frame.start()) > used {
-        frame
-            .cut_tail((frame.length() - used) as usize)
-            .ok_or(DropReason::Internal)?;
+    // Nearly always the packet ends where the frame does, which needs no question to the kernel. A frame that can be read
+    // less far than its packet goes has other parts.
+    if frame.rest(frame.start()) != used {
+        let whole = frame.length();
+        if whole > used {
+            frame
+                .cut_tail((whole - used) as usize)
+                .ok_or(DropReason::Internal)?;
+        }
     }
     frame.grow_head(header_length).ok_or(DropReason::NoHeadroom)
 }
