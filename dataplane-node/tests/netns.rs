@@ -18,6 +18,8 @@ mod initramfs;
 mod interfaces;
 #[path = "netns/l4_checklist.rs"]
 mod l4_checklist;
+#[path = "netns/large_frames.rs"]
+mod large_frames;
 #[path = "netns/layout_switch.rs"]
 mod layout_switch;
 #[cfg(target_arch = "x86_64")]

@@ -21,17 +21,24 @@ mod xdp {
     mod dnat;
     mod dsr;
     mod fabric;
+    mod fragments;
     mod fullnat;
+    mod fuzz;
+    mod generator;
     mod keeper;
     mod kernel;
     #[cfg(target_arch = "x86_64")]
     mod linux_6_1;
     mod loads;
     mod malformed;
+    mod martians;
     mod network;
     mod packets;
     mod ports_taken;
+    mod reference;
     mod selection;
+    mod shapes;
     mod tunnel;
     mod untouched;
+    mod verdicts;
 }

@@ -14,6 +14,8 @@ pub enum NextProgram {
     FullnatAnswer = 3,
     /// Destination NAT back to clients.
     Answer = 4,
+    /// Takes a fragment where the first one of its packet has gone.
+    Fragment = 8,
 }
 
 impl NextProgram {
@@ -24,7 +26,10 @@ impl NextProgram {
         Self::FullnatForward,
         Self::FullnatAnswer,
         Self::Answer,
+        Self::Fragment,
     ];
+    /// Entries of `PROGRAMS`: one more than the largest index.
+    pub const SLOTS: u32 = 9;
 
     /// Its index in `PROGRAMS`.
     #[inline(always)]
@@ -40,6 +45,7 @@ impl NextProgram {
             Self::FullnatForward => "lbfabric_fullnat_forward",
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
+            Self::Fragment => "lbfabric_fragment",
         }
     }
 }

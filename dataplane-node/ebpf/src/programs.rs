@@ -4,7 +4,8 @@
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
 //!   plain packets       │ ├─────► fullnat_forward
 //!   of steady slots     │ └─────► fullnat_answer
-//!                       └───────► answer             servers' answers to DNAT
+//!                       ├───────► answer             servers' answers to DNAT
+//!                       └───────► fragment ──► deliver
 //! ```
 #![expect(
     unsafe_code,
@@ -22,12 +23,15 @@ mod dnat;
 mod dsr;
 mod ecn;
 mod exit;
+mod extensions;
+mod fragments;
 mod frame;
 mod fullnat;
 mod general;
 mod headers;
 mod ip;
 mod maps;
+mod martian;
 mod own;
 mod packet;
 mod parse;
@@ -35,6 +39,7 @@ mod plain;
 mod rewrite;
 mod ring;
 mod route;
+mod tags;
 mod tunnel;
 mod v4;
 mod v6;
@@ -50,49 +55,55 @@ use frame::Frame;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_lb(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, plain::balance(&frame))
+    exit::leave_as_is(&frame, plain::balance(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_general(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, general::balance(&frame))
+    exit::leave_as_is(&frame, general::balance(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_deliver(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, deliver::forward(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, answer::translate(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::forward(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
 }
 
-#[xdp]
-fn lbfabric_server(context: XdpContext) -> u32 {
+#[xdp(frags)]
+fn lbfabric_fragment(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, decap::unpack(&frame).into())
+    exit::leave(&frame, fragments::follow(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
+fn lbfabric_server(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave_as_is(&frame, decap::unpack(&frame).into())
+}
+
+#[xdp(frags)]
 fn lbfabric_pass(_context: XdpContext) -> u32 {
     XDP_PASS
 }

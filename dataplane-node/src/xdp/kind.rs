@@ -55,6 +55,7 @@ impl ProgramKind {
                 "REVERSE_RANGES",
                 "NAT_FORWARD",
                 "NAT_REVERSE",
+                "FRAGMENTS",
                 "SERVICE_COUNTERS",
                 "BACKEND_COUNTERS",
             ],

@@ -24,7 +24,7 @@ const NAT_FLOWS: u32 = 4096;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
-const NOT_KEPT: [&str; 3] = ["PROGRAMS", "SCRATCH", "ROUTES"];
+const NOT_KEPT: [&str; 4] = ["PROGRAMS", "SCRATCH", "ROUTES", "FRAGMENTS"];
 
 /// Which program to run.
 #[derive(Clone, Copy, Debug)]
@@ -168,9 +168,12 @@ impl Kernel {
     }
 
     fn counters(&self) -> Vec<u64> {
-        (0..COUNTER_SLOTS)
-            .map(|slot| self.per_cpu::<u64>("COUNTERS", slot).iter().sum())
-            .collect()
+        (0..COUNTER_SLOTS).map(|slot| self.counter(slot)).collect()
+    }
+
+    /// A counter, over all CPUs.
+    pub(crate) fn counter(&self, slot: u32) -> u64 {
+        self.per_cpu::<u64>("COUNTERS", slot).iter().sum()
     }
 }
 

@@ -26,8 +26,14 @@ pub(crate) mod protocol {
     pub(crate) const UDP: u8 = 17;
     /// IPv6 in IP, RFC 4213.
     pub(crate) const IPV6: u8 = 41;
+    /// IPv6's hop-by-hop options, RFC 8200 section 4.3.
+    pub(crate) const HOP_BY_HOP: u8 = 0;
+    /// IPv6's routing header, RFC 8200 section 4.4.
+    pub(crate) const ROUTING: u8 = 43;
     /// IPv6's fragment header, RFC 8200 section 4.5.
     pub(crate) const FRAGMENT: u8 = 44;
+    /// IPv6's destination options, RFC 8200 section 4.6.
+    pub(crate) const DESTINATION: u8 = 60;
 }
 
 /// TCP's flags, RFC 9293 section 3.1.
@@ -47,6 +53,8 @@ pub(crate) struct Headers<I: Ip> {
     /// Source and destination port, as they stand in the frame.
     pub(crate) ports: u32,
     pub(crate) protocol: u8,
+    /// Whether `l4` and `ports` are of any meaning.
+    pub(crate) has_ports: bool,
     /// From the IP header on, without what Ethernet may have padded.
     pub(crate) length: u64,
 }
@@ -95,11 +103,28 @@ impl<I: Ip> Headers<I> {
     #[inline(always)]
     pub(crate) fn of(frame: &Frame, packet: &Packet) -> Result<Self, DropReason> {
         let ip = frame.at(packet.ip_at);
-        let l4 = frame.at(packet.l4_at);
-        if !frame.reaches(ip + I::HEADER) || !frame.reaches(l4 + UDP) {
+        if !frame.reaches(ip + I::HEADER) {
             return Err(DropReason::Internal);
         }
         let length = u64::from(packet.length);
+        if !packet.has_ports {
+            return Ok(Self {
+                ip,
+                l4: ip,
+                // SAFETY: the header is in the frame.
+                source: unsafe { I::source(ip) },
+                // SAFETY: the header is in the frame.
+                destination: unsafe { I::destination(ip) },
+                ports: 0,
+                protocol: packet.flow.protocol,
+                has_ports: false,
+                length,
+            });
+        }
+        let l4 = frame.at(packet.l4_at);
+        if !frame.reaches(l4 + UDP) {
+            return Err(DropReason::Internal);
+        }
         // SAFETY: both headers are in the frame.
         Ok(unsafe { Self::read(ip, l4, packet.flow.protocol, length) })
     }
@@ -118,6 +143,7 @@ impl<I: Ip> Headers<I> {
                 destination: I::destination(ip),
                 ports: load4::<0>(l4) as u32,
                 protocol,
+                has_ports: true,
                 length,
             }
         }

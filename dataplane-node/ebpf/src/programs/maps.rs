@@ -17,6 +17,7 @@ use lbfabric_abi::{
 
 use super::{
     bucket::Bucket,
+    fragments::{FRAGMENTS as FRAGMENTS_COUNT, FragmentKey, Lead},
     frame::Frame,
     packet::Scratch,
     route::{ROUTES as ROUTES_COUNT, Route},
@@ -70,11 +71,13 @@ static SERVICE_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(SERVICES_MAX
 static BACKEND_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(BACKENDS_MAX, 0);
 // Those that follow are not kept: a program and its maps come and go together.
 #[map]
-static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::ALL.len() as u32, 0);
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::SLOTS, 0);
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(ROUTES_COUNT, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Lead> = LruHashMap::with_max_entries(FRAGMENTS_COUNT, 0);
 
 /// Goes on with another program. Comes back only if that is not there.
 #[inline(always)]
@@ -224,6 +227,19 @@ pub(crate) fn nat_forward_remove(flow: &Flow) {
 pub(crate) fn nat_reverse_remove(flow: &Flow) {
     // It may be gone already, which is as good.
     NAT_REVERSE.remove(flow).ok();
+}
+
+/// Where the first fragment of a packet has gone.
+#[inline(always)]
+pub(crate) fn lead(key: &FragmentKey) -> Option<&'static Lead> {
+    // SAFETY: as for `NAT_FORWARD`: the worst that a reuse at this very moment can do is to lead one fragment astray.
+    unsafe { FRAGMENTS.get(key) }
+}
+
+#[inline(always)]
+pub(crate) fn remember_lead(key: &FragmentKey, lead: &Lead) {
+    // Without it, the fragments that follow are dropped, and counted as that.
+    FRAGMENTS.insert(key, lead, 0).ok();
 }
 
 #[inline(always)]

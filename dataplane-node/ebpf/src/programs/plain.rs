@@ -13,7 +13,7 @@ use super::{
     frame::Frame,
     headers::{ETHERNET, Headers, protocol},
     ip::Ip,
-    maps, rewrite, ring, route, tunnel,
+    maps, martian, rewrite, ring, route, tunnel,
     v4::V4,
     v6::V6,
 };
@@ -88,7 +88,12 @@ fn serve<I: Ip>(
     let is_special = service.mode == FULLNAT
         || service.flags & VipService::GENERAL != 0
         || service.flags & VipService::CLAMP_MSS != 0 && headers.is_syn();
-    if is_special || I::is_martian(headers.source) || headers.source == headers.destination {
+    if is_special
+        || I::is_martian(headers.source)
+        || headers.source == headers.destination
+        || martian::is_to_group(headers.ip - ETHERNET)
+        || maps::passes_filter(I::bit(FilterRegion::Vip, headers.source))
+    {
         return Err(REFUSED);
     }
     let settings = maps::settings().ok_or(REFUSED)?;
