@@ -3,6 +3,8 @@
 
 #[path = "netns/fixture.rs"]
 mod fixture;
+#[path = "netns/gue.rs"]
+mod gue;
 #[path = "netns/load_balancer.rs"]
 mod load_balancer;
 #[path = "netns/namespace.rs"]

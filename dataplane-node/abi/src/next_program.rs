@@ -14,6 +14,8 @@ pub enum NextProgram {
     FullnatAnswer = 3,
     /// Destination NAT back to clients.
     Answer = 4,
+    /// Lowers the MSS option of a client's SYN, or of a DNAT server's SYN-ACK, and leaves the packet to one of the others.
+    Clamp = 9,
 }
 
 impl NextProgram {
@@ -24,7 +26,20 @@ impl NextProgram {
         Self::FullnatForward,
         Self::FullnatAnswer,
         Self::Answer,
+        Self::Clamp,
     ];
+
+    /// The size of `PROGRAMS`.
+    pub const SLOTS: u32 = {
+        let (mut slots, mut n) = (0, 0);
+        while n < Self::ALL.len() {
+            if Self::ALL[n].index() >= slots {
+                slots = Self::ALL[n].index() + 1;
+            }
+            n += 1;
+        }
+        slots
+    };
 
     /// Its index in `PROGRAMS`.
     #[inline(always)]
@@ -40,6 +55,7 @@ impl NextProgram {
             Self::FullnatForward => "lbfabric_fullnat_forward",
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
+            Self::Clamp => "lbfabric_clamp",
         }
     }
 }

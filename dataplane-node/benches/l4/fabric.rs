@@ -253,7 +253,7 @@ fn reverse(kernel: &mut Kernel, family: Family, index: u8) {
     let entry = Reverse {
         vip: vip.ip().into(),
         vip_port_be: vip.port().to_be_bytes(),
-        zero: [0; 2],
+        flags: 0,
         service: Service::Dnat as u32,
     };
     pass_filter(kernel, FilterRegion::Server, server.ip().into());

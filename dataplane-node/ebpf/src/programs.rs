@@ -4,7 +4,8 @@
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
 //!   plain packets       │ ├─────► fullnat_forward
 //!   of steady slots     │ └─────► fullnat_answer
-//!                       └───────► answer             servers' answers to DNAT
+//!                       ├───────► answer             servers' answers to DNAT
+//!                       └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
 //! ```
 #![expect(
     unsafe_code,
@@ -16,6 +17,7 @@ mod aligned;
 mod answer;
 mod bucket;
 mod bytes;
+mod clamp;
 mod decap;
 mod deliver;
 mod dnat;
@@ -25,6 +27,7 @@ mod exit;
 mod frame;
 mod fullnat;
 mod general;
+mod gue;
 mod headers;
 mod ip;
 mod maps;
@@ -84,6 +87,12 @@ fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
+}
+
+#[xdp]
+fn lbfabric_clamp(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, clamp::forward(&frame))
 }
 
 #[xdp]

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Instant as StdInstant;
 
 use lbfabric_model::{ObjectKey, ObjectKind, PoolId, snapshot::ServerVips};
@@ -249,11 +250,11 @@ impl Server {
         let ServerVips { vips, gue_ports } = &desired.server;
         let singles = vips.iter().filter(|vip| vip.is_single());
         let addresses: BTreeSet<IpAddr> = singles.map(|vip| vip.address()).collect();
-        if addresses.len() < vips.len() || !gue_ports.is_empty() {
-            let reason = "VIPs that are whole prefixes, and encapsulation gue: this server cannot do that yet";
+        if addresses.len() < vips.len() {
+            let reason = "VIPs that are whole prefixes: this server cannot do that yet";
             applied.refusals.insert(key, reason.to_owned());
         }
-        let setup = self.set_up(&addresses).await;
+        let setup = self.set_up(&addresses, gue_ports).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
@@ -269,9 +270,14 @@ impl Server {
     }
 
     /// New VIPs go to the loopback first, old ones leave it last.
-    async fn set_up(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), ServerError> {
+    async fn set_up(
+        &mut self,
+        vips: &BTreeSet<IpAddr>,
+        gue_ports: &[NonZeroU16],
+    ) -> Result<(), ServerError> {
         self.setup.add_vips(vips).await?;
         if let Some(maps) = self.program.maps_mut() {
+            maps.set_gue_ports(gue_ports)?;
             maps.set_vips(vips)?;
         }
         self.setup.remove_vips_except(vips).await?;

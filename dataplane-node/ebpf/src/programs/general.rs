@@ -2,7 +2,7 @@
 //! others, it hands over in `SCRATCH`.
 
 use lbfabric_abi::{
-    Address, DropReason, FilterRegion, Mode, NextProgram, RingSlot, Settings, Verdict,
+    Address, DropReason, FilterRegion, Mode, NextProgram, RingSlot, Settings, Verdict, VipService,
 };
 
 use super::{
@@ -50,7 +50,11 @@ pub(crate) fn balance(frame: &Frame) -> Step {
     if matches!(otherwise, Verdict::PassNotVip)
         && may_be(FilterRegion::Server, packet.family, source)
     {
-        return Step::Next(NextProgram::Answer);
+        return Step::Next(if packet.is_syn_ack {
+            NextProgram::Clamp
+        } else {
+            NextProgram::Answer
+        });
     }
     Step::Leave(Exit::pass(otherwise))
 }
@@ -69,7 +73,7 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     if scratch.service.mode == Mode::Fullnat as u8 {
         // It has an entry for each flow; what it does not know is new.
         scratch.server = slot.cur;
-        return Step::Next(NextProgram::FullnatForward);
+        return Step::Next(clamped_or(scratch, NextProgram::FullnatForward));
     }
     scratch.server = if slot.consult() {
         affinity::server(&scratch.packet, settings, slot, scratch.service.pool)
@@ -79,7 +83,17 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     if scratch.server == RingSlot::NONE {
         return Step::Drop(DropReason::NoBackend);
     }
-    Step::Next(NextProgram::Deliver)
+    Step::Next(clamped_or(scratch, NextProgram::Deliver))
+}
+
+/// The next program, by way of the one for a SYN whose MSS option has to be looked at.
+#[inline(always)]
+fn clamped_or(scratch: &Scratch, next: NextProgram) -> NextProgram {
+    if scratch.service.flags & VipService::CLAMP_MSS != 0 && scratch.packet.is_syn {
+        NextProgram::Clamp
+    } else {
+        next
+    }
 }
 
 #[inline(always)]

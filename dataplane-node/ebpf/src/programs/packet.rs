@@ -19,7 +19,8 @@ pub(crate) struct Packet {
     pub(crate) ttl: u8,
     /// A TCP packet that asks for a connection.
     pub(crate) is_syn: bool,
-    pub(crate) zero: u8,
+    /// A TCP packet that accepts one.
+    pub(crate) is_syn_ack: bool,
 }
 
 /// The version of IP.

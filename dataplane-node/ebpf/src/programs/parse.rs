@@ -136,7 +136,7 @@ fn ipv6(ip: usize) -> Option<Payload> {
 fn read_l4(frame: &Frame, packet: &mut Packet, payload: &Payload) -> Result<(), Unservable> {
     let l4 = frame.at(packet.l4_at);
     let rest = payload.length - payload.header;
-    packet.is_syn = false;
+    (packet.is_syn, packet.is_syn_ack) = (false, false);
     let fixed = match payload.protocol {
         protocol::TCP => TCP,
         protocol::UDP => UDP,
@@ -156,7 +156,9 @@ fn read_l4(frame: &Frame, packet: &mut Packet, payload: &Payload) -> Result<(), 
         }
         // SAFETY: the header is in the frame.
         let (offset, flags) = unsafe { (load1::<12>(l4), load1::<13>(l4) as u8) };
-        packet.is_syn = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+        let both = tcp_flags::SYN | tcp_flags::ACK;
+        packet.is_syn = flags & both == tcp_flags::SYN;
+        packet.is_syn_ack = flags & both == both;
         (offset >> 4 << 2, TCP as u64)
     } else {
         // SAFETY: the header is in the frame.

@@ -2,7 +2,9 @@
 //! steady slot; a server's answer whose way is known; or of no concern. All else, failures among it, is left untouched to
 //! `lbfabric_general`.
 
-use lbfabric_abi::{DropReason, FilterRegion, Mode, NextProgram, RingSlot, Verdict, VipService};
+use lbfabric_abi::{
+    DropReason, FilterRegion, Mode, NextProgram, Reverse, RingSlot, Verdict, VipService,
+};
 
 use super::{
     bytes::load2,
@@ -95,7 +97,7 @@ fn serve<I: Ip>(
     }
     let backend = maps::backend(slot.cur).ok_or(REFUSED)?;
     let exit = match service.mode {
-        TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend),
+        TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, None),
         DSR => dsr::forward::<I>(frame, backend),
         DNAT => dnat::forward(frame, headers, service, backend),
         _ => Err(REFUSED),
@@ -117,6 +119,9 @@ fn translate<I: Ip>(frame: &Frame) -> Option<Exit> {
     let headers = Headers::<I>::plain(frame)?;
     let reverse = I::reverse_port(headers.source, headers.source_port(), headers.protocol)?;
     headers.check_ttl().ok()?;
+    if reverse.flags & Reverse::CLAMP_MSS != 0 && headers.is_syn_ack() {
+        return None;
+    }
     let new = dnat::answer(&headers, reverse);
     let hop = route::remembered::<I>(new.source, new.destination, headers.length)?;
     rewrite::flow(frame, &headers, &new, 1).ok()?;
