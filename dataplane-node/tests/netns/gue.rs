@@ -5,6 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::resume_unwind;
 
+use aya::maps::{Array, Map, MapData};
+use lbfabric_abi::LAYOUT_VERSION;
 use lbfabric_node::{NodeConfig, Role};
 use lbfabric_proto::v1;
 use tokio::sync::oneshot;
@@ -15,6 +17,7 @@ use crate::{
     played_controller::PlayedController,
 };
 
+const PORT: u16 = 6081;
 const VIPS: [&str; 2] = ["10.99.0.1:80", "[fd99::1]:80"];
 
 fn gue(server: &str) -> v1::FabricSpec {
@@ -36,7 +39,7 @@ fn gue(server: &str) -> v1::FabricSpec {
             pool: "web".to_owned(),
             tunnel: Some(v1::TunnelSpec {
                 encapsulation: v1::Encapsulation::Gue.into(),
-                gue_port: 6081,
+                gue_port: PORT.into(),
                 ..v1::TunnelSpec::default()
             }),
             ..v1::ServiceSpec::default()
@@ -155,8 +158,24 @@ async fn serve(fixture: &Fixture, spec: &v1::FabricSpec, ended: oneshot::Receive
         let unpacked = |report: &v1::NodeReport| counted(report, "decapsulated");
         let report = eventually("unpacked", || controller.report_if(unpacked)).await;
         assert!(report.refusals.is_empty(), "{report:?}");
+        // The port closes with the last service that has it.
+        assert_eq!(takes_gue(fixture), Some(true));
+        let mut ipip = spec.clone();
+        ipip.services[0].tunnel = None;
+        controller.apply(&ipip);
+        let closed = || (takes_gue(fixture) == Some(false)).then_some(());
+        eventually("the port closed", closed).await;
     }
     agent.stop().await;
+}
+
+/// Whether the server's program unpacks what comes to the port.
+fn takes_gue(fixture: &Fixture) -> Option<bool> {
+    let maps = fixture.pin_dir.join(format!("v{LAYOUT_VERSION}-server"));
+    let map = Map::Array(MapData::from_pin(maps.join("GUE_PORTS")).ok()?);
+    let ports = Array::<_, u64>::try_from(map).ok()?;
+    let word = ports.get(&(u32::from(PORT) / u64::BITS), 0).ok()?;
+    Some(word >> (u32::from(PORT) % u64::BITS) & 1 != 0)
 }
 
 /// The node's agent. The client begins when both sides are ready.
