@@ -11,6 +11,7 @@ use super::{
     dnat, dsr,
     exit::{Exit, Step},
     frame::Frame,
+    gue::Gue,
     headers::{ETHERNET, Headers},
     ip::Ip,
     maps, rewrite, ring, route, tunnel,
@@ -97,6 +98,10 @@ fn serve<I: Ip>(
     }
     let backend = maps::backend(slot.cur).ok_or(REFUSED)?;
     let exit = match service.mode {
+        TUNNEL if service.flags & VipService::GUE != 0 => {
+            let gue = Some(Gue::new(headers, service, hash));
+            tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, gue)
+        }
         TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, None),
         DSR => dsr::forward::<I>(frame, backend),
         DNAT => dnat::forward(frame, headers, service, backend),
