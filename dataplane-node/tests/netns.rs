@@ -9,6 +9,8 @@ mod detaching;
 mod fixture;
 #[path = "netns/foreign_programs.rs"]
 mod foreign_programs;
+#[path = "netns/gue.rs"]
+mod gue;
 #[path = "netns/hitless.rs"]
 mod hitless;
 #[cfg(target_arch = "x86_64")]

@@ -16,6 +16,7 @@ mod xdp {
     mod answers;
     mod checksums;
     mod churn;
+    mod clamp;
     mod counters;
     mod decap;
     mod dnat;
@@ -25,6 +26,8 @@ mod xdp {
     mod fullnat;
     mod fuzz;
     mod generator;
+    mod gue;
+    mod gue_decap;
     mod keeper;
     mod kernel;
     #[cfg(target_arch = "x86_64")]
@@ -33,6 +36,7 @@ mod xdp {
     mod malformed;
     mod martians;
     mod network;
+    mod outer_source;
     mod packets;
     mod ports_taken;
     mod reference;

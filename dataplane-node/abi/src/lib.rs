@@ -19,6 +19,7 @@
 //! | `NAT_FORWARD` | LRU hash | [`Flow`] client to VIP | [`NatForward`] |
 //! | `NAT_REVERSE` | LRU hash | [`Flow`] server to node | [`NatReverse`] |
 //! | `SERVER_VIPS` | hash | [`Address`] | `u32`, always 1 |
+//! | `GUE_PORTS` | array of [`GUE_PORT_WORDS`] | UDP port / 64 | `u64`, a bit for each port |
 //! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`] or [`FlowEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |

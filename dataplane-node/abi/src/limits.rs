@@ -31,6 +31,8 @@ pub const NEW_FLOWS_MAX: u32 = 10_000_000;
 pub const QUIC_SERVER_ID_MAX: usize = 8;
 /// The UDP port of GUE unless the service says another.
 pub const GUE_PORT_DEFAULT: u16 = 6080;
+/// Entries of `GUE_PORTS`: a bit for each port.
+pub const GUE_PORT_WORDS: u32 = (1 << 16) / u64::BITS;
 /// Servers of one pool.
 pub const POOL_BACKENDS_MAX: u32 = 512;
 /// Servers that a pool has room for when it does not say.

@@ -94,10 +94,15 @@ pub struct Reverse {
     pub vip: Address,
     /// The VIP's port in network order; zero: the server's own.
     pub vip_port_be: [u8; 2],
-    /// Zero.
-    pub zero: [u8; 2],
+    /// What else there is to do: bits of [`Reverse`].
+    pub flags: u16,
     /// The service's id.
     pub service: u32,
+}
+
+impl Reverse {
+    /// The service has [`VipService::CLAMP_MSS`](crate::VipService::CLAMP_MSS).
+    pub const CLAMP_MSS: u16 = 1;
 }
 
 const _: () = assert!(size_of::<Flow>() == 40);

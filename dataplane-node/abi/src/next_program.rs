@@ -16,6 +16,8 @@ pub enum NextProgram {
     Answer = 4,
     /// Takes a fragment where the first one of its packet has gone.
     Fragment = 8,
+    /// Lowers the MSS option of a client's SYN, or of a DNAT server's SYN-ACK, and leaves the packet to one of the others.
+    Clamp = 10,
 }
 
 impl NextProgram {
@@ -27,9 +29,20 @@ impl NextProgram {
         Self::FullnatAnswer,
         Self::Answer,
         Self::Fragment,
+        Self::Clamp,
     ];
-    /// Entries of `PROGRAMS`: one more than the largest index.
-    pub const SLOTS: u32 = 9;
+
+    /// The size of `PROGRAMS`.
+    pub const SLOTS: u32 = {
+        let (mut slots, mut n) = (0, 0);
+        while n < Self::ALL.len() {
+            if Self::ALL[n].index() >= slots {
+                slots = Self::ALL[n].index() + 1;
+            }
+            n += 1;
+        }
+        slots
+    };
 
     /// Its index in `PROGRAMS`.
     #[inline(always)]
@@ -46,6 +59,7 @@ impl NextProgram {
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
             Self::Fragment => "lbfabric_fragment",
+            Self::Clamp => "lbfabric_clamp",
         }
     }
 }
@@ -56,9 +70,11 @@ mod tests {
 
     #[test]
     fn every_program_has_its_place() {
-        for (place, next) in (0..).zip(NextProgram::ALL) {
-            assert_eq!(next.index(), place);
+        for (n, next) in NextProgram::ALL.iter().enumerate() {
+            assert!(next.index() < NextProgram::SLOTS);
             assert!(next.program().starts_with("lbfabric_"));
+            let before = &NextProgram::ALL[..n];
+            assert!(before.iter().all(|it| it.index() != next.index()));
         }
     }
 }

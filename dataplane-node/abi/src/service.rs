@@ -102,7 +102,7 @@ impl VipService {
     /// Destination NAT with an entry for each flow: its answers cannot be told otherwise.
     pub const EXACT_STATE: u32 = 1 << 5;
     /// Those that `lbfabric_lb` leaves to `lbfabric_general`.
-    pub const GENERAL: u32 = Self::GUARDED | Self::GUE | Self::EXACT_STATE;
+    pub const GENERAL: u32 = Self::GUARDED | Self::EXACT_STATE;
 }
 
 const _: () = assert!(size_of::<VipService>() == 32);

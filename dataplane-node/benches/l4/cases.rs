@@ -44,7 +44,7 @@ pub(crate) enum Way {
 pub(crate) const FLOOR_REFERENCE: f64 = 42.0;
 
 /// Rows of the project's table whose feature the program does not have yet.
-pub(crate) const NOT_THERE_YET: &[(&str, u32, u32)] = &[("GUE", 289, 110)];
+pub(crate) const NOT_THERE_YET: &[(&str, u32, u32)] = &[];
 
 const K: u32 = 1 << 10;
 const M: u32 = 1 << 20;
@@ -66,7 +66,7 @@ const fn case(name: &'static str, katran: Option<u32>, limit: u32, flows: u32) -
 pub(crate) const FLOOR: Case = case("floor", None, 42, 1);
 
 /// All that can be measured.
-pub(crate) const CASES: [Case; 15] = [
+pub(crate) const CASES: [Case; 16] = [
     case("IPv4 TCP, 1 flow", Some(106), 60, 1),
     case("IPv4 TCP, 64 Ki flows", Some(234), 75, 64 * K),
     case("IPv4 TCP, 512 Ki flows", Some(301), 80, 512 * K),
@@ -90,6 +90,10 @@ pub(crate) const CASES: [Case; 15] = [
     Case {
         kind: Kind::Udp,
         ..case("UDP, 1 flow", Some(133), 65, 1)
+    },
+    Case {
+        way: Way::In(Service::Gue),
+        ..case("GUE", Some(289), 110, 1)
     },
     Case {
         kind: Kind::Syn,

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, FlowKey,
-    FlowTick, Mode, NextHop, POOL_BACKENDS_DEFAULT, Protocol, Reverse, RingSlot, Settings,
-    VipService,
+    FlowTick, GUE_PORT_DEFAULT, Mode, NextHop, POOL_BACKENDS_DEFAULT, Protocol, Reverse, RingSlot,
+    Settings, VipService,
 };
 use lbfabric_ebpf_bench::{FLOOR_SERVERS, FLOOR_SLOTS, floor_server};
 use lbfabric_model::maglev;
@@ -42,14 +42,17 @@ pub(crate) enum Service {
     Dsr = 3,
     Dnat = 4,
     Fullnat = 5,
+    /// A tunnel of GUE.
+    Gue = 6,
 }
 
-const SERVICES: [Service; 5] = [
+const SERVICES: [Service; 6] = [
     Service::Tunnel,
     Service::Changed,
     Service::Dsr,
     Service::Dnat,
     Service::Fullnat,
+    Service::Gue,
 ];
 
 /// An address family.
@@ -68,7 +71,7 @@ impl Service {
 
     const fn mode(self) -> Mode {
         match self {
-            Self::Tunnel | Self::Changed => Mode::Tunnel,
+            Self::Tunnel | Self::Changed | Self::Gue => Mode::Tunnel,
             Self::Dsr => Mode::Dsr,
             Self::Dnat => Mode::Dnat,
             Self::Fullnat => Mode::Fullnat,
@@ -222,6 +225,12 @@ fn serve(kernel: &mut Kernel, service: Service, vip: SocketAddr) {
         backend_port_be: [0; 2],
         mode: service.mode() as u8,
         affinity: Affinity::FiveTuple as u8,
+        flags: if service == Service::Gue {
+            VipService::GUE
+        } else {
+            0
+        },
+        gue_port_be: GUE_PORT_DEFAULT.to_be_bytes(),
         ..VipService::default()
     };
     let address = Address::from(vip.ip());
@@ -253,7 +262,7 @@ fn reverse(kernel: &mut Kernel, family: Family, index: u8) {
     let entry = Reverse {
         vip: vip.ip().into(),
         vip_port_be: vip.port().to_be_bytes(),
-        zero: [0; 2],
+        flags: 0,
         service: Service::Dnat as u32,
     };
     pass_filter(kernel, FilterRegion::Server, server.ip().into());

@@ -5,7 +5,8 @@
 //!   plain packets       │ ├─────► fullnat_forward
 //!   of steady slots     │ └─────► fullnat_answer
 //!                       ├───────► answer             servers' answers to DNAT
-//!                       └───────► fragment ──► deliver
+//!                       ├───────► fragment ──► deliver
+//!                       └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
 //! ```
 #![expect(
     unsafe_code,
@@ -17,6 +18,7 @@ mod aligned;
 mod answer;
 mod bucket;
 mod bytes;
+mod clamp;
 mod decap;
 mod deliver;
 mod dnat;
@@ -28,6 +30,7 @@ mod fragments;
 mod frame;
 mod fullnat;
 mod general;
+mod gue;
 mod headers;
 mod ip;
 mod maps;
@@ -95,6 +98,12 @@ fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
 fn lbfabric_fragment(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fragments::follow(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_clamp(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, clamp::forward(&frame))
 }
 
 #[xdp(frags)]

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, snapshot::ServerVips};
@@ -339,12 +340,12 @@ impl Server {
         } = &desired.server;
         let singles = vips.iter().filter(|vip| vip.is_single());
         let addresses: BTreeSet<IpAddr> = singles.map(|vip| vip.address()).collect();
-        if addresses.len() < vips.len() || !gue_ports.is_empty() {
-            let reason = "VIPs that are whole prefixes, and encapsulation gue: this server cannot do that yet";
+        if addresses.len() < vips.len() {
+            let reason = "VIPs that are whole prefixes: this server cannot do that yet";
             applied.refusals.insert(key, reason.to_owned());
         }
         self.wake_at = None;
-        let setup = self.set_up(&addresses, *hold_time_secs).await;
+        let setup = self.set_up(&addresses, gue_ports, *hold_time_secs).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
@@ -363,6 +364,7 @@ impl Server {
     async fn set_up(
         &mut self,
         wanted: &BTreeSet<IpAddr>,
+        gue_ports: &[NonZeroU16],
         hold_time_secs: u32,
     ) -> Result<(), ServerError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -374,6 +376,7 @@ impl Server {
         });
         self.setup.add_vips(wanted).await?;
         if let Some(maps) = self.program.maps_mut() {
+            maps.set_gue_ports(gue_ports)?;
             maps.set_vips(&held)?;
             self.program.switch();
         }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use aya::{
     Ebpf, Pod,
@@ -9,8 +10,8 @@ use aya::{
     },
 };
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, PoolRing, Reverse, RingSlot, Settings, Traffic,
-    VipService, counter_names,
+    Address, Backend, Endpoint, EndpointPrefix, GUE_PORT_WORDS, PoolRing, Reverse, RingSlot,
+    Settings, Traffic, VipService, counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -59,6 +60,7 @@ pub(crate) struct AyaMaps {
 /// The maps of the server's program.
 pub(crate) struct ServerMaps {
     vips: HashMap<MapData, Address, u32>,
+    gue_ports: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -329,6 +331,7 @@ impl ServerMaps {
     pub(crate) fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
         Ok(Self {
             vips: open(ebpf, "SERVER_VIPS")?,
+            gue_ports: open(ebpf, "GUE_PORTS")?,
             counters: open(ebpf, "COUNTERS")?,
         })
     }
@@ -347,6 +350,23 @@ impl ServerMaps {
         }
         for address in present.difference(&wanted) {
             absent_is_fine(self.vips.remove(address)).map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the program unpack GUE at exactly these UDP ports.
+    pub(crate) fn set_gue_ports(&mut self, ports: &[NonZeroU16]) -> Result<(), ReadMapError> {
+        let failed = unreadable("GUE_PORTS");
+        let mut wanted = BTreeMap::<u32, u64>::new();
+        for port in ports {
+            let port = u32::from(port.get());
+            *wanted.entry(port / u64::BITS).or_default() |= 1 << (port % u64::BITS);
+        }
+        for index in 0..GUE_PORT_WORDS {
+            let word = wanted.get(&index).copied().unwrap_or_default();
+            if self.gue_ports.get(&index, 0).map_err(&failed)? != word {
+                self.gue_ports.set(index, word, 0).map_err(&failed)?;
+            }
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 use std::net::IpAddr;
 
 use lbfabric_abi::{
-    Address, Affinity, Encapsulation, Endpoint, EndpointPrefix, Mode, PoolRing, Protocol, Reverse,
-    VipService,
+    Address, Affinity, Encapsulation, Endpoint, EndpointPrefix, Mode, OuterSource, PoolRing,
+    Protocol, Reverse, VipService,
 };
 use lbfabric_model::{
     PortRange, ServiceId,
@@ -35,6 +35,7 @@ impl ServiceEntries {
         check_supported(service)?;
         check_sources(service, pool, local)?;
         let backend_port_be = service.backend_port.map_or(0, u16::from).to_be_bytes();
+        let gue_port = service.tunnel.and_then(|tunnel| tunnel.gue_port);
         let entry = VipService {
             service: id.0,
             ring_start: ring.start,
@@ -43,6 +44,8 @@ impl ServiceEntries {
             mode: service.mode as u8,
             affinity: service.affinity as u8,
             pool: service.pool.0,
+            flags: flags(service),
+            gue_port_be: gue_port.map_or(0, u16::from).to_be_bytes(),
             ..VipService::default()
         };
         let protocol = service.protocol as u8;
@@ -92,7 +95,11 @@ impl ServiceEntries {
         let mut reverse = Reverse {
             vip: vip.into(),
             vip_port_be: [0; 2],
-            zero: [0; 2],
+            flags: if service.clamp_mss {
+                Reverse::CLAMP_MSS
+            } else {
+                0
+            },
             service: id.0,
         };
         match service.backend_port {
@@ -120,11 +127,23 @@ impl ServiceEntries {
     }
 }
 
+/// What else there is to do for a service's packets.
+fn flags(service: &NodeService) -> u32 {
+    let tunnel = service.tunnel;
+    let is_gue = tunnel.is_some_and(|it| it.encapsulation == Encapsulation::Gue);
+    let is_fixed = tunnel.is_some_and(|it| it.outer_source == OuterSource::Fixed);
+    [
+        (VipService::GUE, is_gue),
+        (VipService::OUTER_SOURCE_FIXED, is_fixed),
+        (VipService::CLAMP_MSS, service.clamp_mss),
+    ]
+    .into_iter()
+    .filter(|(_, is_set)| *is_set)
+    .fold(0, |flags, (flag, _)| flags | flag)
+}
+
 /// What the API has and this node cannot do yet.
 fn check_supported(service: &NodeService) -> Result<(), String> {
-    let gue = service
-        .tunnel
-        .is_some_and(|tunnel| tunnel.encapsulation == Encapsulation::Gue);
     let lacking = [
         (
             "VIPs that are whole prefixes",
@@ -132,8 +151,6 @@ fn check_supported(service: &NodeService) -> Result<(), String> {
         ),
         ("protocol any", service.protocol == Protocol::Any),
         ("affinity quic-cid", service.affinity == Affinity::QuicCid),
-        ("encapsulation gue", gue),
-        ("clamp_mss", service.clamp_mss),
         ("client_address_option", service.client_address_option),
         ("limits", !service.limits.is_empty()),
         (

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use lbfabric_abi::{Backend, FlowKey, FlowTick, NextHop, RingSlot};
+use lbfabric_abi::{
+    Backend, Encapsulation, FlowKey, FlowTick, NextHop, OuterSource, Reverse, RingSlot, VipService,
+};
 use lbfabric_model::{
     Affinity, BackendId, Check, FlowKeeping, HealthCheck, Limits, Mode, ObjectKey, ObjectKind,
     PoolId, PortRange, Ports, Prefix, Protocol, ServiceId, SourceRules, Tunnel,
@@ -372,6 +374,39 @@ fn a_refused_service_holds_back_no_other() {
     case.local.nat_ports = None;
     let plan = case.run();
     assert!(refusal(&plan, ObjectKind::Service, 1).contains("ip_local_port_range"));
+}
+
+#[test]
+fn what_a_service_asks_for_reaches_its_entries() {
+    let tunnel = Tunnel {
+        encapsulation: Encapsulation::Gue,
+        gue_port: NonZeroU16::new(6081),
+        outer_source: OuterSource::Fixed,
+    };
+    let whole = NodeService {
+        tunnel: Some(tunnel),
+        clamp_mss: true,
+        ..service(Mode::Tunnel, &["203.0.113.1"], &[(80, 80)])
+    };
+    let usual = service(Mode::Tunnel, &["203.0.113.2"], &[(80, 80)]);
+    let clamped = NodeService {
+        clamp_mss: true,
+        ..service(Mode::Dnat, &["203.0.113.3"], &[(80, 80)])
+    };
+    let mut case = Case::new(&[(1, pool(&[1]))], &[(1, whole), (2, usual), (3, clamped)]);
+    let plan = case.run();
+    assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
+    let entry = |id| {
+        let mut entries = case.observed.vip_ports.values();
+        *entries.find(|it| it.service == id).unwrap()
+    };
+    let all = VipService::GUE | VipService::OUTER_SOURCE_FIXED | VipService::CLAMP_MSS;
+    assert_eq!((entry(1).flags, entry(1).gue_port_be), (all, [0x17, 0xc1]));
+    assert_eq!((entry(2).flags, entry(2).gue_port_be), (0, [0, 0]));
+    assert_eq!(entry(3).flags, VipService::CLAMP_MSS);
+    let answers = case.observed.reverse_ports.values();
+    let flags: Vec<u16> = answers.map(|it| it.flags).collect();
+    assert_eq!(flags, [Reverse::CLAMP_MSS]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// A server that has both VIPs.
-fn server() -> Fabric {
+pub(crate) fn server() -> Fabric {
     let mut fabric = Fabric::new(Mode::Tunnel);
     let mut vips = fabric.kernel.hash::<Address, u32>("SERVER_VIPS");
     for family in [Family::V4, Family::V6] {
@@ -19,16 +19,16 @@ fn server() -> Fabric {
     fabric
 }
 
-struct Outer {
+pub(crate) struct Outer {
     family: Family,
-    protocol: u8,
-    class: u8,
-    options: usize,
+    pub(crate) protocol: u8,
+    pub(crate) class: u8,
+    pub(crate) options: usize,
     fragment: bool,
 }
 
 impl Outer {
-    fn new(family: Family, inner: &Packet) -> Self {
+    pub(crate) fn new(family: Family, inner: &Packet) -> Self {
         Self {
             family,
             protocol: if inner.source.is_ipv4() { 4 } else { 41 },
@@ -39,7 +39,7 @@ impl Outer {
     }
 
     /// The frame that arrives at the server.
-    fn wrap(&self, inner: &[u8]) -> Vec<u8> {
+    pub(crate) fn wrap(&self, inner: &[u8]) -> Vec<u8> {
         let number = IpNumber(self.protocol);
         let (ether_type, header) = match self.family {
             Family::V4 => {
@@ -76,7 +76,7 @@ impl Outer {
     }
 }
 
-fn unpacked(inner: &Packet) -> Ran {
+pub(crate) fn unpacked(inner: &Packet) -> Ran {
     Ran {
         action: Action::Pass,
         counter: Some("decapsulated"),
@@ -84,7 +84,7 @@ fn unpacked(inner: &Packet) -> Ran {
     }
 }
 
-fn assert_passed(server: &Fabric, frame: &[u8], counter: &str, what: &str) {
+pub(crate) fn assert_passed(server: &Fabric, frame: &[u8], counter: &str, what: &str) {
     let expected = Ran {
         action: Action::Pass,
         counter: Some(match counter {

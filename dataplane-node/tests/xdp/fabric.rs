@@ -320,7 +320,7 @@ pub(crate) fn reverse(vip: SocketAddr, keep_port: bool) -> Reverse {
         } else {
             vip.port().to_be_bytes()
         },
-        zero: [0; 2],
+        flags: 0,
         service: SERVICE,
     }
 }

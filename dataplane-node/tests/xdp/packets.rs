@@ -23,6 +23,8 @@ pub(crate) struct Packet {
     pub(crate) traffic_class: u8,
     /// IPv4 options, a multiple of four bytes.
     pub(crate) ip_options: Vec<u8>,
+    /// TCP options, a multiple of four bytes.
+    pub(crate) tcp_options: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     /// The flags of TCP that tell a first packet from others.
     pub(crate) syn: bool,
@@ -49,6 +51,7 @@ impl Packet {
             ttl: 61,
             traffic_class: 0x28,
             ip_options: Vec::new(),
+            tcp_options: Vec::new(),
             payload: b"a payload of odd length".to_vec(),
             syn: true,
             ack: false,
@@ -100,7 +103,7 @@ impl Packet {
     pub(crate) fn ip_packet(&self) -> Vec<u8> {
         let l4_length = self.payload.len()
             + match self.protocol {
-                Protocol::Tcp => TcpHeader::MIN_LEN,
+                Protocol::Tcp => TcpHeader::MIN_LEN + self.tcp_options.len(),
                 Protocol::Udp => UdpHeader::LEN,
                 Protocol::Any => unreachable!("packets are of a protocol"),
             };
@@ -150,6 +153,7 @@ impl Packet {
         let mut tcp = TcpHeader::new(self.source.port(), self.destination.port(), 77, 4096);
         tcp.syn = self.syn;
         tcp.ack = self.ack;
+        tcp.set_options_raw(&self.tcp_options).unwrap();
         tcp.checksum = checksum(&tcp);
         tcp.to_bytes().to_vec()
     }

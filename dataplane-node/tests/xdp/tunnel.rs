@@ -14,8 +14,12 @@ use super::{
 
 /// The frame with an outer header of a family, to the server of the fabric.
 pub(crate) fn tunnelled(request: &Packet, outer: Family) -> Vec<u8> {
-    let inner = request.ip_packet();
     let number = IpNumber(if request.source.is_ipv4() { 4 } else { 41 });
+    wrapped(request, outer, number, &request.ip_packet())
+}
+
+/// An outer header of a family, for a flow's packet, before this payload.
+pub(crate) fn wrapped(request: &Packet, outer: Family, number: IpNumber, inner: &[u8]) -> Vec<u8> {
     let class = request.traffic_class;
     let (ether_type, header) = match outer {
         Family::V4 => {
@@ -39,19 +43,25 @@ pub(crate) fn tunnelled(request: &Packet, outer: Family) -> Vec<u8> {
                 inner.len(),
             );
             ip.traffic_class = class;
-            let flow = Flow {
-                source: request.source.ip().into(),
-                destination: request.destination.ip().into(),
-                source_port_be: request.source.port().to_be_bytes(),
-                destination_port_be: request.destination.port().to_be_bytes(),
-                protocol: request.protocol as u8,
-                zero: [0; 3],
-            };
-            ip.flow_label = Ipv6FlowLabel::try_new(low20(flow.hash(&RING_KEY))).unwrap();
+            ip.flow_label = Ipv6FlowLabel::try_new(low20(flow_hash(request))).unwrap();
             (EtherType::IPV6, ip.to_bytes().to_vec())
         }
     };
-    [ethernet(EGRESS_MAC, SERVER_MAC, ether_type), header, inner].concat()
+    let link = ethernet(EGRESS_MAC, SERVER_MAC, ether_type);
+    [link.as_slice(), &header, inner].concat()
+}
+
+/// The hash that finds the ring slot of a request.
+pub(crate) fn flow_hash(request: &Packet) -> u64 {
+    let flow = Flow {
+        source: request.source.ip().into(),
+        destination: request.destination.ip().into(),
+        source_port_be: request.source.port().to_be_bytes(),
+        destination_port_be: request.destination.port().to_be_bytes(),
+        protocol: request.protocol as u8,
+        zero: [0; 3],
+    };
+    flow.hash(&RING_KEY)
 }
 
 fn sent(request: &Packet, outer: Family) -> Ran {
@@ -63,7 +73,7 @@ fn sent(request: &Packet, outer: Family) -> Ran {
 }
 
 /// The server of the fabric with the address of one family only.
-fn only(outer: Family) -> lbfabric_abi::Backend {
+pub(crate) fn only(outer: Family) -> lbfabric_abi::Backend {
     let mut server = backend(Family::V4.server().ip(), Family::V6.server().ip());
     match outer {
         Family::V4 => {

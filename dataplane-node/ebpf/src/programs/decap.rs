@@ -1,23 +1,29 @@
-//! On a server: takes packets for the VIPs out of their tunnel. The server's stack sees what the client has sent.
+//! On a server: takes packets for the VIPs out of their tunnel, IP in IP or GUE. The server's stack sees what the client has
+//! sent.
+//!
+//! GUE's UDP checksum is not looked at, and may be zero also over IPv6: RFC 6935 allows that for tunnels, and what it asks of
+//! them holds here (RFC 6936 section 5). Nothing of the outer headers is used but the port and the congestion marks, the
+//! packet inside must be for a VIP, and the stack checks that packet's own checksum.
 
 use lbfabric_abi::{Checksum, DropReason, Verdict};
 
 use super::{
-    bytes::{load1, load2, load4, load8, store1, store2, store4, store8},
+    bytes::{load1, load2, load4, load8, store1, store2, store4, store8, swap2},
     ecn,
     exit::Exit,
     frame::{Frame, opaque},
-    headers::{ETHERNET, protocol},
+    gue,
+    headers::{ETHERNET, UDP, protocol},
     ip::Ip,
     maps,
     v4::V4,
     v6::V6,
 };
 
-/// Where the inner packet begins, and the outer header's word on it.
+/// Where the inner packet begins, and the outer headers' word on it.
 struct Outer {
     inner: usize,
-    /// The outer header's length.
+    /// The outer headers' length.
     header: usize,
     protocol: u8,
     traffic_class: u8,
@@ -38,6 +44,10 @@ pub(crate) fn unpack(frame: &Frame) -> Result<Exit, DropReason> {
         V4::ETHERTYPE => outer4(frame, ip),
         V6::ETHERTYPE => outer6(frame, ip),
         _ => return Ok(Exit::pass(Verdict::PassNotIp)),
+    };
+    let outer = match outer {
+        Some(outer) if outer.protocol == protocol::UDP => behind_gue(frame, &outer),
+        other => other,
     };
     let Some(outer) = outer else {
         return PASS;
@@ -100,6 +110,29 @@ fn outer6(frame: &Frame, ip: usize) -> Option<Outer> {
     })
 }
 
+/// What GUE's headers say, if they are such: of variant 0, of a data message, without optional fields. Others are left to a
+/// device of the kernel's.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
+fn behind_gue(frame: &Frame, outer: &Outer) -> Option<Outer> {
+    let udp = outer.inner;
+    if !frame.reaches(udp + gue::HEADERS) {
+        return None;
+    }
+    // SAFETY: both headers are in the frame.
+    let (port, header) = unsafe { (load2::<2>(udp), load4::<UDP>(udp) as u32) };
+    let [first, protocol, flags @ ..] = header.to_ne_bytes();
+    if first != 0 || flags != [0; 2] || !maps::is_gue_port(swap2(port) as u16) {
+        return None;
+    }
+    Some(Outer {
+        inner: opaque(udp + gue::HEADERS),
+        header: outer.header + gue::HEADERS,
+        protocol,
+        traffic_class: outer.traffic_class,
+    })
+}
+
 #[inline(always)]
 fn is_for_vip<I: Ip>(frame: &Frame, inner: usize) -> bool {
     if !frame.reaches(inner + I::HEADER) {
@@ -145,7 +178,7 @@ fn inner6(ip: usize, outer_class: u8) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// Takes the outer header away and puts the Ethernet header in front of the inner packet.
+/// Takes the outer headers away and puts the Ethernet header in front of the inner packet.
 #[inline(always)]
 fn strip(frame: &Frame, header: usize, ethertype: u64) -> Result<Exit, DropReason> {
     let start = frame.start();

@@ -19,7 +19,7 @@ use lbfabric_abi::{
 
 use super::{
     aligned::Aligned,
-    dnat,
+    clamp, dnat,
     exit::Exit,
     fragments,
     frame::Frame,
@@ -100,8 +100,13 @@ pub(crate) fn answer(frame: &Frame) -> Result<Exit, DropReason> {
     client.source_port_be = reverse.client_port_be;
     client.destination = reverse.vip;
     client.destination_port_be = reverse.vip_port_be;
-    // Looked up for its use to be seen: the table forgets what is not used, and this flow is.
-    let _: Option<&NatForward> = maps::nat_forward(&client);
+    // Looked up for its use to be seen, too: the table forgets what is not used, and this flow is.
+    let forward = maps::nat_forward(&client);
+    if let Some(forward) = forward
+        && packet.is_syn_ack
+    {
+        clamp::accepted_from(frame, packet, &client, forward.backend);
+    }
     let exit = match packet.family {
         Family::Ipv4 => send_back::<V4>(frame, packet, reverse),
         Family::Ipv6 => send_back::<V6>(frame, packet, reverse),

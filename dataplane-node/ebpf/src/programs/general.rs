@@ -2,7 +2,7 @@
 //! others, it hands over in `SCRATCH`.
 
 use lbfabric_abi::{
-    Address, DropReason, FilterRegion, Mode, NextProgram, RingSlot, Settings, Verdict,
+    Address, DropReason, FilterRegion, Mode, NextProgram, RingSlot, Settings, Verdict, VipService,
 };
 
 use super::{
@@ -67,7 +67,11 @@ fn find(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     }
     if matches!(otherwise, Verdict::PassNotVip) {
         if may_be_answer(packet) {
-            return Step::Next(NextProgram::Answer);
+            return Step::Next(if packet.is_syn_ack {
+                NextProgram::Clamp
+            } else {
+                NextProgram::Answer
+            });
         }
     } else {
         fragments::lead_to_kernel(scratch);
@@ -120,7 +124,7 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     if scratch.service.mode == Mode::Fullnat as u8 {
         // It has an entry for each flow; what it does not know is new.
         scratch.server = slot.cur;
-        return Step::Next(NextProgram::FullnatForward);
+        return Step::Next(clamped_or(scratch, NextProgram::FullnatForward));
     }
     scratch.server = if slot.consult() {
         let Packet { flow, is_syn, .. } = &scratch.packet;
@@ -138,7 +142,17 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     if scratch.server == RingSlot::NONE {
         return Step::Drop(DropReason::NoBackend);
     }
-    Step::Next(NextProgram::Deliver)
+    Step::Next(clamped_or(scratch, NextProgram::Deliver))
+}
+
+/// The next program, by way of the one for a SYN whose MSS option has to be looked at.
+#[inline(always)]
+fn clamped_or(scratch: &Scratch, next: NextProgram) -> NextProgram {
+    if scratch.service.flags & VipService::CLAMP_MSS != 0 && scratch.packet.is_syn {
+        NextProgram::Clamp
+    } else {
+        next
+    }
 }
 
 #[inline(always)]

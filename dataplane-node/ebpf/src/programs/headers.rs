@@ -174,6 +174,16 @@ impl<I: Ip> Headers<I> {
         opaque((other_flags | other_protocol).into()) == 0
     }
 
+    /// As [`Headers::is_syn`], whether it accepts one.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a byte was read")]
+    pub(crate) fn is_syn_ack(&self) -> bool {
+        const BOTH: u8 = tcp_flags::SYN | tcp_flags::ACK;
+        // SAFETY: the header is in the frame.
+        let flags = unsafe { load1::<13>(self.l4) } as u8;
+        self.protocol == protocol::TCP && flags & BOTH == BOTH
+    }
+
     /// Fails if the packet may not be forwarded any further.
     #[inline(always)]
     pub(crate) fn check_ttl(&self) -> Result<(), DropReason> {

@@ -35,6 +35,8 @@ pub(crate) trait Ip: Sized {
     /// As in a frame.
     const ETHERTYPE: u64;
     const FAMILY: Family;
+    /// The protocol number of such a packet inside an IP packet.
+    const IN_IP: u8;
 
     /// # Safety
     /// The header can be read.
@@ -73,6 +75,11 @@ pub(crate) trait Ip: Sized {
     /// # Safety
     /// The header can be read.
     unsafe fn protocol(ip: usize) -> u8;
+    /// What the words of a packet add up to whose [`Ip::plain_protocol`] has a checksum that holds.
+    ///
+    /// # Safety
+    /// The header can be read.
+    unsafe fn sum_of_plain(ip: usize) -> Checksum;
     /// Counts the time to live down by `hops`, and brings the header's checksum, if there is one, up to date with that and
     /// with another change.
     ///

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use lbfabric_abi::{
     Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
     EndpointPrefix, FILTER_WORDS, FLOW_BUCKETS_DEFAULT, FilterBit, Flow, FlowBucket,
-    NAT_FLOWS_DEFAULT, NatForward, NatReverse, NextProgram, POOLS_MAX, PoolRing,
+    GUE_PORT_WORDS, NAT_FLOWS_DEFAULT, NatForward, NatReverse, NextProgram, POOLS_MAX, PoolRing,
     RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings, Traffic, VIP_ADDRESSES_MAX,
     VipService,
 };
@@ -63,6 +63,8 @@ static NAT_FORWARD: LruHashMap<Flow, NatForward> = LruHashMap::pinned(NAT_FLOWS_
 static NAT_REVERSE: LruHashMap<Flow, NatReverse> = LruHashMap::pinned(NAT_FLOWS_DEFAULT, 0);
 #[map]
 static SERVER_VIPS: HashMap<Address, u32> = HashMap::pinned(VIP_ADDRESSES_MAX, NO_PREALLOC);
+#[map]
+static GUE_PORTS: Array<u64> = Array::pinned(GUE_PORT_WORDS, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTER_SLOTS, 0);
 #[map]
@@ -118,6 +120,13 @@ pub(crate) fn is_vip(address: &Address) -> bool {
 #[inline(always)]
 pub(crate) fn is_server_vip(address: &Address) -> bool {
     SERVER_VIPS.get_ptr(address).is_some()
+}
+
+/// Whether a server takes GUE at this UDP port.
+#[inline(always)]
+pub(crate) fn is_gue_port(port: u16) -> bool {
+    let word = GUE_PORTS.get(u32::from(port) / u64::BITS);
+    word.is_some_and(|word| word >> (u32::from(port) % u64::BITS) & 1 != 0)
 }
 
 /// The service of exactly this IPv4 endpoint, by its [`Endpoint::key4`].

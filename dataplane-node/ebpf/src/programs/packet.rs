@@ -24,12 +24,14 @@ pub(crate) struct Packet {
     pub(crate) ttl: u8,
     /// A TCP packet that asks for a connection.
     pub(crate) is_syn: bool,
+    /// A TCP packet that accepts one.
+    pub(crate) is_syn_ack: bool,
     /// A TCP or UDP header is there, in the bounds that its lengths say.
     pub(crate) has_ports: bool,
     pub(crate) piece: Piece,
     /// Bytes of VLAN tags: 0, 4 or 8.
     pub(crate) tag_bytes: u8,
-    pub(crate) zero: [u8; 6],
+    pub(crate) zero: [u8; 5],
 }
 
 /// What of a packet is there.

@@ -124,7 +124,7 @@ fn read_ip<I: Ip>(
     packet.identification = payload.identification;
     packet.piece = payload.piece;
     packet.l4_at = packet.ip_at + payload.header as u16;
-    (packet.is_syn, packet.has_ports) = (false, false);
+    (packet.is_syn, packet.is_syn_ack, packet.has_ports) = (false, false, false);
     if matches!(I::FAMILY, Family::Ipv6) && packet.flow.destination.ipv4_word().is_some() {
         // The maps would take it for the IPv4 address.
         return Err(Unservable::NoDestination);
@@ -213,7 +213,9 @@ fn read_l4(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable> {
         }
         // SAFETY: the header is in the frame.
         let (offset, flags) = unsafe { (load1::<12>(l4), load1::<13>(l4) as u8) };
-        packet.is_syn = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+        let both = tcp_flags::SYN | tcp_flags::ACK;
+        packet.is_syn = flags & both == tcp_flags::SYN;
+        packet.is_syn_ack = flags & both == both;
         (offset >> 4 << 2, TCP as u64)
     } else {
         // SAFETY: the header is in the frame.

@@ -2,7 +2,8 @@
 //! `lbfabric_general`.
 
 use lbfabric_abi::{
-    DropReason, FilterRegion, FlowPlace, Mode, NextProgram, RingSlot, Settings, Verdict, VipService,
+    DropReason, FilterRegion, FlowPlace, Mode, NextProgram, Reverse, RingSlot, Settings, Verdict,
+    VipService,
 };
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     dnat, dsr,
     exit::{Exit, Step},
     frame::Frame,
+    gue::Gue,
     headers::{ETHERNET, Headers, protocol},
     ip::Ip,
     maps, martian, rewrite, ring, route, tunnel,
@@ -110,7 +112,11 @@ fn serve<I: Ip>(
     // None: no backend has that id.
     let backend = maps::backend(server).ok_or(REFUSED)?;
     let exit = match service.mode {
-        TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend),
+        TUNNEL if service.flags & VipService::GUE != 0 => {
+            let gue = Some(Gue::new(headers, service, hash));
+            tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, gue)
+        }
+        TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, None),
         DSR => dsr::forward::<I>(frame, backend),
         DNAT => dnat::forward(frame, headers, service, backend),
         _ => Err(REFUSED),
@@ -157,6 +163,9 @@ fn translate<I: Ip>(frame: &Frame) -> Option<Exit> {
     let headers = Headers::<I>::plain(frame)?;
     let reverse = I::reverse_port(headers.source, headers.source_port(), headers.protocol)?;
     headers.check_ttl().ok()?;
+    if reverse.flags & Reverse::CLAMP_MSS != 0 && headers.is_syn_ack() {
+        return None;
+    }
     let new = dnat::answer(&headers, reverse);
     let hop = route::remembered::<I>(new.source, new.destination, headers.length)?;
     rewrite::flow(frame, &headers, &new, 1).ok()?;

@@ -1,8 +1,9 @@
 //! IP tunnel: the packet goes to the server inside another one, byte for byte as it came.
 //!
 //! ```text
-//! before            Ethernet | IP, C -> V | TCP or UDP ... | padding
-//! after  Ethernet | IP, L -> S | IP, C -> V | TCP or UDP ...
+//! before                       Ethernet | IP, C -> V | TCP or UDP ... | padding
+//! after             Ethernet | IP, L -> S | IP, C -> V | TCP or UDP ...
+//! or     Ethernet | IP, L -> S | UDP, GUE | IP, C -> V | TCP or UDP ...
 //! ```
 
 use lbfabric_abi::{Backend, DropReason, NextHop, Settings, Verdict, VipService};
@@ -12,6 +13,7 @@ use super::{
     dnat,
     exit::Exit,
     frame::Frame,
+    gue::{self, Gue},
     headers::{ETHERNET, Headers, protocol},
     ip::{Ip, Outer},
     packet::Family,
@@ -29,15 +31,39 @@ pub(crate) fn forward<I: Ip>(
     hash: u64,
     backend: &Backend,
 ) -> Result<Exit, DropReason> {
+    let is_gue = service.flags & VipService::GUE != 0;
+    // Apart, for the lengths of headers to be constants.
+    match (is_over4::<I>(backend), is_gue) {
+        (true, false) => inside::<I, V4>(frame, headers, settings, service, hash, backend, None),
+        (false, false) => inside::<I, V6>(frame, headers, settings, service, hash, backend, None),
+        (true, true) => {
+            let gue = Some(Gue::new(headers, service, hash));
+            inside::<I, V4>(frame, headers, settings, service, hash, backend, gue)
+        }
+        (false, true) => {
+            let gue = Some(Gue::new(headers, service, hash));
+            inside::<I, V6>(frame, headers, settings, service, hash, backend, gue)
+        }
+    }
+}
+
+/// Whether packets of a version reach the server over IPv4.
+#[inline(always)]
+pub(crate) fn is_over4<I: Ip>(backend: &Backend) -> bool {
     let (has4, has6) = (V4::server(backend).is_some(), V6::server(backend).is_some());
-    let over4 = match I::FAMILY {
+    match I::FAMILY {
         Family::Ipv4 => has4,
         Family::Ipv6 => has4 && !has6,
-    };
-    if over4 {
-        inside::<I, V4>(frame, headers, settings, service, hash, backend)
+    }
+}
+
+/// Bytes of a service's headers between an outer IP header and the packet.
+#[inline(always)]
+pub(crate) const fn between(service: &VipService) -> usize {
+    if service.flags & VipService::GUE != 0 {
+        gue::HEADERS
     } else {
-        inside::<I, V6>(frame, headers, settings, service, hash, backend)
+        0
     }
 }
 
@@ -50,15 +76,18 @@ pub(crate) fn inside<I: Ip, O: Ip>(
     service: &VipService,
     hash: u64,
     backend: &Backend,
+    gue: Option<Gue>,
 ) -> Result<Exit, DropReason> {
     let (server, hop) = dnat::server::<O>(backend)?;
+    let between = if gue.is_some() { gue::HEADERS } else { 0 };
     let outer = Outer::<O> {
         source: source::<O>(settings, service, hash)?,
         destination: server,
-        payload: headers.length,
-        protocol: match I::FAMILY {
-            Family::Ipv4 => protocol::IPIP,
-            Family::Ipv6 => protocol::IPV6,
+        payload: headers.length + between as u64,
+        protocol: if gue.is_some() {
+            protocol::UDP
+        } else {
+            I::IN_IP
         },
         // SAFETY: `Headers` are whole in the frame. RFC 6040 section 4.1, normal mode.
         traffic_class: unsafe { I::traffic_class(headers.ip) },
@@ -68,15 +97,18 @@ pub(crate) fn inside<I: Ip, O: Ip>(
     if outer.payload > u64::from(u16::MAX) - V4::HEADER as u64 {
         return Err(DropReason::BadLength);
     }
-    make_room(frame, outer.payload, O::HEADER)?;
+    make_room(frame, headers.length, O::HEADER + between)?;
     let start = frame.start();
-    if !frame.reaches(start + ETHERNET + O::HEADER) {
+    if !frame.reaches(start + ETHERNET + O::HEADER + between) {
         return Err(DropReason::Internal);
     }
-    // SAFETY: the frame has both headers.
+    // SAFETY: the frame has all these headers.
     unsafe {
         ethernet::<O>(start, hop);
         O::encapsulate(start + ETHERNET, &outer);
+        if let Some(gue) = gue {
+            gue.write(start + ETHERNET + O::HEADER, &outer);
+        }
     }
     Ok(Exit::send(
         Verdict::Tunnel,
@@ -106,7 +138,7 @@ fn source<O: Ip>(
     Ok(O::node(settings, index as usize))
 }
 
-/// Cuts off what Ethernet has padded, which the outer length would not cover, and makes room for the outer header.
+/// Cuts off what Ethernet has padded, which the outer length would not cover, and makes room for the outer headers.
 #[inline(always)]
 fn make_room(frame: &Frame, length: u64, header_length: usize) -> Result<(), DropReason> {
     let used = ETHERNET as u64 + length;

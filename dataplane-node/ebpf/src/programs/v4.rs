@@ -8,6 +8,7 @@ use lbfabric_abi::{
 use super::{
     bytes::{load1, load2, load4, store1, store2, store4, store8, swap2},
     frame::opaque,
+    headers::protocol,
     ip::{Ip, OUTER_TTL, Outer},
     maps,
     packet::Family,
@@ -28,6 +29,7 @@ impl Ip for V4 {
     const HEADER: usize = 20;
     const ETHERTYPE: u64 = u16::from_ne_bytes([0x08, 0x00]) as u64;
     const FAMILY: Family = Family::Ipv4;
+    const IN_IP: u8 = protocol::IPIP;
 
     #[inline(always)]
     unsafe fn source(ip: usize) -> u32 {
@@ -77,6 +79,21 @@ impl Ip for V4 {
         let (first, fragment, protocol) =
             unsafe { (load1::<0>(ip), load2::<6>(ip), load1::<9>(ip)) };
         (first == 0x45 && fragment & FRAGMENT == 0).then_some(protocol as u8)
+    }
+
+    /// The header with its checksum adds up to zero, and what follows to the complement of its pseudo-header.
+    #[inline(always)]
+    unsafe fn sum_of_plain(ip: usize) -> Checksum {
+        // SAFETY: the caller's.
+        let pseudo = unsafe {
+            let length = swap2(Self::length(ip) - Self::HEADER as u64);
+            Checksum::default()
+                .add32(Self::source(ip))
+                .add32(Self::destination(ip))
+                .add16(u16::from_ne_bytes([0, load1::<9>(ip) as u8]))
+                .add16(length as u16)
+        };
+        Checksum::default().minus(pseudo)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use lbfabric_abi::{
 
 use super::{
     aligned::Aligned,
-    bytes::{load1, load2, load8, store1, store8, swap2},
+    bytes::{load1, load2, load4, load8, store1, store8, swap2},
     frame::opaque,
     headers::protocol,
     ip::{Ip, OUTER_TTL, Outer},
@@ -34,6 +34,7 @@ impl Ip for V6 {
     const HEADER: usize = 40;
     const ETHERTYPE: u64 = u16::from_ne_bytes([0x86, 0xdd]) as u64;
     const FAMILY: Family = Family::Ipv6;
+    const IN_IP: u8 = protocol::IPV6;
 
     #[inline(always)]
     unsafe fn source(ip: usize) -> [u64; 2] {
@@ -89,6 +90,19 @@ impl Ip for V6 {
         let (first, next_header) = unsafe { (load1::<0>(ip), load1::<6>(ip) as u8) };
         let is_plain = matches!(next_header, protocol::TCP | protocol::UDP);
         (first >> 4 == 6 && is_plain).then_some(next_header)
+    }
+
+    /// What follows the header adds up to the complement of its pseudo-header, which takes the addresses, the length and the
+    /// protocol away again.
+    #[inline(always)]
+    unsafe fn sum_of_plain(ip: usize) -> Checksum {
+        // SAFETY: the caller's.
+        unsafe {
+            Checksum::default()
+                .add32(load4::<0>(ip) as u32)
+                .add16(load2::<6>(ip) as u16)
+                .sub16(u16::from_ne_bytes([0, load1::<6>(ip) as u8]))
+        }
     }
 
     #[inline(always)]
