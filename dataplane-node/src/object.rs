@@ -17,7 +17,7 @@ pub const LOAD_BALANCER: &str = "lbfabric_lb";
 pub const PROGRAMS: &str = "PROGRAMS";
 
 /// A signal that arrives while the kernel checks a program ends the check with `EAGAIN`. That many times it is asked again.
-const LOAD_ATTEMPTS: usize = 5;
+const LOAD_ATTEMPTS: usize = 50;
 
 /// A load balancer's programs could not be loaded.
 #[derive(Debug, thiserror::Error)]
