@@ -4,6 +4,7 @@ mod aya_maps;
 #[cfg(test)]
 pub(crate) mod fake;
 mod flow_map;
+mod server_maps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -13,7 +14,8 @@ use lbfabric_model::{BackendId, ServiceId};
 
 use crate::plan::{MapOp, Observed};
 
-pub(crate) use aya_maps::{AyaMaps, OpenMapsError, ServerMaps};
+pub(crate) use aya_maps::{AyaMaps, OpenMapsError};
+pub(crate) use server_maps::ServerMaps;
 
 /// A load balancer's maps. The reconciler knows nothing else of the kernel.
 pub(crate) trait LbMaps: Send {

@@ -12,14 +12,18 @@ mod xdp {
     mod counters;
     mod decap;
     mod dnat;
+    mod drops;
     mod dsr;
     mod fabric;
     mod fullnat;
+    mod guard;
     mod kernel;
     mod malformed;
     mod network;
     mod packets;
     mod ports_taken;
+    mod prefixes;
+    mod quic;
     mod selection;
     mod tunnel;
     mod untouched;

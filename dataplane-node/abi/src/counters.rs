@@ -102,6 +102,12 @@ counted! {
         Internal = 12 => "drop-internal",
         /// A tunnel has marked congestion on a packet whose sender does not know such marks (RFC 6040 section 4.2).
         Ecn = 13 => "drop-ecn",
+        /// The client is not among those who may use the service.
+        Denied = 20 => "drop-denied",
+        /// A new flow, more than the service may take.
+        ServiceLimit = 21 => "drop-service-limit",
+        /// A new flow, more than its client may have.
+        SourceLimit = 22 => "drop-source-limit",
     }
 }
 

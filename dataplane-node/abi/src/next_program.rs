@@ -14,6 +14,8 @@ pub enum NextProgram {
     FullnatAnswer = 3,
     /// Destination NAT back to clients.
     Answer = 4,
+    /// Turns away clients that may not use a service, and new flows beyond its limits.
+    Guard = 7,
 }
 
 impl NextProgram {
@@ -24,7 +26,20 @@ impl NextProgram {
         Self::FullnatForward,
         Self::FullnatAnswer,
         Self::Answer,
+        Self::Guard,
     ];
+    /// Entries of `PROGRAMS`: the largest index and one.
+    pub const SLOTS: u32 = {
+        let (mut slots, mut n) = (0, 0);
+        while n < Self::ALL.len() {
+            let index = Self::ALL[n].index();
+            if index >= slots {
+                slots = index + 1;
+            }
+            n += 1;
+        }
+        slots
+    };
 
     /// Its index in `PROGRAMS`.
     #[inline(always)]
@@ -40,6 +55,7 @@ impl NextProgram {
             Self::FullnatForward => "lbfabric_fullnat_forward",
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
+            Self::Guard => "lbfabric_guard",
         }
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
 //!   plain packets       │ ├─────► fullnat_forward
-//!   of steady slots     │ └─────► fullnat_answer
+//!   of steady slots     │ ├─────► fullnat_answer
+//!                       │ └─────► guard ──► deliver, fullnat_forward
 //!                       └───────► answer             servers' answers to DNAT
 //! ```
 #![expect(
@@ -14,6 +15,7 @@
 mod affinity;
 mod aligned;
 mod answer;
+mod atomic;
 mod bucket;
 mod bytes;
 mod decap;
@@ -25,6 +27,7 @@ mod exit;
 mod frame;
 mod fullnat;
 mod general;
+mod guard;
 mod headers;
 mod ip;
 mod maps;
@@ -32,9 +35,11 @@ mod own;
 mod packet;
 mod parse;
 mod plain;
+mod quic;
 mod rewrite;
 mod ring;
 mod route;
+mod tokens;
 mod tunnel;
 mod v4;
 mod v6;
@@ -84,6 +89,12 @@ fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
+}
+
+#[xdp]
+fn lbfabric_guard(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, guard::check(&frame))
 }
 
 #[xdp]

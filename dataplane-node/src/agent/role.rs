@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant as StdInstant;
 
-use lbfabric_model::{ObjectKey, ObjectKind, PoolId, snapshot::ServerVips};
+use lbfabric_model::{ObjectKey, ObjectKind, PoolId, Prefix, snapshot::ServerVips};
 use lbfabric_proto::v1;
 use tokio::time::Instant;
 use tracing::warn;
@@ -247,13 +247,12 @@ impl Server {
             id: 0,
         };
         let ServerVips { vips, gue_ports } = &desired.server;
-        let singles = vips.iter().filter(|vip| vip.is_single());
-        let addresses: BTreeSet<IpAddr> = singles.map(|vip| vip.address()).collect();
-        if addresses.len() < vips.len() || !gue_ports.is_empty() {
-            let reason = "VIPs that are whole prefixes, and encapsulation gue: this server cannot do that yet";
+        let vips: BTreeSet<Prefix> = vips.iter().copied().collect();
+        if !gue_ports.is_empty() {
+            let reason = "encapsulation gue: this server cannot do that yet";
             applied.refusals.insert(key, reason.to_owned());
         }
-        let setup = self.set_up(&addresses).await;
+        let setup = self.set_up(&vips).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
@@ -269,7 +268,7 @@ impl Server {
     }
 
     /// New VIPs go to the loopback first, old ones leave it last.
-    async fn set_up(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), ServerError> {
+    async fn set_up(&mut self, vips: &BTreeSet<Prefix>) -> Result<(), ServerError> {
         self.setup.add_vips(vips).await?;
         if let Some(maps) = self.program.maps_mut() {
             maps.set_vips(vips)?;

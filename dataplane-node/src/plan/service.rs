@@ -1,22 +1,30 @@
 use std::net::IpAddr;
 
 use lbfabric_abi::{
-    Address, Affinity, Encapsulation, Endpoint, EndpointPrefix, Mode, PoolRing, Protocol, Reverse,
-    VipService,
+    Address, Affinity, Encapsulation, Endpoint, EndpointPrefix, Guard, Mode, PoolRing, Reverse,
+    VipPrefix, VipService,
 };
 use lbfabric_model::{
-    PortRange, ServiceId,
+    PortRange, Ports, Prefix, ServiceId,
     snapshot::{NodeBackend, NodePool, NodeService},
 };
 
-use super::{local::Local, op::PrefixKey, port_prefixes::port_prefixes};
+use super::{
+    local::Local,
+    op::{PrefixKey, SourceKey},
+    port_prefixes::port_prefixes,
+    protection, quic,
+};
 
 /// The map entries of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceEntries {
     pub(crate) vip_addresses: Vec<Address>,
+    pub(crate) vip_prefixes: Vec<VipPrefix>,
     pub(crate) vip_ports: Vec<(Endpoint, VipService)>,
     pub(crate) vip_ranges: Vec<(PrefixKey, VipService)>,
+    pub(crate) source_rules: Vec<(SourceKey, u32)>,
+    pub(crate) guard: Option<Guard>,
     pub(crate) reverse_ports: Vec<(Endpoint, Reverse)>,
     pub(crate) reverse_ranges: Vec<(PrefixKey, Reverse)>,
     /// The servers' addresses and ports that answers are rewritten for: no other service may claim them.
@@ -43,27 +51,63 @@ impl ServiceEntries {
             mode: service.mode as u8,
             affinity: service.affinity as u8,
             pool: service.pool.0,
+            guard: id.0,
+            quic_id_length: quic::id_length(service, pool),
+            flags: flags(service),
             ..VipService::default()
         };
-        let protocol = service.protocol as u8;
-        let mut entries = Self::default();
+        let mut entries = Self {
+            source_rules: protection::source_rules(id, &service.source_rules),
+            guard: protection::guard(service),
+            ..Self::default()
+        };
         for vip in &service.vips {
-            let address = Address::from(vip.address());
-            entries.vip_addresses.push(address);
-            for range in service.ports.ranges() {
-                if range.is_single() {
-                    let key = Endpoint::new(address, range.first, protocol);
-                    entries.vip_ports.push((key, entry));
-                } else {
-                    let keys = range_keys(address, protocol, *range);
-                    entries.vip_ranges.extend(keys.map(|key| (key, entry)));
-                }
-            }
+            entries.add_vip(*vip, service, entry);
         }
         if service.mode == Mode::Dnat {
             entries.add_answers(id, service, pool);
         }
         Ok(entries)
+    }
+
+    /// The entries of one VIP. Those of a prefix are all in the trie of ranges, a single port as a range of one.
+    fn add_vip(&mut self, vip: Prefix, service: &NodeService, entry: VipService) {
+        let address = Address::from(vip.address());
+        let protocol = service.protocol as u8;
+        let mut vip_bits = 0;
+        if vip.is_single() {
+            self.vip_addresses.push(address);
+        } else {
+            vip_bits = bits_in_maps(vip);
+            self.vip_prefixes.push(VipPrefix {
+                address,
+                bits: vip_bits.into(),
+            });
+        }
+        let key = EndpointPrefix {
+            address,
+            protocol,
+            vip_bits,
+            port_be: [0; 2],
+        };
+        let ranges = match &service.ports {
+            Ports::Any => {
+                // Port 0 too, which packets without ports have.
+                let bits = EndpointPrefix::PORT_AT;
+                self.vip_ranges.push((PrefixKey { data: key, bits }, entry));
+                return;
+            }
+            Ports::Ranges(ranges) => ranges,
+        };
+        for range in ranges {
+            if range.is_single() && vip.is_single() {
+                let key = Endpoint::new(address, range.first, protocol);
+                self.vip_ports.push((key, entry));
+            } else {
+                let keys = range_keys(key, *range);
+                self.vip_ranges.extend(keys.map(|key| (key, entry)));
+            }
+        }
     }
 
     /// The reverse entries of destination NAT: each server's endpoint leads back to the one VIP of its family.
@@ -113,7 +157,12 @@ impl ServiceEntries {
             }
             None => {
                 self.answers.push((server, protocol, range));
-                let keys = range_keys(server, protocol, range);
+                let key = EndpointPrefix {
+                    address: server,
+                    protocol,
+                    ..EndpointPrefix::default()
+                };
+                let keys = range_keys(key, range);
                 self.reverse_ranges.extend(keys.map(|key| (key, reverse)));
             }
         }
@@ -126,20 +175,9 @@ fn check_supported(service: &NodeService) -> Result<(), String> {
         .tunnel
         .is_some_and(|tunnel| tunnel.encapsulation == Encapsulation::Gue);
     let lacking = [
-        (
-            "VIPs that are whole prefixes",
-            service.vips.iter().any(|vip| !vip.is_single()),
-        ),
-        ("protocol any", service.protocol == Protocol::Any),
-        ("affinity quic-cid", service.affinity == Affinity::QuicCid),
         ("encapsulation gue", gue),
         ("clamp_mss", service.clamp_mss),
         ("client_address_option", service.client_address_option),
-        ("limits", !service.limits.is_empty()),
-        (
-            "allow_sources and deny_sources",
-            !service.source_rules.is_empty(),
-        ),
         (
             "l4-dnat with several VIPs of one family, or with a server and port of another l4-dnat service",
             service.exact_state,
@@ -208,15 +246,34 @@ fn address_of(backend: &NodeBackend, v6: bool) -> Option<IpAddr> {
     }
 }
 
-fn range_keys(address: Address, protocol: u8, range: PortRange) -> impl Iterator<Item = PrefixKey> {
+fn flags(service: &NodeService) -> u32 {
+    let mut flags = 0;
+    if protection::guard(service).is_some() {
+        flags |= VipService::GUARDED;
+    }
+    if service.affinity == Affinity::QuicCid {
+        flags |= VipService::QUIC;
+    }
+    flags
+}
+
+/// The length of a prefix, in bits of an [`Address`].
+pub(crate) fn bits_in_maps(prefix: Prefix) -> u8 {
+    if prefix.is_ipv4() {
+        prefix.bits() + 96
+    } else {
+        prefix.bits()
+    }
+}
+
+/// The keys of a range of ports; `key` has all but the port.
+fn range_keys(key: EndpointPrefix, range: PortRange) -> impl Iterator<Item = PrefixKey> {
     port_prefixes(range)
         .into_iter()
         .map(move |prefix| PrefixKey {
             data: EndpointPrefix {
-                address,
-                protocol,
-                zero: 0,
                 port_be: prefix.port.to_be_bytes(),
+                ..key
             },
             bits: EndpointPrefix::PORT_AT + prefix.bits,
         })

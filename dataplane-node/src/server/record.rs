@@ -1,17 +1,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use lbfabric_model::Prefix;
+
 /// What this agent has changed on the machine, and how it was before: kept on disk, and written before each change, so that
 /// exactly this is undone also after a crash.
 ///
 /// ```text
 /// vip 10.99.0.10
+/// vip 2001:db8:1::/48
 /// sysctl net/ipv4/conf/all/arp_ignore 0
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerRecord {
-    /// Addresses that the agent has put on the loopback.
-    pub(crate) vips: BTreeSet<IpAddr>,
+    /// Addresses and prefixes that the agent has put on the loopback.
+    pub(crate) vips: BTreeSet<Prefix>,
     /// Former values of kernel settings, by their path below `/proc/sys`.
     pub(crate) sysctls: BTreeMap<String, String>,
 }
@@ -32,7 +35,7 @@ impl ServerRecord {
         for line in std::str::from_utf8(bytes).ok()?.lines() {
             match line.split_once(' ')? {
                 ("vip", vip) => {
-                    record.vips.insert(vip.parse().ok()?);
+                    record.vips.insert(parse_vip(vip)?);
                 }
                 ("sysctl", rest) => {
                     let (path, value) = rest.split_once(' ')?;
@@ -45,6 +48,13 @@ impl ServerRecord {
     }
 }
 
+fn parse_vip(text: &str) -> Option<Prefix> {
+    match text.split_once('/') {
+        None => Some(Prefix::from(text.parse::<IpAddr>().ok()?)),
+        Some((address, bits)) => Prefix::new(address.parse().ok()?, bits.parse().ok()?),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,7 +62,9 @@ mod tests {
     #[test]
     fn survives_its_encoding() {
         let record = ServerRecord {
-            vips: ["10.0.0.1", "fd00::1"].map(|a| a.parse().unwrap()).into(),
+            vips: ["10.0.0.1", "fd00::1", "10.0.1.0/24", "fd00:1::/32"]
+                .map(|vip| parse_vip(vip).unwrap())
+                .into(),
             sysctls: BTreeMap::from([(
                 "net/ipv4/conf/eth0.5/arp_ignore".to_owned(),
                 "0".to_owned(),
@@ -61,6 +73,7 @@ mod tests {
         assert_eq!(ServerRecord::decode(&record.encode()), Some(record));
         assert_eq!(ServerRecord::decode(b""), Some(ServerRecord::default()));
         assert_eq!(ServerRecord::decode(b"vip here\n"), None);
+        assert_eq!(ServerRecord::decode(b"vip 10.0.0.1/24\n"), None);
         assert_eq!(ServerRecord::decode(b"route 10.0.0.1\n"), None);
     }
 }

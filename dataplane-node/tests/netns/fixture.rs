@@ -114,9 +114,8 @@ impl Fixture {
     }
 
     pub(crate) fn vip_entry(&self, endpoint: Endpoint) -> Option<VipService> {
-        let map =
-            HashMap::<_, Endpoint, VipService>::try_from(Map::HashMap(self.map("VIP_PORTS")?));
-        map.ok()?.get(&endpoint, 0).ok()
+        let map = HashMap::<_, u64, VipService>::try_from(Map::HashMap(self.map("VIP_PORTS4")?));
+        map.ok()?.get(&endpoint.key4()?, 0).ok()
     }
 
     /// The link-layer address of a peer's interface.
@@ -146,14 +145,19 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        for folder in [
-            format!("v{LAYOUT_VERSION}"),
-            format!("v{LAYOUT_VERSION}-server"),
-        ] {
-            let _removed = std::fs::remove_dir_all(self.pin_dir.join(folder));
-        }
-        let _removed = std::fs::remove_dir(&self.pin_dir);
+        remove_pins(&self.pin_dir);
     }
+}
+
+/// Removes what an agent has pinned.
+pub(crate) fn remove_pins(pin_dir: &Path) {
+    for folder in [
+        format!("v{LAYOUT_VERSION}"),
+        format!("v{LAYOUT_VERSION}-server"),
+    ] {
+        let _removed = std::fs::remove_dir_all(pin_dir.join(folder));
+    }
+    let _removed = std::fs::remove_dir(pin_dir);
 }
 
 /// As the agent does; here because some tests use the file system before they start one.

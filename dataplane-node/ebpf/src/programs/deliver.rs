@@ -37,12 +37,22 @@ fn by_mode<I: Ip>(frame: &Frame, scratch: &Scratch) -> Result<Exit, DropReason> 
 
     let settings = maps::settings().ok_or(DropReason::Internal)?;
     let backend = maps::backend(scratch.server).ok_or(DropReason::Internal)?;
-    let headers = Headers::<I>::of(frame, &scratch.packet)?;
-    let Scratch { service, hash, .. } = scratch;
+    let Scratch {
+        packet,
+        service,
+        hash,
+        ..
+    } = scratch;
     match service.mode {
-        DNAT => dnat::forward(frame, &headers, service, backend),
+        DNAT => {
+            let headers = Headers::<I>::of(frame, packet)?;
+            dnat::forward(frame, &headers, service, backend)
+        }
         DSR => dsr::forward::<I>(frame, backend),
-        TUNNEL => tunnel::forward(frame, &headers, settings, service, *hash, backend),
+        TUNNEL => {
+            let headers = Headers::<I>::of_any(frame, packet)?;
+            tunnel::forward(frame, &headers, settings, service, *hash, backend)
+        }
         // The agent writes no other mode.
         _ => Err(DropReason::Internal),
     }

@@ -2,7 +2,7 @@
 //! others, it hands over in `SCRATCH`.
 
 use lbfabric_abi::{
-    Address, DropReason, FilterRegion, Mode, NextProgram, RingSlot, Settings, Verdict,
+    Address, DropReason, FilterRegion, Mode, NextProgram, RingSlot, Settings, Verdict, VipService,
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     maps, own,
     packet::{Family, Scratch},
     parse::{self, Unservable},
-    ring,
+    quic, ring,
     v4::V4,
     v6::V6,
     vip::{self, Found},
@@ -29,14 +29,20 @@ pub(crate) fn balance(frame: &Frame) -> Step {
     if let Err(unservable) = parse::read(frame, &mut scratch.packet) {
         return refuse(unservable, scratch);
     }
-    let otherwise = match vip::find(&scratch.packet.flow) {
+    let otherwise = match vip::find(&scratch.packet, settings) {
         Found::Service(service) => {
             scratch.service = *service;
+            if service.flags & VipService::GUARDED != 0 {
+                return Step::Next(NextProgram::Guard);
+            }
             return choose(frame, scratch, settings);
         }
         Found::NotServed => Verdict::PassNotServed,
         Found::NotVip => Verdict::PassNotVip,
     };
+    if !scratch.packet.has_ports() {
+        return Step::Leave(Exit::pass(otherwise));
+    }
     // A packet to the node itself can only be a full-NAT answer, also where the node's address is a VIP. All others, the
     // answers to the node's own health checks among them, must arrive as they are, whoever they come from.
     let packet = &scratch.packet;
@@ -57,7 +63,7 @@ pub(crate) fn balance(frame: &Frame) -> Step {
 
 /// Chooses the server of a packet for a service.
 #[inline(always)]
-fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
+pub(crate) fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     let found = match scratch.packet.family {
         Family::Ipv4 => slot::<V4>(frame, scratch, settings),
         Family::Ipv6 => slot::<V6>(frame, scratch, settings),
@@ -66,7 +72,18 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
         Ok(slot) => slot,
         Err(reason) => return Step::Drop(reason),
     };
-    if scratch.service.mode == Mode::Fullnat as u8 {
+    let is_fullnat = scratch.service.mode == Mode::Fullnat as u8;
+    if scratch.service.flags & VipService::QUIC != 0
+        && let Some(server) = quic::server(frame, &scratch.packet, &scratch.service)
+    {
+        scratch.server = server;
+        return Step::Next(if is_fullnat {
+            NextProgram::FullnatForward
+        } else {
+            NextProgram::Deliver
+        });
+    }
+    if is_fullnat {
         // It has an entry for each flow; what it does not know is new.
         scratch.server = slot.cur;
         return Step::Next(NextProgram::FullnatForward);
@@ -88,7 +105,7 @@ fn slot<I: Ip>(
     scratch: &mut Scratch,
     settings: &Settings,
 ) -> Result<RingSlot, DropReason> {
-    let headers = Headers::<I>::of(frame, &scratch.packet)?;
+    let headers = Headers::<I>::of_any(frame, &scratch.packet)?;
     scratch.hash = ring::hash(settings, &scratch.service, &headers);
     ring::slot(&scratch.service, scratch.hash)
 }

@@ -18,6 +18,8 @@ pub(crate) const UDP: usize = 8;
 
 /// IP protocol numbers.
 pub(crate) mod protocol {
+    /// RFC 792.
+    pub(crate) const ICMP: u8 = 1;
     /// IPv4 in IP, RFC 2003.
     pub(crate) const IPIP: u8 = 4;
     /// RFC 9293.
@@ -28,6 +30,8 @@ pub(crate) mod protocol {
     pub(crate) const IPV6: u8 = 41;
     /// IPv6's fragment header, RFC 8200 section 4.5.
     pub(crate) const FRAGMENT: u8 = 44;
+    /// RFC 4443.
+    pub(crate) const ICMPV6: u8 = 58;
 }
 
 /// TCP's flags, RFC 9293 section 3.1.
@@ -101,6 +105,27 @@ impl<I: Ip> Headers<I> {
         let length = u64::from(packet.length);
         // SAFETY: both headers are in the frame.
         Ok(unsafe { Self::read(ip, l4, packet.flow.protocol, length) })
+    }
+
+    /// As [`Headers::of`], also of a packet of another protocol: what is behind the IP header need not be in the frame.
+    #[inline(always)]
+    pub(crate) fn of_any(frame: &Frame, packet: &Packet) -> Result<Self, DropReason> {
+        let ip = frame.at(packet.ip_at);
+        if !frame.reaches(ip + I::HEADER) {
+            return Err(DropReason::Internal);
+        }
+        let ([a, b], [c, d]) = (packet.flow.source_port_be, packet.flow.destination_port_be);
+        // SAFETY: the header is in the frame.
+        let (source, destination) = unsafe { (I::source(ip), I::destination(ip)) };
+        Ok(Self {
+            ip,
+            l4: frame.at(packet.l4_at),
+            source,
+            destination,
+            ports: u32::from_ne_bytes([a, b, c, d]),
+            protocol: packet.flow.protocol,
+            length: packet.length.into(),
+        })
     }
 
     /// # Safety

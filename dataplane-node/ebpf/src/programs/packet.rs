@@ -3,6 +3,8 @@
 
 use lbfabric_abi::{Flow, VipService};
 
+use super::headers::protocol;
+
 /// Where a packet comes from and goes to, and where its parts lie.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
@@ -20,6 +22,14 @@ pub(crate) struct Packet {
     /// A TCP packet that asks for a connection.
     pub(crate) is_syn: bool,
     pub(crate) zero: u8,
+}
+
+impl Packet {
+    /// Whether it is TCP or UDP, and so has ports.
+    #[inline(always)]
+    pub(crate) const fn has_ports(&self) -> bool {
+        matches!(self.flow.protocol, protocol::TCP | protocol::UDP)
+    }
 }
 
 /// The version of IP.

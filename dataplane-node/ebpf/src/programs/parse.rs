@@ -19,7 +19,7 @@ pub(crate) enum Unservable {
     NotIp,
     /// It ends before it says where it goes.
     NoDestination,
-    /// Another protocol, or one behind extension headers. Its destination is known.
+    /// ICMP. Its destination is known.
     Protocol,
     /// Broken, or a fragment. Its destination is known.
     Broken(DropReason),
@@ -130,7 +130,7 @@ fn ipv6(ip: usize) -> Option<Payload> {
     })
 }
 
-/// Reads the ports of the header behind the IP header, whose lengths hold.
+/// Reads the ports of the header behind the IP header, whose lengths hold; other protocols than TCP and UDP have none.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
 fn read_l4(frame: &Frame, packet: &mut Packet, payload: &Payload) -> Result<(), Unservable> {
@@ -140,7 +140,11 @@ fn read_l4(frame: &Frame, packet: &mut Packet, payload: &Payload) -> Result<(), 
     let fixed = match payload.protocol {
         protocol::TCP => TCP,
         protocol::UDP => UDP,
-        _ => return Err(Unservable::Protocol),
+        protocol::ICMP | protocol::ICMPV6 => return Err(Unservable::Protocol),
+        _ => {
+            (packet.flow.source_port_be, packet.flow.destination_port_be) = ([0; 2], [0; 2]);
+            return Ok(());
+        }
     };
     if rest < fixed as u64 || !frame.reaches(l4 + UDP) {
         return Err(Unservable::Broken(DropReason::Truncated));
