@@ -9,5 +9,7 @@ mod load_balancer;
 mod namespace;
 #[path = "netns/played_controller.rs"]
 mod played_controller;
+#[path = "netns/prefix.rs"]
+mod prefix;
 #[path = "netns/server.rs"]
 mod server;
