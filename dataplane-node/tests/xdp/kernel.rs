@@ -119,7 +119,8 @@ impl Kernel {
         self.run_in(program, frame, [0, length, 0, ifindex, 0, 0])
     }
 
-    /// Runs a program with a `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    /// Runs a program with a `struct xdp_md`: `data`, `data_end`, `data_meta`, `ingress_ifindex`, `rx_queue_index`,
+    /// `egress_ifindex`.
     fn run_in(&self, program: Program, frame: &[u8], context: [u32; 6]) -> (Action, Vec<u8>) {
         let xdp: &Xdp = self
             .ebpf
