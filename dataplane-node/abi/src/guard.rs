@@ -66,6 +66,10 @@ impl RateLimit {
         }
     }
 
+    /// A bucket that is further from full than this and all its tokens was left by a larger limit, and counts as full. What other
+    /// CPUs have read of the clock meanwhile is far less.
+    const FOREIGN: u64 = 1_000_000_000 * TOKEN_UNITS;
+
     /// Whether it limits anything.
     #[inline(always)]
     pub const fn is_set(&self) -> bool {
@@ -77,7 +81,12 @@ impl RateLimit {
     #[inline(always)]
     pub const fn take(&self, full_at: u64, monotonic_ns: u64) -> Option<u64> {
         let now = monotonic_ns * TOKEN_UNITS;
-        let from = if full_at > now { full_at } else { now };
+        let is_foreign = full_at > now + self.depth + Self::FOREIGN;
+        let from = if full_at > now && !is_foreign {
+            full_at
+        } else {
+            now
+        };
         let next = from + self.interval;
         if next - now > self.depth {
             return None;
@@ -174,6 +183,20 @@ mod tests {
         assert!(!at(SECOND + SECOND / 10 - 1));
         assert!(at(SECOND + SECOND / 10));
         assert!(!at(SECOND + SECOND / 10));
+    }
+
+    #[test]
+    fn what_a_larger_limit_has_left_locks_nobody_out() {
+        let (large, small) = (RateLimit::new(1, 1_000), RateLimit::new(100, 10));
+        let now = 50 * SECOND;
+        let full_at = (0..1_000).fold(0, |full_at, _| large.take(full_at, now).unwrap());
+        assert_eq!(large.take(full_at, now), None);
+        let full_at = small.take(full_at, now).unwrap();
+        // It is its own from now on.
+        let full_at = (1..10).fold(full_at, |full_at, _| small.take(full_at, now).unwrap());
+        assert_eq!(small.take(full_at, now), None);
+        // A CPU that has read the clock a little earlier is no reason to begin anew.
+        assert_eq!(small.take(full_at, now - SECOND / 100), None);
     }
 
     #[test]
