@@ -21,6 +21,8 @@ pub const SERVICE_SOURCES_MAX: usize = 1_024;
 pub const SOURCE_PREFIXES_MAX: u32 = 262_144;
 /// VIPs that are whole prefixes, over all services.
 pub const VIP_PREFIXES_MAX: u32 = 16_384;
+/// VIPs that are whole prefixes, within one another: a packet looks through so many.
+pub const VIP_PREFIX_LEVELS_MAX: usize = 4;
 /// The shortest prefix that may be a VIP, IPv4.
 pub const VIP_BITS_MIN_V4: u8 = 8;
 /// The shortest prefix that may be a VIP, IPv6.

@@ -16,6 +16,10 @@ pub enum NextProgram {
     Answer = 4,
     /// Turns away clients that may not use a service, and new flows beyond its limits.
     Guard = 7,
+    /// Takes a fragment where the first one of its packet has gone.
+    Fragment = 8,
+    /// Chooses the server of a packet that may pass.
+    Choose = 9,
 }
 
 impl NextProgram {
@@ -27,6 +31,8 @@ impl NextProgram {
         Self::FullnatAnswer,
         Self::Answer,
         Self::Guard,
+        Self::Fragment,
+        Self::Choose,
     ];
     /// Entries of `PROGRAMS`: the largest index and one.
     pub const SLOTS: u32 = {
@@ -56,6 +62,25 @@ impl NextProgram {
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
             Self::Guard => "lbfabric_guard",
+            Self::Fragment => "lbfabric_fragment",
+            Self::Choose => "lbfabric_choose",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_its_place() {
+        for (n, next) in NextProgram::ALL.iter().enumerate() {
+            assert!(next.index() < NextProgram::SLOTS);
+            assert!(next.program().starts_with("lbfabric_"));
+            for other in &NextProgram::ALL[..n] {
+                assert_ne!(next.index(), other.index());
+                assert_ne!(next.program(), other.program());
+            }
         }
     }
 }

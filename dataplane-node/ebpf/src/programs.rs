@@ -4,8 +4,9 @@
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
 //!   plain packets       │ ├─────► fullnat_forward
 //!   of steady slots     │ ├─────► fullnat_answer
-//!                       │ └─────► guard ──► deliver, fullnat_forward
-//!                       └───────► answer             servers' answers to DNAT
+//!                       │ └─────► guard ──► choose ──► deliver, fullnat_forward
+//!                       ├───────► answer             servers' answers to DNAT
+//!                       └───────► fragment ──► deliver
 //! ```
 #![expect(
     unsafe_code,
@@ -24,6 +25,8 @@ mod dnat;
 mod dsr;
 mod ecn;
 mod exit;
+mod extensions;
+mod fragments;
 mod frame;
 mod fullnat;
 mod general;
@@ -31,6 +34,7 @@ mod guard;
 mod headers;
 mod ip;
 mod maps;
+mod martian;
 mod own;
 mod packet;
 mod parse;
@@ -39,6 +43,7 @@ mod quic;
 mod rewrite;
 mod ring;
 mod route;
+mod tags;
 mod tokens;
 mod tunnel;
 mod v4;
@@ -55,55 +60,67 @@ use frame::Frame;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_lb(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, plain::balance(&frame))
+    exit::leave_as_is(&frame, plain::balance(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_general(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, general::balance(&frame))
+    exit::leave_as_is(&frame, general::balance(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_deliver(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, deliver::forward(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, answer::translate(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::forward(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_guard(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, guard::check(&frame))
+    exit::leave(&frame, guard::check())
 }
 
-#[xdp]
+#[xdp(frags)]
+fn lbfabric_choose(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, general::choose_for_guard(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_fragment(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fragments::follow(&frame))
+}
+
+#[xdp(frags)]
 fn lbfabric_server(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, decap::unpack(&frame).into())
+    exit::leave_as_is(&frame, decap::unpack(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_pass(_context: XdpContext) -> u32 {
     XDP_PASS
 }

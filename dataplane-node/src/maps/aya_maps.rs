@@ -13,8 +13,8 @@ use lbfabric_abi::{
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
-use super::{LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap};
-use crate::plan::{MapOp, Observed, PrefixKey, SourceKey};
+use super::{LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, ring_map::RingMap};
+use crate::plan::{MapOp, Observed, PrefixKey, Rings, SourceKey};
 
 /// A map of the object is missing, or not of the expected shape.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +48,7 @@ pub(crate) struct AyaMaps {
     source_rules: LpmTrie<MapData, SourcePrefix, u32>,
     guards: HashMap<MapData, u32, Guard>,
     pools: HashMap<MapData, u32, PoolRing>,
-    rings: Array<MapData, RingSlot>,
-    ring_capacity: u32,
+    rings: RingMap,
     backends: Array<MapData, Backend>,
     flows: FlowMap,
     reverse_ports4: HashMap<MapData, u64, Reverse>,
@@ -93,7 +92,9 @@ impl AyaMaps {
     pub(crate) fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
         const RINGS: &str = "RINGS";
         const FLOWS: &str = "FLOWS";
-        let (_, ring_capacity) = array(ebpf, RINGS)?;
+        let (rings, slots) = array(ebpf, RINGS)?;
+        let rings = RingMap::new(rings, slots)
+            .map_err(|source| OpenMapsError::Mapping { map: RINGS, source })?;
         let (flows, buckets) = array(ebpf, FLOWS)?;
         let flows = FlowMap::new(flows, buckets)
             .map_err(|source| OpenMapsError::Mapping { map: FLOWS, source })?;
@@ -109,9 +110,8 @@ impl AyaMaps {
             source_rules: open(ebpf, "SOURCE_RULES")?,
             guards: open(ebpf, "GUARDS")?,
             pools: open(ebpf, "POOLS")?,
-            rings: open(ebpf, RINGS)?,
+            rings,
             flows,
-            ring_capacity,
             backends: open(ebpf, "BACKENDS")?,
             reverse_ports4: open(ebpf, "REVERSE_PORTS4")?,
             reverse_ports6: open(ebpf, "REVERSE_PORTS6")?,
@@ -134,19 +134,6 @@ impl AyaMaps {
             let backend = backend.map_err(unreadable("BACKENDS"))?;
             if backend != Backend::default() {
                 observed.backends.insert(BackendId(id), backend);
-            }
-        }
-        let rings: Vec<PoolRing> = observed.occupied().collect();
-        for ring in rings {
-            let end = ring
-                .start
-                .saturating_add(ring.slots)
-                .min(self.ring_capacity);
-            for index in ring.start..end {
-                if observed.slot(index).is_none() {
-                    let slot = self.rings.get(&index, 0).map_err(unreadable("RINGS"))?;
-                    observed.note_slot(index, slot);
-                }
             }
         }
         Ok(())
@@ -176,12 +163,21 @@ impl AyaMaps {
             MapOp::PutSettings(settings) => self.settings.set(0, settings, 0),
             MapOp::PutBackend(BackendId(id), backend) => self.backends.set(id, backend, 0),
             MapOp::PutPool(PoolId(id), ring) => self.pools.insert(id, ring, 0),
-            MapOp::PutSlot(index, slot) => self.rings.set(index, slot, 0),
             MapOp::PutFilterWord(index, word) => self.filter.set(index, word, 0),
             MapOp::PutReversePort(key, reverse) => match key.key4() {
                 Some(key) => self.reverse_ports4.insert(key, reverse, 0),
                 None => self.reverse_ports6.insert(key, reverse, 0),
             },
+            MapOp::PutRing(ring, ref servers) => {
+                self.rings.fill(ring, servers);
+                Ok(())
+            }
+            MapOp::PutSlots(ref slots) => {
+                for (index, slot) in slots {
+                    self.rings.put(*index, *slot);
+                }
+                Ok(())
+            }
             MapOp::PutReverseRange(key, reverse) => {
                 self.reverse_ranges.insert(&trie_key(key), reverse, 0)
             }
@@ -241,7 +237,8 @@ impl AyaMaps {
             | MapOp::PutFilterWord(..)
             | MapOp::PutBackend(..)
             | MapOp::PutPool(..)
-            | MapOp::PutSlot(..)
+            | MapOp::PutRing(..)
+            | MapOp::PutSlots(..)
             | MapOp::PutReversePort(..)
             | MapOp::PutReverseRange(..)
             | MapOp::PutQuicServer(..)
@@ -256,9 +253,15 @@ impl AyaMaps {
     }
 }
 
+impl Rings for AyaMaps {
+    fn slot(&self, index: u32) -> RingSlot {
+        self.rings.slot(index)
+    }
+}
+
 impl LbMaps for AyaMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
-        let mut observed = Observed::empty(self.ring_capacity, self.flows.buckets());
+        let mut observed = Observed::empty(self.rings.capacity(), self.flows.buckets());
         observed.vip_ports = endpoints(&self.vip_ports4, &self.vip_ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
         observed.vip_addresses = entries(self.vip_addresses.keys(), "VIP_ADDRESSES", |it| it)?;
@@ -273,7 +276,7 @@ impl LbMaps for AyaMaps {
 
     fn write(&mut self, op: &MapOp) -> Result<(), WriteMapError> {
         self.put(op).map_err(|source| WriteMapError {
-            op: Box::new(*op),
+            op: Box::new(op.clone()),
             source: Box::new(source),
         })
     }

@@ -1,19 +1,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lbfabric_abi::{
     Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FilterRegion, FlowKey,
     FlowTick, Guard, QuicServer, Reverse, SOURCE_PREFIXES_MAX, SOURCES_MAX, Settings,
-    VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipPrefix, VipService,
+    VIP_ADDRESSES_MAX, VIP_PREFIX_LEVELS_MAX, VIP_PREFIXES_MAX, VipPrefix, VipService,
 };
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId};
 
 use super::{
     Inputs, Memory,
     filter::Filter,
+    nesting,
     op::{PrefixKey, SourceKey},
-    pools::{PlacedRing, hold_time},
+    pools::{HoldTimes, PlacedRing},
     quic,
     service::ServiceEntries,
 };
@@ -47,8 +48,9 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn build(inputs: &Inputs<'_>, memory: &mut Memory) -> Self {
+        let holds = HoldTimes::of(inputs.desired);
         let mut target = Self {
-            settings: settings(inputs),
+            settings: settings(inputs, holds.longest()),
             refusals: inputs.desired.undecodable.clone(),
             ..Self::default()
         };
@@ -61,8 +63,7 @@ impl Target {
                 reason.to_owned(),
             );
         }
-        memory.rings.retain(&inputs.desired.pools);
-        target.place_pools(inputs, memory);
+        target.place_pools(inputs, memory, &holds);
         for id in inputs.desired.services.keys() {
             if let Err(reason) = target.add_service(*id, inputs) {
                 let key = ObjectKey {
@@ -175,6 +176,11 @@ impl Target {
                 ));
             }
         }
+        if nesting::is_too_deep(&self.vip_prefixes, &entries.vip_prefixes) {
+            return Err(format!(
+                "more than {VIP_PREFIX_LEVELS_MAX} VIPs that are whole prefixes lie within one another"
+            ));
+        }
         let taken = entries
             .vip_ports
             .iter()
@@ -246,7 +252,7 @@ impl Target {
     }
 }
 
-fn settings(inputs: &Inputs<'_>) -> Settings {
+fn settings(inputs: &Inputs<'_>, longest_hold: Duration) -> Settings {
     let Inputs {
         desired,
         observed,
@@ -268,11 +274,7 @@ fn settings(inputs: &Inputs<'_>) -> Settings {
     // Entries are found by the key that they were made with, so it lives as long as the maps.
     let flow_key = observed.settings.map(|settings| settings.flow_key);
     let flow_key = flow_key.filter(|key| *key != FlowKey::default());
-    let holds = desired
-        .pools
-        .iter()
-        .map(|(id, pool)| hold_time(desired, *id, pool));
-    let idle = holds.max().unwrap_or_default().as_millis();
+    let idle = longest_hold.as_millis();
     let mut settings = Settings {
         ring_key: FlowKey::expand([word(low), word(high)]),
         flow_key: flow_key.unwrap_or(inputs.flow_key),

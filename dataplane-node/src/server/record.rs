@@ -3,13 +3,18 @@ use std::net::IpAddr;
 
 use lbfabric_model::Prefix;
 
+use super::held_vips::HeldVips;
+
 /// What this agent has changed on the machine, and how it was before: kept on disk, and written before each change, so that
-/// exactly this is undone also after a crash.
+/// exactly this is undone also after a crash. And which VIPs it holds for how long, which a new agent goes on with.
 ///
 /// ```text
 /// vip 10.99.0.10
 /// vip 2001:db8:1::/48
 /// sysctl net/ipv4/conf/all/arp_ignore 0
+/// wanted 10.99.0.10
+/// leaving 10.99.0.11 1790000000
+/// hold 900
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerRecord {
@@ -17,6 +22,8 @@ pub(crate) struct ServerRecord {
     pub(crate) vips: BTreeSet<Prefix>,
     /// Former values of kernel settings, by their path below `/proc/sys`.
     pub(crate) sysctls: BTreeMap<String, String>,
+    /// Addresses and prefixes that are to be there.
+    pub(crate) held: HeldVips,
 }
 
 impl ServerRecord {
@@ -26,7 +33,21 @@ impl ServerRecord {
             .sysctls
             .iter()
             .map(|(path, value)| format!("sysctl {path} {value}\n"));
-        vips.chain(sysctls).collect::<String>().into_bytes()
+        let HeldVips {
+            wanted,
+            leaving,
+            hold_secs,
+        } = &self.held;
+        let wanted = wanted.iter().map(|vip| format!("wanted {vip}\n"));
+        let leaving = leaving
+            .iter()
+            .map(|(vip, until)| format!("leaving {vip} {until}\n"));
+        vips.chain(sysctls)
+            .chain(wanted)
+            .chain(leaving)
+            .chain([format!("hold {hold_secs}\n")])
+            .collect::<String>()
+            .into_bytes()
     }
 
     /// `None` if a line is not understood.
@@ -41,6 +62,15 @@ impl ServerRecord {
                     let (path, value) = rest.split_once(' ')?;
                     record.sysctls.insert(path.to_owned(), value.to_owned());
                 }
+                ("wanted", vip) => {
+                    record.held.wanted.insert(parse_vip(vip)?);
+                }
+                ("leaving", rest) => {
+                    let (vip, until) = rest.split_once(' ')?;
+                    let (vip, until) = (parse_vip(vip)?, until.parse().ok()?);
+                    record.held.leaving.insert(vip, until);
+                }
+                ("hold", secs) => record.held.hold_secs = secs.parse().ok()?,
                 _ => return None,
             }
         }
@@ -69,11 +99,19 @@ mod tests {
                 "net/ipv4/conf/eth0.5/arp_ignore".to_owned(),
                 "0".to_owned(),
             )]),
+            held: HeldVips {
+                wanted: ["10.0.0.1", "10.0.1.0/24"]
+                    .map(|vip| parse_vip(vip).unwrap())
+                    .into(),
+                leaving: [(parse_vip("fd00:1::/32").unwrap(), 1_790_000_000)].into(),
+                hold_secs: 900,
+            },
         };
         assert_eq!(ServerRecord::decode(&record.encode()), Some(record));
         assert_eq!(ServerRecord::decode(b""), Some(ServerRecord::default()));
         assert_eq!(ServerRecord::decode(b"vip here\n"), None);
         assert_eq!(ServerRecord::decode(b"vip 10.0.0.1/24\n"), None);
+        assert_eq!(ServerRecord::decode(b"leaving 10.0.0.1\n"), None);
         assert_eq!(ServerRecord::decode(b"route 10.0.0.1\n"), None);
     }
 }

@@ -64,6 +64,21 @@ fn limited(flows: RateLimit, source_flows: RateLimit) -> (Fabric, Vec<u8>) {
     (fabric, plain().build())
 }
 
+/// An IPv6 packet with so many headers of destination options.
+fn with_options(count: u8) -> Vec<u8> {
+    const HEADER: usize = 40;
+    const OPTIONS: u8 = 60;
+    let mut frame = request(Family::V6, Protocol::Tcp).build();
+    let behind = ETHERNET + HEADER;
+    for _ in 0..count {
+        let header = [frame[ETHERNET + 6], 0, 1, 4, 0, 0, 0, 0];
+        frame.splice(behind..behind, header);
+        frame[ETHERNET + 6] = OPTIONS;
+        frame[ETHERNET + 5] += 8;
+    }
+    frame
+}
+
 /// A fabric, and a packet that it drops for this reason; none where no packet alone is enough.
 fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
     let plain_in = |mode| Some((Fabric::new(mode), plain().build()));
@@ -78,8 +93,21 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
             Some((Fabric::new(Mode::Dsr), frame[..frame.len() - 1].to_vec()))
         }
         DropReason::Fragment => {
-            let frame = changed(|frame| frame[ETHERNET + 6] = 0x20);
+            // Behind a first one that has not come.
+            let frame = changed(|frame| frame[ETHERNET + 7] = 1);
             Some((Fabric::new(Mode::Dnat), frame))
+        }
+        DropReason::Martian => {
+            let frame = changed(|frame| frame[ETHERNET + 12] = 127);
+            Some((Fabric::new(Mode::Dsr), frame))
+        }
+        DropReason::Land => {
+            let frame = plain().from(Family::V4.vip()).build();
+            Some((Fabric::new(Mode::Dsr), frame))
+        }
+        DropReason::ExtensionHeaders => {
+            let frame = with_options(9);
+            Some((Fabric::new(Mode::Dsr), frame))
         }
         DropReason::TtlExpired => Some((Fabric::new(Mode::Dnat), plain().ttl(1).build())),
         DropReason::NoBackend => {

@@ -312,8 +312,8 @@ fn the_narrowest_entry_wins() {
 #[test]
 fn prefixes_within_prefixes() {
     let mut fabric = Fabric::new(Mode::Dsr);
-    for bits in 16..=127u8 {
-        // None but the shortest has the port.
+    // As many as there may be. None but the shortest has the port.
+    for bits in [16, 32, 100, 127] {
         let port = if bits == 16 { 443 } else { 80 };
         let entry = Entry {
             port: (port, 16),

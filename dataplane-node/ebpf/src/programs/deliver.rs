@@ -5,6 +5,7 @@ use lbfabric_abi::{DropReason, Mode};
 use super::{
     dnat, dsr,
     exit::Exit,
+    fragments,
     frame::Frame,
     headers::Headers,
     ip::Ip,
@@ -22,10 +23,12 @@ pub(crate) fn forward(frame: &Frame) -> Result<Exit, DropReason> {
         Family::Ipv4 => by_mode::<V4>(frame, scratch),
         Family::Ipv6 => by_mode::<V6>(frame, scratch),
     }?;
-    let Scratch {
-        service, server, ..
-    } = scratch;
-    maps::count_traffic(service.service, *server, scratch.packet.length.into());
+    maps::count_traffic(
+        scratch.service.service,
+        scratch.server,
+        scratch.packet.length.into(),
+    );
+    fragments::lead_to_server(scratch);
     Ok(exit)
 }
 
@@ -37,22 +40,12 @@ fn by_mode<I: Ip>(frame: &Frame, scratch: &Scratch) -> Result<Exit, DropReason> 
 
     let settings = maps::settings().ok_or(DropReason::Internal)?;
     let backend = maps::backend(scratch.server).ok_or(DropReason::Internal)?;
-    let Scratch {
-        packet,
-        service,
-        hash,
-        ..
-    } = scratch;
+    let headers = Headers::<I>::of(frame, &scratch.packet)?;
+    let Scratch { service, hash, .. } = scratch;
     match service.mode {
-        DNAT => {
-            let headers = Headers::<I>::of(frame, packet)?;
-            dnat::forward(frame, &headers, service, backend)
-        }
+        DNAT => dnat::forward(frame, &headers, service, backend),
         DSR => dsr::forward::<I>(frame, backend),
-        TUNNEL => {
-            let headers = Headers::<I>::of_any(frame, packet)?;
-            tunnel::forward(frame, &headers, settings, service, *hash, backend)
-        }
+        TUNNEL => tunnel::forward(frame, &headers, settings, service, *hash, backend),
         // The agent writes no other mode.
         _ => Err(DropReason::Internal),
     }

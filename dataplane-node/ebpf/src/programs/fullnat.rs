@@ -21,6 +21,7 @@ use super::{
     aligned::Aligned,
     dnat,
     exit::Exit,
+    fragments,
     frame::Frame,
     headers::Headers,
     ip::Ip,
@@ -57,6 +58,7 @@ pub(crate) fn forward(frame: &Frame) -> Result<Exit, DropReason> {
         Family::Ipv6 => send::<V6>(frame, packet, &entry),
     }?;
     maps::count_traffic(scratch.service.service, entry.backend, packet.length.into());
+    fragments::lead_through_node(scratch, &entry);
     Ok(exit)
 }
 
@@ -100,10 +102,13 @@ pub(crate) fn answer(frame: &Frame) -> Result<Exit, DropReason> {
     client.destination_port_be = reverse.vip_port_be;
     // Looked up for its use to be seen: the table forgets what is not used, and this flow is.
     let _: Option<&NatForward> = maps::nat_forward(&client);
-    match packet.family {
+    let exit = match packet.family {
         Family::Ipv4 => send_back::<V4>(frame, packet, reverse),
         Family::Ipv6 => send_back::<V6>(frame, packet, reverse),
-    }
+    }?;
+    let (source, destination) = (reverse.vip, reverse.client);
+    fragments::lead_to_client(scratch, Verdict::FullnatAnswer, source, destination);
+    Ok(exit)
 }
 
 #[inline(always)]

@@ -12,25 +12,25 @@
 //! client's flood does not use up what is there for all.
 
 use lbfabric_abi::{
-    Backend, DropReason, FlowEntry, FlowTick, Guard, RECENT_BUCKETS, Settings, SourcePrefix,
+    DropReason, FlowEntry, FlowTick, Guard, NextProgram, RECENT_BUCKETS, Settings, SourcePrefix,
     UDP_FLOW_IDLE_SECS, VipService,
 };
 
 use super::{
-    aligned::Aligned, bucket::Held, exit::Step, frame::Frame, general, headers::protocol, maps,
-    packet::Packet, tokens,
+    aligned::Aligned, bucket::Held, exit::Step, headers::protocol, maps, packet::Packet, tokens,
 };
 
 const IDLE_TICKS: u32 = FlowTick::idle_of_ms(UDP_FLOW_IDLE_SECS as u64 * 1000);
 
-/// Goes on as `lbfabric_general` would with a packet that may pass.
+/// A packet that may pass goes on as it would have from `lbfabric_general`, in a program of its own: the kernel would check
+/// the choice of a server once for each way here.
 #[inline(always)]
-pub(crate) fn check(frame: &Frame) -> Step {
+pub(crate) fn check() -> Step {
     let (Some(scratch), Some(settings)) = (maps::scratch(), maps::settings()) else {
         return Step::Drop(DropReason::Internal);
     };
     match admit(&scratch.packet, &scratch.service, settings) {
-        Ok(()) => general::choose(frame, scratch, settings),
+        Ok(()) => Step::Next(NextProgram::Choose),
         Err(reason) => Step::Drop(reason),
     }
 }
@@ -82,14 +82,15 @@ fn udp(
     take(guard, id, client, settings, now)?;
     let held: Held = match same_tag {
         Some(held) => held,
-        None => bucket.cheapest(tick, IDLE_TICKS, |_| Backend::ALIVE).held,
+        None => bucket.cheapest(tick, IDLE_TICKS).held,
     };
     // If another CPU has just taken the place, the next packet counts once more.
     held.replace(FlowEntry::new(place.tag, 0, tick, false));
     Ok(())
 }
 
-#[inline(always)]
+// Not inlined: the verifier then goes on from two ends of it, not from each way through.
+#[inline(never)]
 fn take(
     guard: &Guard,
     id: u32,

@@ -18,6 +18,7 @@ use lbfabric_abi::{
 
 use super::{
     bucket::Bucket,
+    fragments::{FRAGMENTS as FRAGMENTS_COUNT, FragmentKey, Lead},
     frame::Frame,
     packet::Scratch,
     route::{ROUTES as ROUTES_COUNT, Route},
@@ -90,6 +91,8 @@ static SERVICE_TOKENS: Array<u64> = Array::with_max_entries(SERVICES_MAX, 0);
 static SOURCE_TOKENS: Array<SourceTokens> = Array::with_max_entries(SOURCE_TOKEN_SETS, MMAPABLE);
 #[map]
 static RECENT_FLOWS: Array<FlowBucket> = Array::with_max_entries(RECENT_BUCKETS, MMAPABLE);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Lead> = LruHashMap::with_max_entries(FRAGMENTS_COUNT, 0);
 
 /// Goes on with another program. Comes back only if that is not there.
 #[inline(always)]
@@ -315,6 +318,19 @@ pub(crate) fn nat_forward_remove(flow: &Flow) {
 pub(crate) fn nat_reverse_remove(flow: &Flow) {
     // It may be gone already, which is as good.
     NAT_REVERSE.remove(flow).ok();
+}
+
+/// Where the first fragment of a packet has gone.
+#[inline(always)]
+pub(crate) fn lead(key: &FragmentKey) -> Option<&'static Lead> {
+    // SAFETY: as for `NAT_FORWARD`: the worst that a reuse at this very moment can do is to lead one fragment astray.
+    unsafe { FRAGMENTS.get(key) }
+}
+
+#[inline(always)]
+pub(crate) fn remember_lead(key: &FragmentKey, lead: &Lead) {
+    // Without it, the fragments that follow are dropped, and counted as that.
+    FRAGMENTS.insert(key, lead, 0).ok();
 }
 
 #[inline(always)]

@@ -10,6 +10,8 @@ use super::{atomic::compare_exchange, frame::opaque, maps};
 
 /// How often a CPU tries again where another one was faster.
 const TRIES: usize = 4;
+/// None of a set's ways.
+const NO_WAY: usize = SOURCE_WAYS;
 
 /// Takes a token of a service; false if there is none.
 #[inline(always)]
@@ -36,15 +38,19 @@ pub(crate) fn take_of_source(
     let Some(set) = maps::source_tokens(hash as u32 & (SOURCE_TOKEN_SETS - 1)) else {
         return false;
     };
-    let (mut fullest, mut full_at) = (0, u64::MAX);
+    // By arithmetic instead of branches, each of which the verifier would follow through all ways. No time has the highest bit.
+    let (mut same, mut fullest, mut full_at) = (NO_WAY, 0, u64::MAX >> 1);
     for way in 0..SOURCE_WAYS {
-        if load(tag_of(set, way)) == tag {
-            return take(bucket_of(set, way), limit, now);
-        }
+        let differs = load(tag_of(set, way)) ^ tag;
+        let is_same = !all_ones((differs | differs.wrapping_neg()) >> 63);
+        same ^= (same ^ way) & is_same as usize;
         let held = load(bucket_of(set, way));
-        if held < full_at {
-            (fullest, full_at) = (way, held);
-        }
+        let is_fuller = all_ones(held.wrapping_sub(full_at) >> 63);
+        fullest ^= (fullest ^ way) & is_fuller as usize;
+        full_at ^= (full_at ^ held) & is_fuller;
+    }
+    if opaque(same) != NO_WAY {
+        return take(bucket_of(set, opaque(same) % SOURCE_WAYS), limit, now);
     }
     let way = opaque(fullest) % SOURCE_WAYS;
     let place = tag_of(set, way);
@@ -57,7 +63,14 @@ pub(crate) fn take_of_source(
     true
 }
 
+/// All bits set for one, none for zero.
 #[inline(always)]
+fn all_ones(bit: u64) -> u64 {
+    (opaque(bit as usize) as u64).wrapping_neg()
+}
+
+// Not inlined: the verifier then goes on from two ends of it, not from each way through.
+#[inline(never)]
 fn take(place: NonNull<u64>, limit: &RateLimit, now: u64) -> bool {
     for _ in 0..TRIES {
         let full_at = load(place);

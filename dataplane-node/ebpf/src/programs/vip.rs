@@ -9,12 +9,11 @@
 //! Every step that finds a service ends the search. The node's own addresses are in no prefix: what is for the node itself must
 //! reach it.
 
-use lbfabric_abi::{Address, Endpoint, EndpointPrefix, Flow, Protocol, Settings, VipService};
+use lbfabric_abi::{
+    Address, Endpoint, EndpointPrefix, Flow, Protocol, Settings, VIP_PREFIX_LEVELS_MAX, VipService,
+};
 
 use super::{aligned::Aligned, frame::opaque, headers::protocol, maps, own, packet::Packet};
-
-/// VIPs that are prefixes, within one another: as many as the lengths that they may have.
-const NESTED_MAX: usize = 112;
 
 /// What is known of a packet's destination.
 pub(crate) enum Found {
@@ -62,7 +61,7 @@ pub(crate) fn find(packet: &Packet, settings: &Settings) -> Found {
 #[inline(never)]
 fn in_prefixes(flow: &Flow, otherwise: u8) -> Option<&'static VipService> {
     let mut bits = Address::BITS;
-    for _ in 0..NESTED_MAX {
+    for _ in 0..VIP_PREFIX_LEVELS_MAX {
         let prefix = maps::vip_prefix(&flow.destination, bits)?;
         if let Some(service) = in_ranges(flow, otherwise, prefix.address, prefix.bits) {
             return Some(service);

@@ -5,7 +5,7 @@ use lbfabric_abi::{FilterRegion, SourcePrefix, VipPrefix};
 use super::*;
 
 /// What must hold after every single write.
-pub(super) fn check_always(content: &Observed) {
+pub(super) fn check_always(content: &Content) {
     let entries: Vec<&VipService> = content
         .vip_ports
         .values()
@@ -20,7 +20,7 @@ pub(super) fn check_always(content: &Observed) {
         );
         for index in entry.ring_start..entry.ring_start + entry.ring_slots {
             let slot = content
-                .slot(index)
+                .written(index)
                 .expect("a VIP entry leads to an unwritten slot");
             for server in [slot.cur, slot.base_id()] {
                 assert!(
@@ -40,7 +40,7 @@ pub(super) fn check_always(content: &Observed) {
 
 /// While a service stays on its pool with destination NAT, every server of its ring has its answers rewritten. `kept` is
 /// such a service, by id, with its pool.
-pub(super) fn check_answers(content: &Observed, kept: Option<(ServiceId, PoolId)>) {
+pub(super) fn check_answers(content: &Content, kept: Option<(ServiceId, PoolId)>) {
     let Some((service, pool)) = kept else { return };
     let Some(ring) = content.pools.get(&pool) else {
         return;
@@ -67,8 +67,8 @@ pub(super) fn check_answers(content: &Observed, kept: Option<(ServiceId, PoolId)
 /// From one state at rest to the next: a server that may be alive and that flows are on is still there, as are the flows of
 /// a steady slot. `flows` are the servers that the flow table named, `failed` those that ever failed a check.
 pub(super) fn check_flows(
-    before: &Observed,
-    after: &Observed,
+    before: &Content,
+    after: &Content,
     flows: &BTreeSet<BackendId>,
     failed: &BTreeSet<BackendId>,
 ) {
@@ -88,7 +88,7 @@ pub(super) fn check_flows(
             continue;
         }
         for index in ring.start..ring.start + ring.slots {
-            let (old, new) = (before.slot(index).unwrap(), after.slot(index).unwrap());
+            let (old, new) = (before.slot(index), after.slot(index));
             let base = after.backends.get(&BackendId(old.base_id()));
             if !old.is_changed() && base.is_some_and(Backend::is_alive) {
                 assert_eq!(old.base_id(), new.base_id(), "slot {index}");
@@ -109,7 +109,7 @@ pub(super) fn only_dnat(desired: &Desired) -> Option<(ServiceId, PoolId)> {
 
 /// The service that the program would find for a VIP, an address or a prefix with its length in the maps: the exact port
 /// first, then the longest prefix of ports.
-fn lookup(content: &Observed, vip: IpAddr, vip_bits: u8, port: u16) -> Option<VipService> {
+fn lookup(content: &Content, vip: IpAddr, vip_bits: u8, port: u16) -> Option<VipService> {
     let address = Address::from(vip);
     if vip_bits == 0
         && let Some(entry) = content.vip_ports.get(&Endpoint::new(address, port, 6))
@@ -189,7 +189,7 @@ fn check_protection(content: &Observed, wanted: Option<&NodeService>, id: u32) {
 }
 
 /// The maps against the desired state.
-pub(super) fn check_final(content: &Observed, step: &Step, outcome: &Reconciled) {
+pub(super) fn check_final(content: &Content, step: &Step, outcome: &Reconciled) {
     let refused = |kind, id| outcome.refusals.contains_key(&ObjectKey { kind, id });
     for id in 0..4u32 {
         let vip: IpAddr = format!("203.0.113.{id}").parse().unwrap();
@@ -228,7 +228,7 @@ pub(super) fn check_final(content: &Observed, step: &Step, outcome: &Reconciled)
         }
         let ring = content.pools[id];
         let slots: Vec<u32> = (ring.start..ring.start + ring.slots)
-            .map(|index| content.slot(index).unwrap().cur)
+            .map(|index| content.slot(index).cur)
             .collect();
         // What unprobed servers count as depends on the ring before; the ring itself must be a fixed point of the rule.
         assert_eq!(
