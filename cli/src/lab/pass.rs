@@ -15,15 +15,19 @@ use super::topology::{Host, NODES};
 
 const PROGRAM: &str = "lbfabric_pass";
 /// The maps of the other programs of the object, which are made with it and go with the loader: one entry each is enough.
-const MAPS: [&str; 15] = [
+const MAPS: [&str; 19] = [
     "SETTINGS",
-    "VIP_PORTS",
+    "VIP_PORTS4",
+    "VIP_PORTS6",
     "VIP_RANGES",
     "VIP_ADDRESSES",
     "POOLS",
     "RINGS",
     "BACKENDS",
-    "REVERSE_PORTS",
+    "FLOWS",
+    "FRAGMENTS",
+    "REVERSE_PORTS4",
+    "REVERSE_PORTS6",
     "REVERSE_RANGES",
     "NAT_FORWARD",
     "NAT_REVERSE",
