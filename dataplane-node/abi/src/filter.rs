@@ -100,7 +100,6 @@ impl FilterRegion {
 
     /// The bit that the upper bits of a product choose.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "19 bits at most")]
     const fn bit(self, product: u64) -> FilterBit {
         match self {
             Self::Vip | Self::Own => {
