@@ -158,7 +158,10 @@ async fn generic_client_lists_the_api_and_creates_a_service() {
         .methods()
         .map(|method| method.name().to_owned())
         .collect();
-    assert_eq!(methods, ["Apply", "Diff", "Get", "List", "Delete", "Watch"]);
+    assert_eq!(
+        methods,
+        ["Apply", "Diff", "Get", "List", "Delete", "Watch", "Explain"]
+    );
     let method = |name: &str| {
         fabric
             .methods()

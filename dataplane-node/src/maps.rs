@@ -5,6 +5,7 @@ mod aya_maps;
 pub(crate) mod fake;
 mod flow_map;
 mod ring_map;
+mod server_maps;
 mod shared_words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,8 @@ use lbfabric_model::{BackendId, ServiceId};
 
 use crate::plan::{MapOp, Observed, Rings};
 
-pub(crate) use aya_maps::{AyaMaps, OpenMapsError, ServerMaps};
+pub(crate) use aya_maps::{AyaMaps, OpenMapsError};
+pub(crate) use server_maps::ServerMaps;
 
 /// A load balancer's maps. The reconciler knows nothing else of the kernel.
 pub(crate) trait LbMaps: Rings + Send {

@@ -3,8 +3,8 @@
 //! ```text
 //! Desired ─┐
 //! Health  ─┤            make before break:
-//! NextHops ┼─► Target ─► settings, servers, answers' entries, rings, VIP entries, VIP addresses,
-//! Local   ─┤      │      then away with: VIP entries, VIP addresses, answers' entries, rings, servers
+//! NextHops ┼─► Target ─► settings, servers, answers' entries, rings, QUIC's servers, protection, VIP entries, VIPs,
+//! Local   ─┤      │      then away with: VIP entries, VIPs, protection, QUIC's servers, answers' entries, rings, servers
 //! Observed ┘──────┴────► Vec<MapOp>
 //! ```
 
@@ -12,10 +12,13 @@ mod desired;
 mod filter;
 mod life;
 mod local;
+mod nesting;
 mod observed;
 mod op;
 mod pools;
 mod port_prefixes;
+mod protection;
+mod quic;
 mod ring;
 mod service;
 mod slots;
@@ -35,10 +38,11 @@ pub(crate) use desired::Desired;
 use life::Deadlines;
 pub(crate) use local::{Local, NatPorts, Sources};
 pub(crate) use observed::{Observed, Rings};
-pub(crate) use op::{MapOp, PrefixKey};
+pub(crate) use op::{MapOp, PrefixKey, SourceKey};
 use pools::{PlacedRing, RingChange};
 use ring::RingMemory;
 pub(crate) use ring::{Health, HealthView};
+pub(crate) use service::bits_in_maps;
 use target::Target;
 
 /// All that a plan depends on.
@@ -139,6 +143,7 @@ fn make(target: &mut Target, observed: &Observed, ops: &mut Vec<MapOp>) {
             RingChange::Slots(slots) => ops.push(MapOp::PutSlots(std::mem::take(slots))),
         }
     }
+    make_protection(target, observed, ops);
     changed(
         &target.vip_ports,
         &observed.vip_ports,
@@ -151,8 +156,27 @@ fn make(target: &mut Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::PutVipRange,
     );
+    let new = target.vip_prefixes.difference(&observed.vip_prefixes);
+    ops.extend(new.copied().map(MapOp::PutVipPrefix));
     let new = target.vip_addresses.difference(&observed.vip_addresses);
     ops.extend(new.copied().map(MapOp::PutVipAddress));
+}
+
+/// What VIP entries refer to besides rings. Who may use a service stands there before the word on all others.
+fn make_protection(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
+    changed(
+        &target.quic_servers,
+        &observed.quic_servers,
+        ops,
+        MapOp::PutQuicServer,
+    );
+    changed(
+        &target.source_rules,
+        &observed.source_rules,
+        ops,
+        MapOp::PutSourceRule,
+    );
+    changed(&target.guards, &observed.guards, ops, MapOp::PutGuard);
 }
 
 fn tear_down(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
@@ -168,8 +192,23 @@ fn tear_down(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::RemoveVipRange,
     );
+    let old = observed.vip_prefixes.difference(&target.vip_prefixes);
+    ops.extend(old.copied().map(MapOp::RemoveVipPrefix));
     let old = observed.vip_addresses.difference(&target.vip_addresses);
     ops.extend(old.copied().map(MapOp::RemoveVipAddress));
+    gone(&target.guards, &observed.guards, ops, MapOp::RemoveGuard);
+    gone(
+        &target.source_rules,
+        &observed.source_rules,
+        ops,
+        MapOp::RemoveSourceRule,
+    );
+    gone(
+        &target.quic_servers,
+        &observed.quic_servers,
+        ops,
+        MapOp::RemoveQuicServer,
+    );
     gone(
         &target.reverse_ports,
         &observed.reverse_ports,

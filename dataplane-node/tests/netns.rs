@@ -38,6 +38,8 @@ mod map_memory;
 mod namespace;
 #[path = "netns/played_controller.rs"]
 mod played_controller;
+#[path = "netns/prefix.rs"]
+mod prefix;
 #[path = "netns/server.rs"]
 mod server;
 #[path = "netns/traffic.rs"]

@@ -20,12 +20,14 @@ mod xdp {
     mod counters;
     mod decap;
     mod dnat;
+    mod drops;
     mod dsr;
     mod fabric;
     mod fragments;
     mod fullnat;
     mod fuzz;
     mod generator;
+    mod guard;
     mod gue;
     mod gue_decap;
     mod keeper;
@@ -39,6 +41,8 @@ mod xdp {
     mod outer_source;
     mod packets;
     mod ports_taken;
+    mod prefixes;
+    mod quic;
     mod reference;
     mod selection;
     mod shapes;

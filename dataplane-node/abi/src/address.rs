@@ -7,6 +7,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Address(pub [u8; 16]);
 
 impl Address {
+    /// Its length in bits.
+    pub const BITS: u32 = 128;
+
     /// The mapped form of the IPv4 address with these bytes.
     #[inline(always)]
     pub const fn from_ipv4(b: [u8; 4]) -> Self {

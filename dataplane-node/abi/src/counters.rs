@@ -108,6 +108,12 @@ counted! {
         Land = 15 => "drop-land",
         /// More extension headers than are looked through, or more than one fragment header.
         ExtensionHeaders = 16 => "drop-extension-headers",
+        /// The client is not among those who may use the service.
+        Denied = 20 => "drop-denied",
+        /// A new flow, more than the service may take.
+        ServiceLimit = 21 => "drop-service-limit",
+        /// A new flow, more than its client may have.
+        SourceLimit = 22 => "drop-source-limit",
     }
 }
 

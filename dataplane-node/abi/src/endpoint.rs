@@ -66,8 +66,8 @@ pub struct EndpointPrefix {
     pub address: Address,
     /// The IP protocol number.
     pub protocol: u8,
-    /// Zero.
-    pub zero: u8,
+    /// Zero, and `address` is meant alone; or `address` stands for the [`VipPrefix`] of this length, whose first address it is.
+    pub vip_bits: u8,
     /// The port, in network order.
     pub port_be: [u8; 2],
 }
@@ -79,6 +79,17 @@ impl EndpointPrefix {
     pub const BITS: u32 = 160;
 }
 
+/// A VIP that is a whole prefix, as the value of the LPM trie that finds it: what it is called in the keys of `VIP_RANGES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VipPrefix {
+    /// Its first address.
+    pub address: Address,
+    /// Its length in bits of an [`Address`]: 1 to 127, for IPv4 from 97 on.
+    pub bits: u32,
+}
+
+const _: () = assert!(size_of::<VipPrefix>() == 20);
 const _: () = assert!(size_of::<Endpoint>() == 20 && size_of::<EndpointPrefix>() == 20);
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! | `VIP_PORTS4` | hash | [`Endpoint::key4`] | [`VipService`] |
 //! | `VIP_PORTS6` | hash | [`Endpoint`] | [`VipService`] |
 //! | `VIP_RANGES` | LPM trie | [`EndpointPrefix`] | [`VipService`] |
+//! | `VIP_PREFIXES` | LPM trie | [`Address`] | [`VipPrefix`] |
 //! | `VIP_ADDRESSES` | hash | [`Address`] | `u32`, always 1 |
 //! | `POOLS` | hash | pool id | [`PoolRing`] (read by the agent only) |
 //! | `RINGS` | array | slot | [`RingSlot`] |
@@ -18,8 +19,14 @@
 //! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
 //! | `NAT_FORWARD` | LRU hash | [`Flow`] client to VIP | [`NatForward`] |
 //! | `NAT_REVERSE` | LRU hash | [`Flow`] server to node | [`NatReverse`] |
-//! | `SERVER_VIPS` | hash | [`Address`] | `u32`, always 1 |
 //! | `GUE_PORTS` | array of [`GUE_PORT_WORDS`] | UDP port / 64 | `u64`, a bit for each port |
+//! | `QUIC_SERVERS` | hash | [`QuicServer`] | `u32` backend id |
+//! | `GUARDS` | hash | [`VipService::guard`] | [`Guard`] |
+//! | `SOURCE_RULES` | LPM trie | [`SourcePrefix`] | `u32`, [`SourcePrefix::ALLOWED`] or [`SourcePrefix::DENIED`] |
+//! | `SERVICE_TOKENS` | array | [`VipService::guard`] | `u64`, as [`RateLimit::take`] leaves it |
+//! | `SOURCE_TOKENS` | array | set | [`SourceTokens`] |
+//! | `RECENT_FLOWS` | array | [`FlowPlace::bucket`] | [`FlowBucket`] |
+//! | `SERVER_VIPS` | LPM trie | [`Address`] | `u32`, always 1 |
 //! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`] or [`FlowEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
@@ -34,11 +41,13 @@ mod endpoint;
 mod filter;
 mod flow_hash;
 mod flow_table;
+mod guard;
 mod limits;
 mod nat;
 mod next_program;
 #[cfg(feature = "aya")]
 mod pod;
+mod quic;
 mod ring;
 mod service;
 mod settings;
@@ -47,13 +56,15 @@ pub use address::Address;
 pub use backend::{Backend, NextHop};
 pub use checksum::Checksum;
 pub use counters::{COUNTER_SLOTS, DropReason, FlowEvent, Traffic, Verdict, counter_names};
-pub use endpoint::{Endpoint, EndpointPrefix};
-pub use filter::{FILTER_REGION_WORDS, FILTER_WORDS, FilterBit, FilterRegion};
+pub use endpoint::{Endpoint, EndpointPrefix, VipPrefix};
+pub use filter::{FILTER_WORDS, FilterBit, FilterRegion};
 pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};
 pub use flow_table::{FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
+pub use guard::{Guard, RateLimit, SOURCE_WAYS, SourcePrefix, SourceTokens, TOKEN_UNITS};
 pub use limits::*;
 pub use nat::{Flow, NatForward, NatReverse, Reverse};
 pub use next_program::NextProgram;
+pub use quic::QuicServer;
 pub use ring::{PoolRing, RingSlot};
 pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipService};
 pub use settings::Settings;

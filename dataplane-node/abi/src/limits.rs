@@ -1,7 +1,7 @@
 //! Every limit of the fabric. The API refuses what would exceed one; no node ever finds out by `E2BIG`.
 
 /// Version of the pinned maps' layout. Maps of another version are never opened; a new set is built beside them.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Services of a fabric; ids are below it.
 pub const SERVICES_MAX: u32 = 65_536;
@@ -21,6 +21,8 @@ pub const SERVICE_SOURCES_MAX: usize = 1_024;
 pub const SOURCE_PREFIXES_MAX: u32 = 262_144;
 /// VIPs that are whole prefixes, over all services.
 pub const VIP_PREFIXES_MAX: u32 = 16_384;
+/// VIPs that are whole prefixes, within one another: a packet looks through so many.
+pub const VIP_PREFIX_LEVELS_MAX: usize = 4;
 /// The shortest prefix that may be a VIP, IPv4.
 pub const VIP_BITS_MIN_V4: u8 = 8;
 /// The shortest prefix that may be a VIP, IPv6.
@@ -43,6 +45,13 @@ pub const SLOTS_PER_BACKEND: u32 = 128;
 pub const ENDPOINTS_MAX: u32 = 262_144;
 /// Entries of `VIP_RANGES` and of `REVERSE_RANGES`; a range takes at most 30.
 pub const ENDPOINT_PREFIXES_MAX: u32 = 262_144;
+/// Seconds after which a UDP packet of a service with limits begins a new flow, if none came before; the clock's steps of two
+/// seconds come on top.
+pub const UDP_FLOW_IDLE_SECS: u32 = 30;
+/// Buckets of `RECENT_FLOWS`, a power of two: 64 bytes each, 262,144 UDP flows of services with limits.
+pub const RECENT_BUCKETS: u32 = 1 << 15;
+/// Sets of `SOURCE_TOKENS`, a power of two: 64 bytes each, 65,536 clients of services with limits for each client.
+pub const SOURCE_TOKEN_SETS: u32 = 1 << 14;
 /// Entries of `VIP_ADDRESSES` and of `SERVER_VIPS`.
 pub const VIP_ADDRESSES_MAX: u32 = 131_072;
 /// Slots of `RINGS` unless the agent is told otherwise: 8 bytes each, 255 pools of the default size.

@@ -14,10 +14,14 @@ pub enum NextProgram {
     FullnatAnswer = 3,
     /// Destination NAT back to clients.
     Answer = 4,
+    /// Turns away clients that may not use a service, and new flows beyond its limits.
+    Guard = 7,
     /// Takes a fragment where the first one of its packet has gone.
     Fragment = 8,
     /// Lowers the MSS option of a client's SYN, or of a DNAT server's SYN-ACK, and leaves the packet to one of the others.
     Clamp = 10,
+    /// Chooses the server of a packet that may pass.
+    Choose = 9,
 }
 
 impl NextProgram {
@@ -28,16 +32,18 @@ impl NextProgram {
         Self::FullnatForward,
         Self::FullnatAnswer,
         Self::Answer,
+        Self::Guard,
         Self::Fragment,
+        Self::Choose,
         Self::Clamp,
     ];
-
-    /// The size of `PROGRAMS`.
+    /// Entries of `PROGRAMS`: the largest index and one.
     pub const SLOTS: u32 = {
         let (mut slots, mut n) = (0, 0);
         while n < Self::ALL.len() {
-            if Self::ALL[n].index() >= slots {
-                slots = Self::ALL[n].index() + 1;
+            let index = Self::ALL[n].index();
+            if index >= slots {
+                slots = index + 1;
             }
             n += 1;
         }
@@ -58,8 +64,10 @@ impl NextProgram {
             Self::FullnatForward => "lbfabric_fullnat_forward",
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
+            Self::Guard => "lbfabric_guard",
             Self::Fragment => "lbfabric_fragment",
             Self::Clamp => "lbfabric_clamp",
+            Self::Choose => "lbfabric_choose",
         }
     }
 }
@@ -73,8 +81,10 @@ mod tests {
         for (n, next) in NextProgram::ALL.iter().enumerate() {
             assert!(next.index() < NextProgram::SLOTS);
             assert!(next.program().starts_with("lbfabric_"));
-            let before = &NextProgram::ALL[..n];
-            assert!(before.iter().all(|it| it.index() != next.index()));
+            for other in &NextProgram::ALL[..n] {
+                assert_ne!(next.index(), other.index());
+                assert_ne!(next.program(), other.program());
+            }
         }
     }
 }

@@ -4,8 +4,9 @@
 use aya::Pod;
 
 use crate::{
-    Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, NatForward, NatReverse, PoolRing,
-    Reverse, RingSlot, Settings, Traffic, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatForward, NatReverse,
+    PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens, Traffic,
+    VipPrefix, VipService,
 };
 
 macro_rules! pod {
@@ -25,12 +26,17 @@ pod!(
     EndpointPrefix,
     Flow,
     FlowBucket,
+    Guard,
     NatForward,
     NatReverse,
     PoolRing,
+    QuicServer,
     Reverse,
     RingSlot,
     Settings,
+    SourcePrefix,
+    SourceTokens,
     Traffic,
+    VipPrefix,
     VipService
 );

@@ -78,7 +78,8 @@ pub struct VipService {
     pub pool: u32,
     /// What else there is to do: bits of [`VipService`].
     pub flags: u32,
-    /// The index of its protection: its prefix lists and limits. Read where [`VipService::GUARDED`] is set.
+    /// The key of its protection in `GUARDS`, `SOURCE_RULES` and `SERVICE_TOKENS`: its own id. Read where
+    /// [`VipService::GUARDED`] is set.
     pub guard: u32,
     /// The destination port of GUE, in network order.
     pub gue_port_be: [u8; 2],
@@ -101,8 +102,10 @@ impl VipService {
     pub const CLIENT_ADDRESS_OPTION: u32 = 1 << 4;
     /// Destination NAT with an entry for each flow: its answers cannot be told otherwise.
     pub const EXACT_STATE: u32 = 1 << 5;
+    /// The server may stand in the connection ID of QUIC: [`Affinity::QuicCid`].
+    pub const QUIC: u32 = 1 << 6;
     /// Those that `lbfabric_lb` leaves to `lbfabric_general`.
-    pub const GENERAL: u32 = Self::GUARDED | Self::EXACT_STATE;
+    pub const GENERAL: u32 = Self::GUARDED | Self::EXACT_STATE | Self::QUIC;
 }
 
 const _: () = assert!(size_of::<VipService>() == 32);

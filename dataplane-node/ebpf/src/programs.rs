@@ -3,7 +3,8 @@
 //! ```text
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
 //!   plain packets       │ ├─────► fullnat_forward
-//!   of steady slots     │ └─────► fullnat_answer
+//!   of steady slots     │ ├─────► fullnat_answer
+//!                       │ └─────► guard ──► choose ──► deliver, fullnat_forward
 //!                       ├───────► answer             servers' answers to DNAT
 //!                       ├───────► fragment ──► deliver
 //!                       └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
@@ -16,6 +17,7 @@
 mod affinity;
 mod aligned;
 mod answer;
+mod atomic;
 mod bucket;
 mod bytes;
 mod clamp;
@@ -30,6 +32,7 @@ mod fragments;
 mod frame;
 mod fullnat;
 mod general;
+mod guard;
 mod gue;
 mod headers;
 mod ip;
@@ -39,10 +42,12 @@ mod own;
 mod packet;
 mod parse;
 mod plain;
+mod quic;
 mod rewrite;
 mod ring;
 mod route;
 mod tags;
+mod tokens;
 mod tunnel;
 mod v4;
 mod v6;
@@ -92,6 +97,18 @@ fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
+}
+
+#[xdp(frags)]
+fn lbfabric_guard(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, guard::check())
+}
+
+#[xdp(frags)]
+fn lbfabric_choose(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, general::choose_for_guard(&frame))
 }
 
 #[xdp(frags)]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
-use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, snapshot::ServerVips};
+use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, Prefix, snapshot::ServerVips};
 use lbfabric_proto::v1;
 use tokio::time::Instant;
 use tracing::warn;
@@ -338,14 +338,9 @@ impl Server {
             gue_ports,
             hold_time_secs,
         } = &desired.server;
-        let singles = vips.iter().filter(|vip| vip.is_single());
-        let addresses: BTreeSet<IpAddr> = singles.map(|vip| vip.address()).collect();
-        if addresses.len() < vips.len() {
-            let reason = "VIPs that are whole prefixes: this server cannot do that yet";
-            applied.refusals.insert(key, reason.to_owned());
-        }
+        let vips: BTreeSet<Prefix> = vips.iter().copied().collect();
         self.wake_at = None;
-        let setup = self.set_up(&addresses, gue_ports, *hold_time_secs).await;
+        let setup = self.set_up(&vips, gue_ports, *hold_time_secs).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
@@ -363,7 +358,7 @@ impl Server {
     /// New VIPs go to the loopback first, old ones leave it last, and not before their flows have had time to end.
     async fn set_up(
         &mut self,
-        wanted: &BTreeSet<IpAddr>,
+        wanted: &BTreeSet<Prefix>,
         gue_ports: &[NonZeroU16],
         hold_time_secs: u32,
     ) -> Result<(), ServerError> {

@@ -1,6 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::num::NonZeroU16;
 
 use aya::{
     Ebpf, Pod,
@@ -10,13 +8,13 @@ use aya::{
     },
 };
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, GUE_PORT_WORDS, PoolRing, Reverse, RingSlot,
-    Settings, Traffic, VipService, counter_names,
+    Address, Backend, Endpoint, EndpointPrefix, Guard, PoolRing, QuicServer, Reverse, RingSlot,
+    Settings, SourcePrefix, Traffic, VipPrefix, VipService, counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
 use super::{LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, ring_map::RingMap};
-use crate::plan::{MapOp, Observed, PrefixKey, Rings};
+use crate::plan::{MapOp, Observed, PrefixKey, Rings, SourceKey};
 
 /// A map of the object is missing, or not of the expected shape.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +42,11 @@ pub(crate) struct AyaMaps {
     vip_ports4: HashMap<MapData, u64, VipService>,
     vip_ports6: HashMap<MapData, Endpoint, VipService>,
     vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
+    vip_prefixes: LpmTrie<MapData, Address, VipPrefix>,
     vip_addresses: HashMap<MapData, Address, u32>,
+    quic_servers: HashMap<MapData, QuicServer, u32>,
+    source_rules: LpmTrie<MapData, SourcePrefix, u32>,
+    guards: HashMap<MapData, u32, Guard>,
     pools: HashMap<MapData, u32, PoolRing>,
     rings: RingMap,
     backends: Array<MapData, Backend>,
@@ -57,14 +59,7 @@ pub(crate) struct AyaMaps {
     backend_traffic: PerCpuArray<MapData, Traffic>,
 }
 
-/// The maps of the server's program.
-pub(crate) struct ServerMaps {
-    vips: HashMap<MapData, Address, u32>,
-    gue_ports: Array<MapData, u64>,
-    counters: PerCpuArray<MapData, u64>,
-}
-
-fn open<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, OpenMapsError>
+pub(super) fn open<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, OpenMapsError>
 where
     T: TryFrom<Map, Error = MapError>,
 {
@@ -83,7 +78,7 @@ fn array<'a>(ebpf: &'a Ebpf, map: &'static str) -> Result<(&'a MapData, u32), Op
     Ok((data, info.max_entries()))
 }
 
-fn unreadable(map: &'static str) -> impl Fn(MapError) -> ReadMapError {
+pub(super) fn unreadable(map: &'static str) -> impl Fn(MapError) -> ReadMapError {
     move |source| ReadMapError {
         map,
         source: Box::new(source),
@@ -109,7 +104,11 @@ impl AyaMaps {
             vip_ports4: open(ebpf, "VIP_PORTS4")?,
             vip_ports6: open(ebpf, "VIP_PORTS6")?,
             vip_ranges: open(ebpf, "VIP_RANGES")?,
+            vip_prefixes: open(ebpf, "VIP_PREFIXES")?,
             vip_addresses: open(ebpf, "VIP_ADDRESSES")?,
+            quic_servers: open(ebpf, "QUIC_SERVERS")?,
+            source_rules: open(ebpf, "SOURCE_RULES")?,
+            guards: open(ebpf, "GUARDS")?,
             pools: open(ebpf, "POOLS")?,
             rings,
             flows,
@@ -140,6 +139,25 @@ impl AyaMaps {
         Ok(())
     }
 
+    fn read_protection(&self, observed: &mut Observed) -> Result<(), ReadMapError> {
+        observed.vip_prefixes =
+            entries(self.vip_prefixes.iter(), "VIP_PREFIXES", |(_, prefix)| {
+                prefix
+            })?;
+        observed.quic_servers = entries(self.quic_servers.iter(), "QUIC_SERVERS", |(key, id)| {
+            (key, BackendId(id))
+        })?;
+        observed.source_rules =
+            entries(self.source_rules.iter(), "SOURCE_RULES", |(key, rule)| {
+                let (data, bits) = (key.data(), key.prefix_len());
+                (SourceKey { data, bits }, rule)
+            })?;
+        observed.guards = entries(self.guards.iter(), "GUARDS", |(id, guard)| {
+            (ServiceId(id), guard)
+        })?;
+        Ok(())
+    }
+
     fn put(&mut self, op: &MapOp) -> Result<(), MapError> {
         match *op {
             MapOp::PutSettings(settings) => self.settings.set(0, settings, 0),
@@ -163,27 +181,74 @@ impl AyaMaps {
             MapOp::PutReverseRange(key, reverse) => {
                 self.reverse_ranges.insert(&trie_key(key), reverse, 0)
             }
+            MapOp::PutQuicServer(key, BackendId(id)) => self.quic_servers.insert(key, id, 0),
+            MapOp::PutSourceRule(SourceKey { data, bits }, rule) => {
+                self.source_rules.insert(&Key::new(bits, data), rule, 0)
+            }
+            MapOp::PutGuard(ServiceId(id), guard) => self.guards.insert(id, guard, 0),
             MapOp::PutVipPort(key, service) => match key.key4() {
                 Some(key) => self.vip_ports4.insert(key, service, 0),
                 None => self.vip_ports6.insert(key, service, 0),
             },
             MapOp::PutVipRange(key, service) => self.vip_ranges.insert(&trie_key(key), service, 0),
+            MapOp::PutVipPrefix(it) => {
+                let key = Key::new(it.bits, it.address);
+                self.vip_prefixes.insert(&key, it, 0)
+            }
             MapOp::PutVipAddress(address) => self.vip_addresses.insert(address, 1, 0),
-            MapOp::RemoveVipPort(key) => absent_is_fine(match key.key4() {
+            MapOp::ClearBackend(BackendId(id)) => self.backends.set(id, Backend::default(), 0),
+            MapOp::RemoveVipPort(_)
+            | MapOp::RemoveVipRange(_)
+            | MapOp::RemoveVipPrefix(_)
+            | MapOp::RemoveVipAddress(_)
+            | MapOp::RemoveGuard(_)
+            | MapOp::RemoveSourceRule(_)
+            | MapOp::RemoveQuicServer(_)
+            | MapOp::RemoveReversePort(_)
+            | MapOp::RemoveReverseRange(_)
+            | MapOp::RemovePool(_) => absent_is_fine(self.remove(op)),
+        }
+    }
+
+    /// The other half of [`Self::put`].
+    fn remove(&mut self, op: &MapOp) -> Result<(), MapError> {
+        match *op {
+            MapOp::RemoveVipPort(key) => match key.key4() {
                 Some(key) => self.vip_ports4.remove(&key),
                 None => self.vip_ports6.remove(&key),
-            }),
-            MapOp::RemoveVipRange(key) => absent_is_fine(self.vip_ranges.remove(&trie_key(key))),
-            MapOp::RemoveVipAddress(address) => absent_is_fine(self.vip_addresses.remove(&address)),
-            MapOp::RemoveReversePort(key) => absent_is_fine(match key.key4() {
+            },
+            MapOp::RemoveVipRange(key) => self.vip_ranges.remove(&trie_key(key)),
+            MapOp::RemoveVipPrefix(VipPrefix { address, bits }) => {
+                self.vip_prefixes.remove(&Key::new(bits, address))
+            }
+            MapOp::RemoveVipAddress(address) => self.vip_addresses.remove(&address),
+            MapOp::RemoveGuard(ServiceId(id)) => self.guards.remove(&id),
+            MapOp::RemoveSourceRule(SourceKey { data, bits }) => {
+                self.source_rules.remove(&Key::new(bits, data))
+            }
+            MapOp::RemoveQuicServer(key) => self.quic_servers.remove(&key),
+            MapOp::RemoveReversePort(key) => match key.key4() {
                 Some(key) => self.reverse_ports4.remove(&key),
                 None => self.reverse_ports6.remove(&key),
-            }),
-            MapOp::RemoveReverseRange(key) => {
-                absent_is_fine(self.reverse_ranges.remove(&trie_key(key)))
-            }
-            MapOp::RemovePool(PoolId(id)) => absent_is_fine(self.pools.remove(&id)),
-            MapOp::ClearBackend(BackendId(id)) => self.backends.set(id, Backend::default(), 0),
+            },
+            MapOp::RemoveReverseRange(key) => self.reverse_ranges.remove(&trie_key(key)),
+            MapOp::RemovePool(PoolId(id)) => self.pools.remove(&id),
+            MapOp::PutSettings(_)
+            | MapOp::PutFilterWord(..)
+            | MapOp::PutBackend(..)
+            | MapOp::PutPool(..)
+            | MapOp::PutRing(..)
+            | MapOp::PutSlots(..)
+            | MapOp::PutReversePort(..)
+            | MapOp::PutReverseRange(..)
+            | MapOp::PutQuicServer(..)
+            | MapOp::PutSourceRule(..)
+            | MapOp::PutGuard(..)
+            | MapOp::PutVipPort(..)
+            | MapOp::PutVipRange(..)
+            | MapOp::PutVipPrefix(_)
+            | MapOp::PutVipAddress(_)
+            | MapOp::ClearBackend(_) => Ok(()),
         }
     }
 }
@@ -199,19 +264,12 @@ impl LbMaps for AyaMaps {
         let mut observed = Observed::empty(self.rings.capacity(), self.flows.buckets());
         observed.vip_ports = endpoints(&self.vip_ports4, &self.vip_ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
-        observed.vip_addresses = self
-            .vip_addresses
-            .keys()
-            .collect::<Result<_, _>>()
-            .map_err(unreadable("VIP_ADDRESSES"))?;
+        observed.vip_addresses = entries(self.vip_addresses.keys(), "VIP_ADDRESSES", |it| it)?;
         observed.reverse_ports =
             endpoints(&self.reverse_ports4, &self.reverse_ports6, "REVERSE_PORTS")?;
         observed.reverse_ranges = prefixes(self.reverse_ranges.iter(), "REVERSE_RANGES")?;
-        let pools: BTreeMap<u32, PoolRing> = entries(self.pools.iter(), "POOLS")?;
-        observed.pools = pools
-            .into_iter()
-            .map(|(id, ring)| (PoolId(id), ring))
-            .collect();
+        observed.pools = entries(self.pools.iter(), "POOLS", |(id, ring)| (PoolId(id), ring))?;
+        self.read_protection(&mut observed)?;
         self.read_arrays(&mut observed)?;
         Ok(observed)
     }
@@ -244,7 +302,7 @@ fn trie_key(key: PrefixKey) -> Key<EndpointPrefix> {
     Key::new(key.bits, key.data)
 }
 
-fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
     match removed {
         Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
         Err(MapError::SyscallError(error))
@@ -256,11 +314,15 @@ fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-fn entries<K: Ord, V>(
-    iter: impl Iterator<Item = Result<(K, V), MapError>>,
+/// What an iterator over a map gives, each made into what the agent calls it.
+fn entries<E, T, C: FromIterator<T>>(
+    iter: impl Iterator<Item = Result<E, MapError>>,
     map: &'static str,
-) -> Result<BTreeMap<K, V>, ReadMapError> {
-    iter.collect::<Result<_, _>>().map_err(unreadable(map))
+    named: impl Fn(E) -> T,
+) -> Result<C, ReadMapError> {
+    iter.map(|entry| entry.map(&named))
+        .collect::<Result<_, _>>()
+        .map_err(unreadable(map))
 }
 
 /// What the tables of both families hold.
@@ -272,27 +334,20 @@ fn endpoints<V: Pod>(
     let ipv4 = ipv4
         .iter()
         .map(|entry| entry.map(|(key, value)| (Endpoint::from_key4(key), value)));
-    entries(ipv4.chain(ipv6.iter()), map)
+    entries(ipv4.chain(ipv6.iter()), map, |entry| entry)
 }
 
 fn prefixes<V>(
     iter: impl Iterator<Item = Result<(Key<EndpointPrefix>, V), MapError>>,
     map: &'static str,
 ) -> Result<BTreeMap<PrefixKey, V>, ReadMapError> {
-    iter.map(|entry| {
-        entry.map(|(key, value)| {
-            let key = PrefixKey {
-                data: key.data(),
-                bits: key.prefix_len(),
-            };
-            (key, value)
-        })
+    entries(iter, map, |(key, value)| {
+        let (data, bits) = (key.data(), key.prefix_len());
+        (PrefixKey { data, bits }, value)
     })
-    .collect::<Result<_, _>>()
-    .map_err(unreadable(map))
 }
 
-fn named_counters(
+pub(super) fn named_counters(
     map: &PerCpuArray<MapData, u64>,
 ) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
     counter_names()
@@ -322,57 +377,4 @@ fn per_cpu<V: Pod>(
 ) -> Result<Vec<V>, ReadMapError> {
     let values = map.get(&index, 0).map_err(unreadable(name))?;
     Ok(values.to_vec())
-}
-
-// === impl ServerMaps ===
-
-impl ServerMaps {
-    /// Takes the maps out of a loaded object.
-    pub(crate) fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
-        Ok(Self {
-            vips: open(ebpf, "SERVER_VIPS")?,
-            gue_ports: open(ebpf, "GUE_PORTS")?,
-            counters: open(ebpf, "COUNTERS")?,
-        })
-    }
-
-    /// Makes the program unpack tunnels for exactly these addresses.
-    pub(crate) fn set_vips(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), ReadMapError> {
-        let failed = unreadable("SERVER_VIPS");
-        let wanted: BTreeSet<Address> = vips.iter().copied().map(Address::from).collect();
-        let present: BTreeSet<Address> = self
-            .vips
-            .keys()
-            .collect::<Result<_, _>>()
-            .map_err(&failed)?;
-        for address in wanted.difference(&present) {
-            self.vips.insert(address, 1, 0).map_err(&failed)?;
-        }
-        for address in present.difference(&wanted) {
-            absent_is_fine(self.vips.remove(address)).map_err(&failed)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the program unpack GUE at exactly these UDP ports.
-    pub(crate) fn set_gue_ports(&mut self, ports: &[NonZeroU16]) -> Result<(), ReadMapError> {
-        let failed = unreadable("GUE_PORTS");
-        let mut wanted = BTreeMap::<u32, u64>::new();
-        for port in ports {
-            let port = u32::from(port.get());
-            *wanted.entry(port / u64::BITS).or_default() |= 1 << (port % u64::BITS);
-        }
-        for index in 0..GUE_PORT_WORDS {
-            let word = wanted.get(&index).copied().unwrap_or_default();
-            if self.gue_ports.get(&index, 0).map_err(&failed)? != word {
-                self.gue_ports.set(index, word, 0).map_err(&failed)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`LbMaps::counters`].
-    pub(crate) fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
-        named_counters(&self.counters)
-    }
 }

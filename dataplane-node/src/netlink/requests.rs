@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt};
+use lbfabric_model::Prefix;
 use rtnetlink::{
     Error, Handle, RouteMessageBuilder,
     packet_core::ErrorMessage,
@@ -10,7 +11,7 @@ use rtnetlink::{
         address::{AddressAttribute, AddressMessage},
         link::LinkMessage,
         neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState},
-        route::{RouteAttribute, RouteMessage, RouteType, RouteVia},
+        route::{RouteAttribute, RouteMessage, RouteScope, RouteType, RouteVia},
     },
 };
 use tokio::sync::Mutex;
@@ -175,6 +176,46 @@ impl Requests {
         removed.map_err(failed("remove an address"))?;
         Ok(true)
     }
+
+    /// Makes all addresses of a prefix the node's own.
+    pub(crate) async fn add_local(&self, ifindex: u32, prefix: Prefix) -> Result<(), NetlinkError> {
+        let request = self.handle.route().add(local_route(ifindex, prefix));
+        request.execute().await.map_err(failed("add a local route"))
+    }
+
+    /// Takes back what [`Self::add_local`] has done; false if it was not so.
+    pub(crate) async fn remove_local(
+        &self,
+        ifindex: u32,
+        prefix: Prefix,
+    ) -> Result<bool, NetlinkError> {
+        let request = self.handle.route().del(local_route(ifindex, prefix));
+        let removed = request.execute().await;
+        match removed.map_err(failed("remove a local route")) {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(libc::ESRCH) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A route that makes all addresses of a prefix the node's own.
+fn local_route(ifindex: u32, prefix: Prefix) -> RouteMessage {
+    let bits = prefix.bits();
+    let mut message = match prefix.address() {
+        IpAddr::V4(v4) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+            .destination_prefix(v4, bits)
+            .output_interface(ifindex)
+            .build(),
+        IpAddr::V6(v6) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            .destination_prefix(v6, bits)
+            .output_interface(ifindex)
+            .build(),
+    };
+    message.header.kind = RouteType::Local;
+    message.header.scope = RouteScope::Host;
+    message.header.table = libc::RT_TABLE_LOCAL;
+    message
 }
 
 async fn first<T>(stream: impl Stream<Item = Result<T, Error>>) -> Result<Option<T>, Error> {

@@ -1,9 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use lbfabric_abi::{Address, Backend, Endpoint, PoolRing, Reverse, RingSlot, Settings, VipService};
-use lbfabric_model::{BackendId, PoolId};
+use lbfabric_abi::{
+    Address, Backend, Endpoint, Guard, PoolRing, QuicServer, Reverse, RingSlot, Settings,
+    VipPrefix, VipService,
+};
+use lbfabric_model::{BackendId, PoolId, ServiceId};
 
-use super::op::{MapOp, PrefixKey};
+use super::op::{MapOp, PrefixKey, SourceKey};
 
 /// What stands in the maps, as far as the agent wrote it or read it back: all but the slots of the rings, of which there may
 /// be many millions. See [`Rings`].
@@ -18,7 +21,11 @@ pub(crate) struct Observed {
     pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
     pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
     pub(crate) vip_ranges: BTreeMap<PrefixKey, VipService>,
+    pub(crate) vip_prefixes: BTreeSet<VipPrefix>,
     pub(crate) vip_addresses: BTreeSet<Address>,
+    pub(crate) quic_servers: BTreeMap<QuicServer, BackendId>,
+    pub(crate) source_rules: BTreeMap<SourceKey, u32>,
+    pub(crate) guards: BTreeMap<ServiceId, Guard>,
     /// Slots of the flat array.
     pub(crate) ring_capacity: u32,
     /// Buckets of the flow table.
@@ -103,6 +110,30 @@ impl Observed {
             }
             MapOp::PutVipAddress(address) => {
                 self.vip_addresses.insert(address);
+            }
+            MapOp::PutVipPrefix(prefix) => {
+                self.vip_prefixes.insert(prefix);
+            }
+            MapOp::PutQuicServer(key, id) => {
+                self.quic_servers.insert(key, id);
+            }
+            MapOp::PutSourceRule(key, rule) => {
+                self.source_rules.insert(key, rule);
+            }
+            MapOp::PutGuard(id, guard) => {
+                self.guards.insert(id, guard);
+            }
+            MapOp::RemoveVipPrefix(prefix) => {
+                self.vip_prefixes.remove(&prefix);
+            }
+            MapOp::RemoveQuicServer(key) => {
+                self.quic_servers.remove(&key);
+            }
+            MapOp::RemoveSourceRule(key) => {
+                self.source_rules.remove(&key);
+            }
+            MapOp::RemoveGuard(id) => {
+                self.guards.remove(&id);
             }
             MapOp::RemoveVipPort(key) => {
                 self.vip_ports.remove(&key);

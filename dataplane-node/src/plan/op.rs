@@ -1,14 +1,22 @@
 use std::sync::Arc;
 
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, PoolRing, Reverse, RingSlot, Settings, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, Guard, PoolRing, QuicServer, Reverse, RingSlot,
+    Settings, SourcePrefix, VipPrefix, VipService,
 };
-use lbfabric_model::{BackendId, PoolId};
+use lbfabric_model::{BackendId, PoolId, ServiceId};
 
 /// A key of the LPM tries: how many leading bits of `data` count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PrefixKey {
     pub(crate) data: EndpointPrefix,
+    pub(crate) bits: u32,
+}
+
+/// A key of the trie of clients: how many leading bits of `data` count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SourceKey {
+    pub(crate) data: SourcePrefix,
     pub(crate) bits: u32,
 }
 
@@ -27,12 +35,21 @@ pub(crate) enum MapOp {
     PutSlots(Vec<(u32, RingSlot)>),
     PutReversePort(Endpoint, Reverse),
     PutReverseRange(PrefixKey, Reverse),
+    PutQuicServer(QuicServer, BackendId),
+    /// Whether clients are allowed or denied: a constant of [`SourcePrefix`].
+    PutSourceRule(SourceKey, u32),
+    PutGuard(ServiceId, Guard),
     PutVipPort(Endpoint, VipService),
     PutVipRange(PrefixKey, VipService),
+    PutVipPrefix(VipPrefix),
     PutVipAddress(Address),
     RemoveVipPort(Endpoint),
     RemoveVipRange(PrefixKey),
+    RemoveVipPrefix(VipPrefix),
     RemoveVipAddress(Address),
+    RemoveGuard(ServiceId),
+    RemoveSourceRule(SourceKey),
+    RemoveQuicServer(QuicServer),
     RemoveReversePort(Endpoint),
     RemoveReverseRange(PrefixKey),
     RemovePool(PoolId),

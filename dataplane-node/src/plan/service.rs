@@ -1,22 +1,30 @@
 use std::net::IpAddr;
 
 use lbfabric_abi::{
-    Address, Affinity, Encapsulation, Endpoint, EndpointPrefix, Mode, OuterSource, PoolRing,
-    Protocol, Reverse, VipService,
+    Address, Affinity, Encapsulation, Endpoint, EndpointPrefix, Guard, Mode, OuterSource, PoolRing,
+    Reverse, VipPrefix, VipService,
 };
 use lbfabric_model::{
-    PortRange, ServiceId,
+    PortRange, Ports, Prefix, ServiceId,
     snapshot::{NodeBackend, NodePool, NodeService},
 };
 
-use super::{local::Local, op::PrefixKey, port_prefixes::port_prefixes};
+use super::{
+    local::Local,
+    op::{PrefixKey, SourceKey},
+    port_prefixes::port_prefixes,
+    protection, quic,
+};
 
 /// The map entries of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceEntries {
     pub(crate) vip_addresses: Vec<Address>,
+    pub(crate) vip_prefixes: Vec<VipPrefix>,
     pub(crate) vip_ports: Vec<(Endpoint, VipService)>,
     pub(crate) vip_ranges: Vec<(PrefixKey, VipService)>,
+    pub(crate) source_rules: Vec<(SourceKey, u32)>,
+    pub(crate) guard: Option<Guard>,
     pub(crate) reverse_ports: Vec<(Endpoint, Reverse)>,
     pub(crate) reverse_ranges: Vec<(PrefixKey, Reverse)>,
     /// The servers' addresses and ports that answers are rewritten for: no other service may claim them.
@@ -46,27 +54,62 @@ impl ServiceEntries {
             pool: service.pool.0,
             flags: flags(service),
             gue_port_be: gue_port.map_or(0, u16::from).to_be_bytes(),
+            guard: id.0,
+            quic_id_length: quic::id_length(service, pool),
             ..VipService::default()
         };
-        let protocol = service.protocol as u8;
-        let mut entries = Self::default();
+        let mut entries = Self {
+            source_rules: protection::source_rules(id, &service.source_rules),
+            guard: protection::guard(service),
+            ..Self::default()
+        };
         for vip in &service.vips {
-            let address = Address::from(vip.address());
-            entries.vip_addresses.push(address);
-            for range in service.ports.ranges() {
-                if range.is_single() {
-                    let key = Endpoint::new(address, range.first, protocol);
-                    entries.vip_ports.push((key, entry));
-                } else {
-                    let keys = range_keys(address, protocol, *range);
-                    entries.vip_ranges.extend(keys.map(|key| (key, entry)));
-                }
-            }
+            entries.add_vip(*vip, service, entry);
         }
         if service.mode == Mode::Dnat {
             entries.add_answers(id, service, pool);
         }
         Ok(entries)
+    }
+
+    /// The entries of one VIP. Those of a prefix are all in the trie of ranges, a single port as a range of one.
+    fn add_vip(&mut self, vip: Prefix, service: &NodeService, entry: VipService) {
+        let address = Address::from(vip.address());
+        let protocol = service.protocol as u8;
+        let mut vip_bits = 0;
+        if vip.is_single() {
+            self.vip_addresses.push(address);
+        } else {
+            vip_bits = bits_in_maps(vip);
+            self.vip_prefixes.push(VipPrefix {
+                address,
+                bits: vip_bits.into(),
+            });
+        }
+        let key = EndpointPrefix {
+            address,
+            protocol,
+            vip_bits,
+            port_be: [0; 2],
+        };
+        let ranges = match &service.ports {
+            Ports::Any => {
+                // Port 0 too, which packets without ports have.
+                let bits = EndpointPrefix::PORT_AT;
+                self.vip_ranges.push((PrefixKey { data: key, bits }, entry));
+                return;
+            }
+            Ports::Ranges(ranges) => ranges,
+        };
+        for range in ranges {
+            if range.is_single() && vip.is_single() {
+                let key = Endpoint::new(address, range.first, protocol);
+                self.vip_ports.push((key, entry));
+            } else {
+                let keys = range_keys(key, *range);
+                self.vip_ranges.extend(keys.map(|key| (key, entry)));
+            }
+        }
     }
 
     /// The reverse entries of destination NAT: each server's endpoint leads back to the one VIP of its family.
@@ -120,7 +163,12 @@ impl ServiceEntries {
             }
             None => {
                 self.answers.push((server, protocol, range));
-                let keys = range_keys(server, protocol, range);
+                let key = EndpointPrefix {
+                    address: server,
+                    protocol,
+                    ..EndpointPrefix::default()
+                };
+                let keys = range_keys(key, range);
                 self.reverse_ranges.extend(keys.map(|key| (key, reverse)));
             }
         }
@@ -136,6 +184,8 @@ fn flags(service: &NodeService) -> u32 {
         (VipService::GUE, is_gue),
         (VipService::OUTER_SOURCE_FIXED, is_fixed),
         (VipService::CLAMP_MSS, service.clamp_mss),
+        (VipService::GUARDED, protection::guard(service).is_some()),
+        (VipService::QUIC, service.affinity == Affinity::QuicCid),
     ]
     .into_iter()
     .filter(|(_, is_set)| *is_set)
@@ -145,18 +195,7 @@ fn flags(service: &NodeService) -> u32 {
 /// What the API has and this node cannot do yet.
 fn check_supported(service: &NodeService) -> Result<(), String> {
     let lacking = [
-        (
-            "VIPs that are whole prefixes",
-            service.vips.iter().any(|vip| !vip.is_single()),
-        ),
-        ("protocol any", service.protocol == Protocol::Any),
-        ("affinity quic-cid", service.affinity == Affinity::QuicCid),
         ("client_address_option", service.client_address_option),
-        ("limits", !service.limits.is_empty()),
-        (
-            "allow_sources and deny_sources",
-            !service.source_rules.is_empty(),
-        ),
         (
             "l4-dnat with several VIPs of one family, or with a server and port of another l4-dnat service",
             service.exact_state,
@@ -225,15 +264,23 @@ fn address_of(backend: &NodeBackend, v6: bool) -> Option<IpAddr> {
     }
 }
 
-fn range_keys(address: Address, protocol: u8, range: PortRange) -> impl Iterator<Item = PrefixKey> {
+/// The length of a prefix, in bits of an [`Address`].
+pub(crate) fn bits_in_maps(prefix: Prefix) -> u8 {
+    if prefix.is_ipv4() {
+        prefix.bits() + 96
+    } else {
+        prefix.bits()
+    }
+}
+
+/// The keys of a range of ports; `key` has all but the port.
+fn range_keys(key: EndpointPrefix, range: PortRange) -> impl Iterator<Item = PrefixKey> {
     port_prefixes(range)
         .into_iter()
         .map(move |prefix| PrefixKey {
             data: EndpointPrefix {
-                address,
-                protocol,
-                zero: 0,
                 port_be: prefix.port.to_be_bytes(),
+                ..key
             },
             bits: EndpointPrefix::PORT_AT + prefix.bits,
         })

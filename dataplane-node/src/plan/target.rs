@@ -4,15 +4,18 @@ use std::time::{Duration, Instant};
 
 use lbfabric_abi::{
     Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FilterRegion, FlowKey,
-    FlowTick, Reverse, SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
+    FlowTick, Guard, QuicServer, Reverse, SOURCE_PREFIXES_MAX, SOURCES_MAX, Settings,
+    VIP_ADDRESSES_MAX, VIP_PREFIX_LEVELS_MAX, VIP_PREFIXES_MAX, VipPrefix, VipService,
 };
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId};
 
 use super::{
     Inputs, Memory,
     filter::Filter,
-    op::PrefixKey,
+    nesting,
+    op::{PrefixKey, SourceKey},
     pools::{HoldTimes, PlacedRing},
+    quic,
     service::ServiceEntries,
 };
 
@@ -27,7 +30,11 @@ pub(crate) struct Target {
     pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
     pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
     pub(crate) vip_ranges: BTreeMap<PrefixKey, VipService>,
+    pub(crate) vip_prefixes: BTreeSet<VipPrefix>,
     pub(crate) vip_addresses: BTreeSet<Address>,
+    pub(crate) quic_servers: BTreeMap<QuicServer, BackendId>,
+    pub(crate) source_rules: BTreeMap<SourceKey, u32>,
+    pub(crate) guards: BTreeMap<ServiceId, Guard>,
     /// What cannot be done here, and why.
     pub(crate) refusals: BTreeMap<ObjectKey, String>,
     /// Pools in which every server fails its check.
@@ -67,6 +74,7 @@ impl Target {
             }
         }
         target.keep_answers_of_former(inputs);
+        target.quic_servers = quic::servers(inputs, &target.backends);
         target.filter = target.addresses_that_concern();
         target
     }
@@ -86,6 +94,9 @@ impl Target {
         let ranges = self.reverse_ranges.keys().map(|key| key.data.address);
         let mut filter = Filter::default();
         filter.add(FilterRegion::Vip, self.vip_addresses.iter().copied());
+        for prefix in &self.vip_prefixes {
+            filter.add_prefix(*prefix);
+        }
         filter.add(FilterRegion::Own, own);
         filter.add(FilterRegion::Server, ports.chain(ranges));
         filter
@@ -138,6 +149,16 @@ impl Target {
                 VIP_ADDRESSES_MAX,
             ),
             (
+                "VIPs that are whole prefixes",
+                self.vip_prefixes.len() + entries.vip_prefixes.len(),
+                VIP_PREFIXES_MAX,
+            ),
+            (
+                "allowed and denied clients",
+                self.source_rules.len() + entries.source_rules.len(),
+                SOURCE_PREFIXES_MAX,
+            ),
+            (
                 "server ports",
                 self.reverse_ports.len() + entries.reverse_ports.len(),
                 ENDPOINTS_MAX,
@@ -154,6 +175,11 @@ impl Target {
                     "{what}: {count} entries on this node, more than {limit}"
                 ));
             }
+        }
+        if nesting::is_too_deep(&self.vip_prefixes, &entries.vip_prefixes) {
+            return Err(format!(
+                "more than {VIP_PREFIX_LEVELS_MAX} VIPs that are whole prefixes lie within one another"
+            ));
         }
         let taken = entries
             .vip_ports
@@ -200,13 +226,19 @@ impl Target {
     fn merge(&mut self, id: ServiceId, entries: ServiceEntries) {
         let ServiceEntries {
             vip_addresses,
+            vip_prefixes,
             vip_ports,
             vip_ranges,
+            source_rules,
+            guard,
             reverse_ports,
             reverse_ranges,
             answers,
         } = entries;
         self.vip_addresses.extend(vip_addresses);
+        self.vip_prefixes.extend(vip_prefixes);
+        self.source_rules.extend(source_rules);
+        self.guards.extend(guard.map(|guard| (id, guard)));
         self.vip_ports.extend(vip_ports);
         self.vip_ranges.extend(vip_ranges);
         self.reverse_ports.extend(reverse_ports);

@@ -16,6 +16,8 @@ use lbfabric_model::{
 
 mod distribution;
 mod flow_keeping;
+mod protection;
+mod vips;
 
 use super::*;
 use crate::maps::fake::Content;
@@ -55,10 +57,7 @@ pub(crate) fn pool_with_check(ids: &[u32]) -> NodePool {
 /// A service of pool 1.
 pub(crate) fn service(mode: Mode, vips: &[&str], ports: &[(u16, u16)]) -> NodeService {
     NodeService {
-        vips: vips
-            .iter()
-            .map(|vip| Prefix::from(vip.parse::<IpAddr>().unwrap()))
-            .collect(),
+        vips: vips.iter().map(|vip| prefix(vip)).collect(),
         ports: Ports::Ranges(
             ports
                 .iter()
@@ -76,6 +75,16 @@ pub(crate) fn service(mode: Mode, vips: &[&str], ports: &[(u16, u16)]) -> NodeSe
         limits: Limits::default(),
         source_rules: SourceRules::default(),
         exact_state: false,
+    }
+}
+
+/// An address, or a prefix.
+pub(crate) fn prefix(text: &str) -> Prefix {
+    match text.split_once('/') {
+        None => Prefix::from(text.parse::<IpAddr>().unwrap()),
+        Some((address, bits)) => {
+            Prefix::new(address.parse().unwrap(), bits.parse().unwrap()).unwrap()
+        }
     }
 }
 

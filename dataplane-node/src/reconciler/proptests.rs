@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use lbfabric_abi::{
     Address, Backend, Endpoint, EndpointPrefix, FlowKey, NextHop, RingSlot, VipService,
 };
 use lbfabric_model::{
-    BackendId, Mode, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId,
+    BackendId, Limits, Mode, ObjectKey, ObjectKind, PoolId, PortRange, Ports, RateLimit, ServiceId,
+    SourceRules,
     maglev::{self, Entry},
     snapshot::{NodePool, NodeService},
 };
@@ -21,7 +23,7 @@ use crate::{
     maps::fake::{Content, FakeMaps, FaultKind, FaultyMaps},
     plan::{
         Desired, Health, HealthView,
-        tests::{able, pool_with_check, service, settings},
+        tests::{able, pool_with_check, prefix, service, settings},
     },
 };
 mod checks;
@@ -76,11 +78,49 @@ fn any_service(id: u32) -> impl Strategy<Value = NodeService> {
         vec![(10, 20), (25, 25)],
         vec![(3, 9), (17, 40)],
     ]);
-    (mode, ports, 0u32..4).prop_map(move |(mode, ports, pool)| {
-        let vip = format!("203.0.113.{id}");
-        NodeService {
+    let rest = (0u32..4, any::<bool>(), any_limits(), any_rules());
+    (mode, ports, rest).prop_map(move |(mode, ports, (pool, wide, limits, source_rules))| {
+        let (vip, prefix) = (format!("203.0.113.{id}"), format!("198.18.{id}.0/24"));
+        let mut service = NodeService {
             pool: PoolId(pool),
-            ..service(mode, &[&vip], &ports)
+            limits,
+            source_rules,
+            ..service(mode, &[&vip, &prefix], &ports)
+        };
+        if mode == Mode::Dnat {
+            // With several VIPs it would need the state of each flow.
+            service.vips.truncate(1);
+        } else if wide {
+            service.ports = Ports::Any;
+        }
+        service
+    })
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let number = || (1u32..5).prop_map(|it| NonZeroU32::new(it).unwrap());
+    let limit = || {
+        let limit = (number(), number());
+        prop::option::of(limit.prop_map(|(per_second, burst)| RateLimit { per_second, burst }))
+    };
+    (limit(), limit()).prop_map(|(new_flows, source_new_flows)| Limits {
+        new_flows,
+        source_new_flows,
+    })
+}
+
+fn any_rules() -> impl Strategy<Value = SourceRules> {
+    let all = ["10.0.0.0/8", "10.1.0.0/16", "::/0", "0.0.0.0/0"].map(prefix);
+    let rule = prop::sample::select(vec![None, None, Some(true), Some(false)]);
+    prop::collection::vec(rule, all.len()).prop_map(move |rules| {
+        let of = |wanted| {
+            let rules = rules.iter().zip(all);
+            let chosen = rules.filter(|(rule, _)| **rule == Some(wanted));
+            chosen.map(|(_, prefix)| prefix).collect()
+        };
+        SourceRules {
+            allow: of(true),
+            deny: of(false),
         }
     })
 }

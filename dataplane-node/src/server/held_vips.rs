@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use lbfabric_model::FlowKeeping;
+use lbfabric_model::{FlowKeeping, Prefix};
 
 /// The VIPs that a server has to hold: those that are wanted, and for a while those that were. The nodes send established
 /// flows to a server that left its pool until their hold time is over, and it has to know their destination for as long.
@@ -15,16 +14,16 @@ use lbfabric_model::FlowKeeping;
 /// Times are seconds since 1970, so that they mean the same to the next agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeldVips {
-    pub(crate) wanted: BTreeSet<IpAddr>,
+    pub(crate) wanted: BTreeSet<Prefix>,
     /// Until when those are held that are not wanted any more.
-    pub(crate) leaving: BTreeMap<IpAddr, u64>,
+    pub(crate) leaving: BTreeMap<Prefix, u64>,
     /// The hold time that was last sent with VIPs.
     pub(crate) hold_secs: u32,
 }
 
 impl HeldVips {
     /// Follows what is wanted now. A hold time of 0 says nothing: it comes without VIPs, or from an older controller.
-    pub(crate) fn want(&mut self, vips: &BTreeSet<IpAddr>, hold_secs: u32, now: u64) {
+    pub(crate) fn want(&mut self, vips: &BTreeSet<Prefix>, hold_secs: u32, now: u64) {
         // For those that leave counts what was sent with them.
         let longest = u64::from(self.hold_secs.max(hold_secs));
         for vip in self.wanted.difference(vips) {
@@ -44,7 +43,7 @@ impl HeldVips {
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> BTreeSet<IpAddr> {
+    pub(crate) fn all(&self) -> BTreeSet<Prefix> {
         self.wanted
             .iter()
             .chain(self.leaving.keys())
@@ -60,10 +59,12 @@ impl HeldVips {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
-    fn vips(hosts: &[u8]) -> BTreeSet<IpAddr> {
-        let vip = |host: &u8| IpAddr::from([10, 99, 0, *host]);
+    fn vips(hosts: &[u8]) -> BTreeSet<Prefix> {
+        let vip = |host: &u8| Prefix::from(IpAddr::from([10, 99, 0, *host]));
         hosts.iter().map(vip).collect()
     }
 

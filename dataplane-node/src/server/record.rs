@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use lbfabric_model::Prefix;
+
 use super::held_vips::HeldVips;
 
 /// What this agent has changed on the machine, and how it was before: kept on disk, and written before each change, so that
@@ -8,6 +10,7 @@ use super::held_vips::HeldVips;
 ///
 /// ```text
 /// vip 10.99.0.10
+/// vip 2001:db8:1::/48
 /// sysctl net/ipv4/conf/all/arp_ignore 0
 /// wanted 10.99.0.10
 /// leaving 10.99.0.11 1790000000
@@ -15,11 +18,11 @@ use super::held_vips::HeldVips;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerRecord {
-    /// Addresses that the agent has put on the loopback.
-    pub(crate) vips: BTreeSet<IpAddr>,
+    /// Addresses and prefixes that the agent has put on the loopback.
+    pub(crate) vips: BTreeSet<Prefix>,
     /// Former values of kernel settings, by their path below `/proc/sys`.
     pub(crate) sysctls: BTreeMap<String, String>,
-    /// Addresses that are to be there.
+    /// Addresses and prefixes that are to be there.
     pub(crate) held: HeldVips,
 }
 
@@ -53,18 +56,18 @@ impl ServerRecord {
         for line in std::str::from_utf8(bytes).ok()?.lines() {
             match line.split_once(' ')? {
                 ("vip", vip) => {
-                    record.vips.insert(vip.parse().ok()?);
+                    record.vips.insert(parse_vip(vip)?);
                 }
                 ("sysctl", rest) => {
                     let (path, value) = rest.split_once(' ')?;
                     record.sysctls.insert(path.to_owned(), value.to_owned());
                 }
                 ("wanted", vip) => {
-                    record.held.wanted.insert(vip.parse().ok()?);
+                    record.held.wanted.insert(parse_vip(vip)?);
                 }
                 ("leaving", rest) => {
                     let (vip, until) = rest.split_once(' ')?;
-                    let (vip, until) = (vip.parse().ok()?, until.parse().ok()?);
+                    let (vip, until) = (parse_vip(vip)?, until.parse().ok()?);
                     record.held.leaving.insert(vip, until);
                 }
                 ("hold", secs) => record.held.hold_secs = secs.parse().ok()?,
@@ -75,6 +78,13 @@ impl ServerRecord {
     }
 }
 
+fn parse_vip(text: &str) -> Option<Prefix> {
+    match text.split_once('/') {
+        None => Some(Prefix::from(text.parse::<IpAddr>().ok()?)),
+        Some((address, bits)) => Prefix::new(address.parse().ok()?, bits.parse().ok()?),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,20 +92,25 @@ mod tests {
     #[test]
     fn survives_its_encoding() {
         let record = ServerRecord {
-            vips: ["10.0.0.1", "fd00::1"].map(|a| a.parse().unwrap()).into(),
+            vips: ["10.0.0.1", "fd00::1", "10.0.1.0/24", "fd00:1::/32"]
+                .map(|vip| parse_vip(vip).unwrap())
+                .into(),
             sysctls: BTreeMap::from([(
                 "net/ipv4/conf/eth0.5/arp_ignore".to_owned(),
                 "0".to_owned(),
             )]),
             held: HeldVips {
-                wanted: ["10.0.0.1"].map(|a| a.parse().unwrap()).into(),
-                leaving: [("fd00::1".parse().unwrap(), 1_790_000_000)].into(),
+                wanted: ["10.0.0.1", "10.0.1.0/24"]
+                    .map(|vip| parse_vip(vip).unwrap())
+                    .into(),
+                leaving: [(parse_vip("fd00:1::/32").unwrap(), 1_790_000_000)].into(),
                 hold_secs: 900,
             },
         };
         assert_eq!(ServerRecord::decode(&record.encode()), Some(record));
         assert_eq!(ServerRecord::decode(b""), Some(ServerRecord::default()));
         assert_eq!(ServerRecord::decode(b"vip here\n"), None);
+        assert_eq!(ServerRecord::decode(b"vip 10.0.0.1/24\n"), None);
         assert_eq!(ServerRecord::decode(b"leaving 10.0.0.1\n"), None);
         assert_eq!(ServerRecord::decode(b"route 10.0.0.1\n"), None);
     }

@@ -3,6 +3,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use lbfabric_model::Prefix;
 use tracing::{info, warn};
 
 use super::{
@@ -35,7 +36,7 @@ pub(crate) enum SetupError {
     LoopbackDown,
     #[error("VIP {vip} on {LOOPBACK}")]
     Address {
-        vip: IpAddr,
+        vip: Prefix,
         #[source]
         source: NetlinkError,
     },
@@ -93,10 +94,10 @@ impl ServerSetup {
     /// Follows what is wanted: the VIPs to hold, also of those that were wanted, and when the next of these goes.
     pub(crate) fn hold(
         &mut self,
-        wanted: &BTreeSet<IpAddr>,
+        wanted: &BTreeSet<Prefix>,
         hold_secs: u32,
         now: u64,
-    ) -> Result<(BTreeSet<IpAddr>, Option<u64>), SetupError> {
+    ) -> Result<(BTreeSet<Prefix>, Option<u64>), SetupError> {
         let before = self.record.held.clone();
         self.record.held.want(wanted, hold_secs, now);
         if self.record.held != before {
@@ -112,20 +113,31 @@ impl ServerSetup {
     }
 
     /// Adds VIPs that are missing. One that somebody else has configured is used as it is, and never removed.
-    pub(crate) async fn add_vips(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), SetupError> {
+    pub(crate) async fn add_vips(&mut self, vips: &BTreeSet<Prefix>) -> Result<(), SetupError> {
         let (loopback, up) = self.loopback().await?;
         if !vips.is_empty() && !up {
             return Err(SetupError::LoopbackDown);
         }
         let present = self.requests.addresses_of(loopback).await?;
+        let present: BTreeSet<Prefix> = present.into_iter().map(IpAddr::into).collect();
         for vip in vips.difference(&present) {
-            self.record.vips.insert(*vip);
-            self.save()?;
-            match self.requests.add_address(loopback, *vip).await {
+            let is_own = !self.record.vips.insert(*vip);
+            if !is_own {
+                self.save()?;
+            }
+            let added = if vip.is_single() {
+                self.requests.add_address(loopback, vip.address()).await
+            } else {
+                self.requests.add_local(loopback, *vip).await
+            };
+            match added {
                 Ok(()) => info!(%vip, "VIP added to the loopback"),
+                // Prefixes are no addresses, and are found out about only here.
                 Err(error) if error.errno() == Some(libc::EEXIST) => {
-                    self.record.vips.remove(vip);
-                    self.save()?;
+                    if !is_own {
+                        self.record.vips.remove(vip);
+                        self.save()?;
+                    }
                 }
                 Err(source) => return Err(SetupError::Address { vip: *vip, source }),
             }
@@ -136,18 +148,20 @@ impl ServerSetup {
     /// Removes the VIPs that this agent, or one before it, has added, other than these.
     pub(crate) async fn remove_vips_except(
         &mut self,
-        vips: &BTreeSet<IpAddr>,
+        vips: &BTreeSet<Prefix>,
     ) -> Result<(), SetupError> {
-        let surplus: Vec<IpAddr> = self.record.vips.difference(vips).copied().collect();
+        let surplus: Vec<Prefix> = self.record.vips.difference(vips).copied().collect();
         if surplus.is_empty() {
             return Ok(());
         }
         let (loopback, _) = self.loopback().await?;
         for vip in surplus {
-            self.requests
-                .remove_address(loopback, vip)
-                .await
-                .map_err(|source| SetupError::Address { vip, source })?;
+            let removed = if vip.is_single() {
+                self.requests.remove_address(loopback, vip.address()).await
+            } else {
+                self.requests.remove_local(loopback, vip).await
+            };
+            removed.map_err(|source| SetupError::Address { vip, source })?;
             self.record.vips.remove(&vip);
             self.save()?;
             info!(%vip, "VIP removed from the loopback");

@@ -153,12 +153,17 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let folders = std::fs::read_dir(&self.pin_dir).into_iter().flatten();
-        for folder in folders.flatten() {
-            let _removed = std::fs::remove_dir_all(folder.path());
-        }
-        let _removed = std::fs::remove_dir(&self.pin_dir);
+        remove_pins(&self.pin_dir);
     }
+}
+
+/// Removes what an agent has pinned.
+pub(crate) fn remove_pins(pin_dir: &Path) {
+    let folders = std::fs::read_dir(pin_dir).into_iter().flatten();
+    for folder in folders.flatten() {
+        let _removed = std::fs::remove_dir_all(folder.path());
+    }
+    let _removed = std::fs::remove_dir(pin_dir);
 }
 
 /// What an agent reports while its program forwards.

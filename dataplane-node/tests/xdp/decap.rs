@@ -1,5 +1,8 @@
 //! The server's side of `l4-tunnel`.
 
+use std::net::{IpAddr, SocketAddr};
+
+use aya::maps::lpm_trie::Key;
 use etherparse::{EtherType, IpDscp, IpEcn, IpNumber, Ipv4Options};
 use lbfabric_abi::{Address, Mode, Protocol};
 
@@ -12,11 +15,17 @@ use super::{
 /// A server that has both VIPs.
 pub(crate) fn server() -> Fabric {
     let mut fabric = Fabric::new(Mode::Tunnel);
-    let mut vips = fabric.kernel.hash::<Address, u32>("SERVER_VIPS");
     for family in [Family::V4, Family::V6] {
-        vips.insert(Address::from(family.vip().ip()), 1, 0).unwrap();
+        vip(&mut fabric, family.vip().ip(), 128);
     }
     fabric
+}
+
+/// Gives the server the VIP, or the prefix of that many bits of an [`Address`] that it is in.
+pub(crate) fn vip(fabric: &mut Fabric, vip: IpAddr, bits: u32) {
+    let mut vips = fabric.kernel.trie::<Address, u32>("SERVER_VIPS");
+    vips.insert(&Key::new(bits, Address::from(vip)), 1, 0)
+        .unwrap();
 }
 
 pub(crate) struct Outer {
@@ -109,6 +118,43 @@ fn either_family_comes_out_of_either() {
             let frame = Outer::new(outer, &inner).wrap(&inner.ip_packet());
             let ran = server.kernel.run(Program::Server, &frame);
             assert_eq!(ran, unpacked(&inner), "{family:?} in {outer:?}");
+        }
+    }
+}
+
+#[test]
+fn every_address_of_a_prefix_is_unpacked() {
+    let mut server = server();
+    let cases = [
+        (
+            Family::V4,
+            "203.0.113.0",
+            96 + 24,
+            "203.0.113.77",
+            "203.0.114.77",
+        ),
+        (
+            Family::V6,
+            "2001:db8:f::",
+            48,
+            "2001:db8:f:9::77",
+            "2001:db8:e:9::77",
+        ),
+    ];
+    for (family, network, bits, inside, outside) in cases {
+        vip(&mut server, network.parse().unwrap(), bits);
+        let to = |address: &str| {
+            let address: IpAddr = address.parse().unwrap();
+            request(family, Protocol::Tcp).to(SocketAddr::new(address, 80))
+        };
+        for outer in [Family::V4, Family::V6] {
+            let inner = to(inside);
+            let frame = Outer::new(outer, &inner).wrap(&inner.ip_packet());
+            let ran = server.kernel.run(Program::Server, &frame);
+            assert_eq!(ran, unpacked(&inner), "{family:?} in {outer:?}");
+            let inner = to(outside);
+            let frame = Outer::new(outer, &inner).wrap(&inner.ip_packet());
+            assert_passed(&server, &frame, "pass-not-vip", "outside");
         }
     }
 }

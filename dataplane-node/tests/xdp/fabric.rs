@@ -335,7 +335,7 @@ fn prefix(address: SocketAddr, bits: u32, protocol: Protocol) -> Key<EndpointPre
         EndpointPrefix {
             address: address.ip().into(),
             protocol: protocol as u8,
-            zero: 0,
+            vip_bits: 0,
             port_be: address.port().to_be_bytes(),
         },
     )

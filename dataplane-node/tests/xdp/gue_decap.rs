@@ -1,7 +1,7 @@
 //! The server's side of `encapsulation: gue`.
 
 use etherparse::UdpHeader;
-use lbfabric_abi::{Address, GUE_PORT_WORDS, Protocol};
+use lbfabric_abi::{GUE_PORT_WORDS, Protocol};
 
 use super::{
     decap::{self, Outer, assert_passed, unpacked},
@@ -69,9 +69,8 @@ fn either_family_comes_out_of_either() {
 fn the_two_programs_agree() {
     let mut fabric = gue::fabric(0);
     open(&mut fabric, &[GUE_PORT]);
-    let mut vips = fabric.kernel.hash::<Address, u32>("SERVER_VIPS");
     for family in [Family::V4, Family::V6] {
-        vips.insert(Address::from(family.vip().ip()), 1, 0).unwrap();
+        decap::vip(&mut fabric, family.vip().ip(), 128);
     }
     for outer in [Family::V4, Family::V6] {
         fabric.backend(SERVER, only(outer));

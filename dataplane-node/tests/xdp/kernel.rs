@@ -24,7 +24,15 @@ const NAT_FLOWS: u32 = 4096;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
-const NOT_KEPT: [&str; 4] = ["PROGRAMS", "SCRATCH", "ROUTES", "FRAGMENTS"];
+const NOT_KEPT: [&str; 7] = [
+    "PROGRAMS",
+    "SCRATCH",
+    "ROUTES",
+    "SERVICE_TOKENS",
+    "SOURCE_TOKENS",
+    "RECENT_FLOWS",
+    "FRAGMENTS",
+];
 
 /// Which program to run.
 #[derive(Clone, Copy, Debug)]
@@ -108,18 +116,20 @@ impl Kernel {
         frame: &[u8],
         ifindex: u32,
     ) -> (Action, Vec<u8>) {
+        let length = u32::try_from(frame.len()).unwrap();
+        self.run_in(program, frame, [0, length, 0, ifindex, 0, 0])
+    }
+
+    /// Runs a program with a `struct xdp_md`: `data`, `data_end`, `data_meta`, `ingress_ifindex`, `rx_queue_index`,
+    /// `egress_ifindex`.
+    fn run_in(&self, program: Program, frame: &[u8], context: [u32; 6]) -> (Action, Vec<u8>) {
         let xdp: &Xdp = self
             .ebpf
             .program(program.name())
             .unwrap()
             .try_into()
             .unwrap();
-        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let length = u32::try_from(frame.len()).unwrap();
-        let context: Vec<u8> = [0, length, 0, ifindex, 0, 0]
-            .into_iter()
-            .flat_map(u32::to_ne_bytes)
-            .collect();
+        let context: Vec<u8> = context.into_iter().flat_map(u32::to_ne_bytes).collect();
         let mut out = vec![0; frame.len() + 256];
         let result = xdp
             .test_run(TestRunOptions {
@@ -131,6 +141,20 @@ impl Kernel {
             .unwrap();
         out.truncate(result.data_size_out.try_into().unwrap());
         (Action::from_number(result.return_value), out)
+    }
+
+    /// Runs the load balancer's program on a frame with little free in front of it: the driver's metadata is there.
+    pub(crate) fn run_without_headroom(&self, frame: &[u8]) -> (Action, Option<&'static str>) {
+        // Less than the kernel allows, which keeps some room for itself; what is left is none for an IPv6 header.
+        const METADATA: usize = 192;
+        let data = [&[0; METADATA], frame].concat();
+        let [start, end] = [METADATA, data.len()].map(|it| u32::try_from(it).unwrap());
+        let context = [start, end, 0, INGRESS, 0, 0];
+        let before = self.counters();
+        let (action, _) = self.run_in(Program::Lb, &data, context);
+        let after = self.counters();
+        let events = usize::try_from(FlowEvent::FIRST).unwrap();
+        (action, moved(&before[..events], &after[..events]))
     }
 
     /// The agent's writer over these maps. It takes most of them: of those that tests name, `RINGS` and `FLOWS` stay.
@@ -273,6 +297,7 @@ fn load_with_private_pins(ring_slots: u32, flow_buckets: u32) -> Ebpf {
         .map_max_entries("BACKENDS", IDS)
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
+        .map_max_entries("SERVICE_TOKENS", IDS)
         .map_max_entries("RINGS", ring_slots)
         .map_max_entries("FLOWS", flow_buckets)
         .map_max_entries("NAT_FORWARD", NAT_FLOWS)

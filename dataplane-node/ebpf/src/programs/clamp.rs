@@ -19,7 +19,7 @@ use super::{
     ring, tunnel,
     v4::V4,
     v6::V6,
-    vip::{self, Found},
+    vip,
 };
 
 /// The longest TCP header, as its offset field counts words.
@@ -91,9 +91,7 @@ fn limit_of_answer<I: Ip>(packet: &Packet) -> Option<u64> {
         protocol: packet.flow.protocol,
         zero: [0; 3],
     });
-    let Found::Service(service) = vip::find(&client) else {
-        return None;
-    };
+    let service = vip::service_of(&client)?;
     let hash = client.affinity_hash(&maps::settings()?.ring_key, service.affinity);
     let backend = maps::backend(ring::slot(service, hash).ok()?.cur)?;
     let (address, _) = I::server(backend)?;
@@ -106,7 +104,7 @@ fn limit_of_answer<I: Ip>(packet: &Packet) -> Option<u64> {
 /// Clamps what accepts a connection, `client`, coming from a full-NAT server.
 #[inline(always)]
 pub(crate) fn accepted_from(frame: &Frame, packet: &Packet, client: &Flow, server: u32) {
-    if let Found::Service(service) = vip::find(client)
+    if let Some(service) = vip::service_of(client)
         && service.flags & VipService::CLAMP_MSS != 0
         && let Some(backend) = maps::backend(server)
         && let Some(limit) = by_family(packet.family, service, backend)

@@ -15,7 +15,7 @@ use super::{
     maps, martian, own,
     packet::{Family, Packet, Piece, Scratch},
     parse::{self, Unservable},
-    ring, tags,
+    quic, ring, tags,
     v4::V4,
     v6::V6,
     vip::{self, Found},
@@ -44,15 +44,18 @@ pub(crate) fn balance(frame: &Frame) -> Step {
     step
 }
 
-/// Finds the service of a packet with ports.
+/// Finds the service of a packet.
 #[inline(always)]
 fn find(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
-    let otherwise = match vip::find(&scratch.packet.flow) {
+    let otherwise = match vip::find(&scratch.packet, settings) {
         Found::Service(service) => {
             if let Err(reason) = martian::check(frame, &scratch.packet) {
                 return Step::Drop(reason);
             }
             scratch.service = *service;
+            if service.flags & VipService::GUARDED != 0 {
+                return Step::Next(NextProgram::Guard);
+            }
             return choose(frame, scratch, settings);
         }
         Found::NotServed => Verdict::PassNotServed,
@@ -61,12 +64,12 @@ fn find(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     // A packet to the node itself can only be a full-NAT answer, also where the node's address is a VIP. All others, the
     // answers to the node's own health checks among them, must arrive as they are, whoever they come from.
     let packet = &scratch.packet;
-    if is_to_node(packet, settings) {
+    if packet.has_ports && is_to_node(packet, settings) {
         scratch.otherwise = otherwise as u32;
         return Step::Next(NextProgram::FullnatAnswer);
     }
     if matches!(otherwise, Verdict::PassNotVip) {
-        if may_be_answer(packet) {
+        if packet.has_ports && may_be_answer(packet) {
             return Step::Next(if packet.is_syn_ack {
                 NextProgram::Clamp
             } else {
@@ -110,6 +113,15 @@ fn may_be_answer(packet: &Packet) -> bool {
         && !martian::is_from_nowhere(packet)
 }
 
+/// Goes on behind `lbfabric_guard`.
+#[inline(always)]
+pub(crate) fn choose_for_guard(frame: &Frame) -> Step {
+    match (maps::scratch(), maps::settings()) {
+        (Some(scratch), Some(settings)) => choose(frame, scratch, settings),
+        _ => Step::Drop(DropReason::Internal),
+    }
+}
+
 /// Chooses the server of a packet for a service.
 #[inline(always)]
 fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
@@ -121,7 +133,19 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
         Ok(slot) => slot,
         Err(reason) => return Step::Drop(reason),
     };
-    if scratch.service.mode == Mode::Fullnat as u8 {
+    let is_fullnat = scratch.service.mode == Mode::Fullnat as u8;
+    if scratch.service.flags & VipService::QUIC != 0
+        && let Some(server) = quic::server(frame, &scratch.packet, &scratch.service)
+    {
+        scratch.server = server;
+        let next = if is_fullnat {
+            NextProgram::FullnatForward
+        } else {
+            NextProgram::Deliver
+        };
+        return Step::Next(clamped_or(scratch, next));
+    }
+    if is_fullnat {
         // It has an entry for each flow; what it does not know is new.
         scratch.server = slot.cur;
         return Step::Next(clamped_or(scratch, NextProgram::FullnatForward));

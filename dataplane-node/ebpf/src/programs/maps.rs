@@ -3,16 +3,17 @@
 use core::ptr::NonNull;
 
 use aya_ebpf::{
-    helpers::bpf_ktime_get_coarse_ns,
+    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
 use lbfabric_abi::{
     Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
-    EndpointPrefix, FILTER_WORDS, FLOW_BUCKETS_DEFAULT, FilterBit, Flow, FlowBucket,
-    GUE_PORT_WORDS, NAT_FLOWS_DEFAULT, NatForward, NatReverse, NextProgram, POOLS_MAX, PoolRing,
-    RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, Settings, Traffic, VIP_ADDRESSES_MAX,
-    VipService,
+    EndpointPrefix, FILTER_WORDS, FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, Flow, FlowBucket,
+    GUE_PORT_WORDS, Guard, NAT_FLOWS_DEFAULT, NatForward, NatReverse, NextProgram, POOLS_MAX,
+    PoolRing, QuicServer, RECENT_BUCKETS, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX,
+    SOURCE_PREFIXES_MAX, SOURCE_TOKEN_SETS, Settings, SourcePrefix, SourceTokens, Traffic,
+    VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipPrefix, VipService,
 };
 
 use super::{
@@ -42,6 +43,8 @@ static VIP_PORTS6: HashMap<Endpoint, VipService> = HashMap::pinned(ENDPOINTS_MAX
 #[map]
 static VIP_RANGES: LpmTrie<EndpointPrefix, VipService> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
 #[map]
+static VIP_PREFIXES: LpmTrie<Address, VipPrefix> = LpmTrie::pinned(VIP_PREFIXES_MAX, 0);
+#[map]
 static VIP_ADDRESSES: HashMap<Address, u32> = HashMap::pinned(VIP_ADDRESSES_MAX, NO_PREALLOC);
 #[map]
 static POOLS: HashMap<u32, PoolRing> = HashMap::pinned(POOLS_MAX, NO_PREALLOC);
@@ -62,7 +65,13 @@ static NAT_FORWARD: LruHashMap<Flow, NatForward> = LruHashMap::pinned(NAT_FLOWS_
 #[map]
 static NAT_REVERSE: LruHashMap<Flow, NatReverse> = LruHashMap::pinned(NAT_FLOWS_DEFAULT, 0);
 #[map]
-static SERVER_VIPS: HashMap<Address, u32> = HashMap::pinned(VIP_ADDRESSES_MAX, NO_PREALLOC);
+static QUIC_SERVERS: HashMap<QuicServer, u32> = HashMap::pinned(BACKENDS_MAX, NO_PREALLOC);
+#[map]
+static GUARDS: HashMap<u32, Guard> = HashMap::pinned(SERVICES_MAX, NO_PREALLOC);
+#[map]
+static SOURCE_RULES: LpmTrie<SourcePrefix, u32> = LpmTrie::pinned(SOURCE_PREFIXES_MAX, 0);
+#[map]
+static SERVER_VIPS: LpmTrie<Address, u32> = LpmTrie::pinned(VIP_ADDRESSES_MAX, 0);
 #[map]
 static GUE_PORTS: Array<u64> = Array::pinned(GUE_PORT_WORDS, 0);
 #[map]
@@ -78,6 +87,12 @@ static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::SLOT
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(ROUTES_COUNT, 0);
+#[map]
+static SERVICE_TOKENS: Array<u64> = Array::with_max_entries(SERVICES_MAX, 0);
+#[map]
+static SOURCE_TOKENS: Array<SourceTokens> = Array::with_max_entries(SOURCE_TOKEN_SETS, MMAPABLE);
+#[map]
+static RECENT_FLOWS: Array<FlowBucket> = Array::with_max_entries(RECENT_BUCKETS, MMAPABLE);
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, Lead> = LruHashMap::with_max_entries(FRAGMENTS_COUNT, 0);
 
@@ -101,6 +116,12 @@ pub(crate) fn route(index: u32) -> Option<*mut Route> {
     ROUTES.get_ptr_mut(index)
 }
 
+/// A word of the address filter.
+#[inline(always)]
+pub(crate) fn filter_word(index: u32) -> u64 {
+    FILTER.get(index).copied().unwrap_or_default()
+}
+
 /// Whether an address has this bit.
 #[inline(always)]
 pub(crate) fn passes_filter(bit: FilterBit) -> bool {
@@ -112,14 +133,34 @@ pub(crate) fn settings() -> Option<&'static Settings> {
     SETTINGS.get(0)
 }
 
+/// Whether an address is a VIP, also as one of a prefix.
 #[inline(always)]
 pub(crate) fn is_vip(address: &Address) -> bool {
+    is_vip_address(address)
+        || may_be_in_prefix(address) && vip_prefix(address, Address::BITS).is_some()
+}
+
+/// Whether an address is a VIP by itself.
+#[inline(always)]
+pub(crate) fn is_vip_address(address: &Address) -> bool {
     VIP_ADDRESSES.get_ptr(address).is_some()
+}
+
+/// If it may not, the address is in no VIP that is a prefix.
+#[inline(always)]
+pub(crate) fn may_be_in_prefix(address: &Address) -> bool {
+    passes_filter(FilterRegion::Prefix.bit_of(*address))
+}
+
+/// The longest VIP of at most `bits` that an address is in.
+#[inline(always)]
+pub(crate) fn vip_prefix(address: &Address, bits: u32) -> Option<&'static VipPrefix> {
+    VIP_PREFIXES.get(Key::new(bits, *address))
 }
 
 #[inline(always)]
 pub(crate) fn is_server_vip(address: &Address) -> bool {
-    SERVER_VIPS.get_ptr(address).is_some()
+    SERVER_VIPS.get(Key::new(Address::BITS, *address)).is_some()
 }
 
 /// Whether a server takes GUE at this UDP port.
@@ -144,10 +185,60 @@ pub(crate) fn vip_port6(endpoint: &Endpoint) -> Option<&'static VipService> {
     unsafe { VIP_PORTS6.get(endpoint) }
 }
 
-/// The service of the narrowest range with this endpoint.
+/// The service of the narrowest range with this endpoint; with all bits of `endpoint`, as VIPs are called there.
 #[inline(always)]
-pub(crate) fn vip_range(endpoint: &Endpoint) -> Option<&'static VipService> {
-    VIP_RANGES.get(prefix(endpoint))
+pub(crate) fn vip_range(endpoint: &EndpointPrefix) -> Option<&'static VipService> {
+    VIP_RANGES.get(Key::new(EndpointPrefix::BITS, *endpoint))
+}
+
+/// The server with these bytes in its QUIC connection IDs.
+#[inline(always)]
+pub(crate) fn quic_server(key: &QuicServer) -> Option<u32> {
+    // SAFETY: as for `VIP_PORTS4`.
+    unsafe { QUIC_SERVERS.get(key) }.copied()
+}
+
+/// A service's protection.
+#[inline(always)]
+pub(crate) fn guard(id: u32) -> Option<&'static Guard> {
+    // SAFETY: as for `VIP_PORTS4`.
+    unsafe { GUARDS.get(id) }
+}
+
+/// What the longest prefix says of a client.
+#[inline(always)]
+pub(crate) fn source_rule(client: &SourcePrefix) -> Option<u32> {
+    SOURCE_RULES
+        .get(Key::new(SourcePrefix::BITS, *client))
+        .copied()
+}
+
+/// A service's token bucket.
+#[inline(always)]
+pub(crate) fn service_tokens(id: u32) -> Option<NonNull<u64>> {
+    SERVICE_TOKENS.get_ptr_mut(id).and_then(NonNull::new)
+}
+
+/// A set of clients' token buckets.
+#[inline(always)]
+pub(crate) fn source_tokens(set: u32) -> Option<NonNull<SourceTokens>> {
+    SOURCE_TOKENS.get_ptr_mut(set).and_then(NonNull::new)
+}
+
+/// A bucket of the UDP flows of late.
+#[inline(always)]
+pub(crate) fn recent_bucket(index: u32) -> Option<Bucket> {
+    RECENT_FLOWS
+        .get_ptr_mut(index)
+        .and_then(NonNull::new)
+        .map(Bucket::new)
+}
+
+/// `CLOCK_MONOTONIC`, in nanoseconds.
+#[inline(always)]
+pub(crate) fn clock() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// What the answers of exactly this server's IPv4 endpoint become, by its [`Endpoint::key4`].
@@ -283,7 +374,7 @@ const fn prefix(endpoint: &Endpoint) -> Key<EndpointPrefix> {
         EndpointPrefix {
             address: endpoint.address,
             protocol: endpoint.protocol,
-            zero: 0,
+            vip_bits: 0,
             port_be: endpoint.port_be,
         },
     )

@@ -49,9 +49,9 @@ fn source<I: Ip>(packet: &Packet) -> Result<(), DropReason> {
     if source == destination {
         return Err(DropReason::Land);
     }
-    // Two VIPs would answer each other without end.
-    let is_vip =
-        maps::passes_filter(I::bit(FilterRegion::Vip, source)) && maps::is_vip(&packet.flow.source);
+    // Two VIPs would answer each other without end. In a prefix there may be clients as well.
+    let is_vip = maps::passes_filter(I::bit(FilterRegion::Vip, source))
+        && maps::is_vip_address(&packet.flow.source);
     if is_vip || I::is_martian(source) {
         return Err(DropReason::Martian);
     }

@@ -9,7 +9,7 @@ use super::fragments::{FragmentKey, Lead};
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub(crate) struct Packet {
-    /// Its ports are zero where [`Packet::has_ports`] is not set.
+    /// Its ports are zero where `has_ports` is not set.
     pub(crate) flow: Flow,
     /// From the network header on, without what Ethernet may have padded.
     pub(crate) length: u32,

@@ -21,7 +21,7 @@ pub(crate) enum Unservable {
     NotIp,
     /// It ends before it says where it goes.
     NoDestination,
-    /// Another protocol, which begins at the packet's `l4_at`, or a packet that has to go on elsewhere first. Its
+    /// ICMP, which begins at the packet's `l4_at`, or a packet that has to go on elsewhere first. Its
     /// destination is known.
     Protocol,
     /// Broken. Its destination is known.
@@ -187,14 +187,17 @@ fn ipv6(ip: usize) -> Option<Payload> {
     })
 }
 
-/// Reads the ports of the header behind the IP header, whose lengths hold.
+/// Reads the ports of the header behind the IP header, whose lengths hold; other protocols than TCP and UDP have none.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
 fn read_l4(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable> {
     let l4 = frame.at(packet.l4_at);
     let is_tcp = packet.flow.protocol == protocol::TCP;
     if !is_tcp && packet.flow.protocol != protocol::UDP {
-        return Err(Unservable::Protocol);
+        return match packet.flow.protocol {
+            protocol::ICMP | protocol::ICMPV6 => Err(Unservable::Protocol),
+            _ => Ok(()),
+        };
     }
     let fixed = if is_tcp { TCP } else { UDP };
     let end = u64::from(packet.ip_at) + u64::from(packet.length);

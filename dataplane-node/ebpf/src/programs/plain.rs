@@ -46,10 +46,13 @@ fn screen<I: Ip>(frame: &Frame) -> Step {
     }
     // SAFETY: the header is in the frame.
     let (source, destination) = unsafe { (I::source(ip), I::destination(ip)) };
-    if maps::passes_filter(I::bit(FilterRegion::Vip, destination)) {
+    // Both bits are in one word.
+    let own = I::bit(FilterRegion::Own, destination);
+    let known = maps::filter_word(own.word);
+    if I::bit(FilterRegion::Vip, destination).is_in(known) {
         return forward::<I>(frame);
     }
-    if maps::passes_filter(I::bit(FilterRegion::Own, destination)) {
+    if own.is_in(known) || maps::passes_filter(I::bit(FilterRegion::Prefix, destination)) {
         return GENERAL;
     }
     if maps::passes_filter(I::bit(FilterRegion::Server, source)) {

@@ -1,5 +1,7 @@
 //! What must hold of the maps, read directly from the desired state.
 
+use lbfabric_abi::{FilterRegion, SourcePrefix, VipPrefix};
+
 use super::*;
 
 /// What must hold after every single write.
@@ -11,6 +13,11 @@ pub(super) fn check_always(content: &Content) {
         .collect();
     for entry in &entries {
         assert!(entry.ring_slots > 0);
+        assert!(
+            entry.flags & VipService::GUARDED == 0
+                || content.guards.contains_key(&ServiceId(entry.guard)),
+            "a VIP entry leads to a guard that is not written"
+        );
         for index in entry.ring_start..entry.ring_start + entry.ring_slots {
             let slot = content
                 .written(index)
@@ -100,17 +107,26 @@ pub(super) fn only_dnat(desired: &Desired) -> Option<(ServiceId, PoolId)> {
     dnat.next().is_none().then_some((*id, service.pool))
 }
 
-/// The service that the program would find: the exact port first, then the longest prefix.
-fn lookup(content: &Content, vip: IpAddr, port: u16) -> Option<VipService> {
+/// The service that the program would find for a VIP, an address or a prefix with its length in the maps: the exact port
+/// first, then the longest prefix of ports.
+fn lookup(content: &Content, vip: IpAddr, vip_bits: u8, port: u16) -> Option<VipService> {
     let address = Address::from(vip);
-    if let Some(entry) = content.vip_ports.get(&Endpoint::new(address, port, 6)) {
+    if vip_bits == 0
+        && let Some(entry) = content.vip_ports.get(&Endpoint::new(address, port, 6))
+    {
         return Some(*entry);
     }
     let matches = content.vip_ranges.iter().filter(|(key, _)| {
         let bits = key.bits - EndpointPrefix::PORT_AT;
         let mask = u16::MAX.checked_shl(16 - bits).unwrap_or(0);
         let base = u16::from_be_bytes(key.data.port_be);
-        key.data.address == address && key.data.protocol == 6 && base & mask == port & mask
+        let EndpointPrefix {
+            address: vip,
+            protocol,
+            vip_bits: bits,
+            port_be: _,
+        } = key.data;
+        (vip, protocol, bits) == (address, 6, vip_bits) && base & mask == port & mask
     });
     matches
         .max_by_key(|(key, _)| key.bits)
@@ -137,6 +153,41 @@ fn expected_ring(pool: &NodePool, health: &HealthView, before: &BTreeSet<Backend
     maglev::ring(&entries, pool.slots)
 }
 
+fn check_entry(
+    content: &Observed,
+    found: Option<VipService>,
+    expected: Option<&NodeService>,
+    id: u32,
+) {
+    assert_eq!(found.map(|f| f.service), expected.map(|_| id));
+    if let (Some(found), Some(expected)) = (found, expected) {
+        let ring = content.pools[&expected.pool];
+        assert_eq!(
+            (found.ring_start, found.ring_slots),
+            (ring.start, ring.slots)
+        );
+        assert_eq!(found.mode, expected.mode as u8);
+    }
+}
+
+/// The guard of a service and its rules, and nothing left of those of others.
+fn check_protection(content: &Observed, wanted: Option<&NodeService>, id: u32) {
+    let protected = wanted.filter(|it| !it.limits.is_empty() || !it.source_rules.is_empty());
+    let guard = content.guards.get(&ServiceId(id));
+    assert_eq!(guard.is_some(), protected.is_some());
+    if let (Some(guard), Some(service)) = (guard, protected) {
+        assert_eq!(guard.flows.is_set(), service.limits.new_flows.is_some());
+        let denies = guard.others == SourcePrefix::DENIED;
+        assert_eq!(denies, !service.source_rules.allow.is_empty());
+    }
+    let rules = content.source_rules.iter();
+    let rules = rules.filter(|(key, _)| key.data.guard & !SourcePrefix::IPV4 == id);
+    assert_eq!(
+        rules.count(),
+        protected.map_or(0, |it| it.source_rules.len())
+    );
+}
+
 /// The maps against the desired state.
 pub(super) fn check_final(content: &Content, step: &Step, outcome: &Reconciled) {
     let refused = |kind, id| outcome.refusals.contains_key(&ObjectKey { kind, id });
@@ -147,28 +198,27 @@ pub(super) fn check_final(content: &Content, step: &Step, outcome: &Reconciled) 
             .services
             .get(&ServiceId(id))
             .filter(|_| !refused(ObjectKind::Service, id));
+        let network: IpAddr = format!("198.18.{id}.0").parse().unwrap();
+        let is_wide = wanted.is_some_and(|service| service.vips.len() > 1);
         for port in 1..=100u16 {
-            let found = lookup(content, vip, port);
             let serves = |range: &PortRange| (range.first..=range.last).contains(&port);
             let expected = wanted.filter(|service| service.ports.ranges().iter().any(serves));
-            assert_eq!(
-                found.map(|f| f.service),
-                expected.map(|_| id),
-                "port {port}"
-            );
-            if let (Some(found), Some(expected)) = (found, expected) {
-                let ring = content.pools[&expected.pool];
-                assert_eq!(
-                    (found.ring_start, found.ring_slots),
-                    (ring.start, ring.slots)
-                );
-                assert_eq!(found.mode, expected.mode as u8);
-            }
+            check_entry(content, lookup(content, vip, 0, port), expected, id);
+            let expected = expected.filter(|_| is_wide);
+            check_entry(content, lookup(content, network, 120, port), expected, id);
         }
-        assert_eq!(
-            content.vip_addresses.contains(&Address::from(vip)),
-            wanted.is_some()
+        let address = Address::from(vip);
+        assert_eq!(content.vip_addresses.contains(&address), wanted.is_some());
+        let address = Address::from(network);
+        let prefix = VipPrefix { address, bits: 120 };
+        assert_eq!(content.vip_prefixes.contains(&prefix), is_wide);
+        let bit = FilterRegion::Prefix.bit_of(address);
+        let word = content.filter.get(&bit.word).copied().unwrap_or_default();
+        assert!(
+            !is_wide || bit.is_in(word),
+            "the filter keeps the prefix away"
         );
+        check_protection(content, wanted, id);
     }
     let mut servers = BTreeSet::new();
     for (id, pool) in &step.desired.pools {

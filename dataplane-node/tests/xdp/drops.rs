@@ -1,0 +1,213 @@
+//! Row 47: every reason to drop a packet has a counter of its own, and a packet that moves it.
+
+use std::net::SocketAddr;
+
+use lbfabric_abi::{
+    Backend, DropReason, Guard, Mode, NextHop, Protocol, RateLimit, RingSlot, SourcePrefix,
+    VipService,
+};
+
+use super::{
+    fabric::{
+        Fabric, Family, RING_SLOTS, RING_START, SERVER, SERVICE, backend, request, reverse,
+        service, settings,
+    },
+    kernel::{Action, Program},
+    network::{Route, in_network},
+    packets::{ETHERNET, Packet, fix_ipv4_checksum},
+};
+
+fn plain() -> Packet {
+    request(Family::V4, Protocol::Tcp)
+}
+
+fn entry() -> Backend {
+    backend(Family::V4.server().ip(), Family::V6.server().ip())
+}
+
+fn serve(fabric: &mut Fabric, service: VipService) {
+    fabric.serve(Family::V4.vip(), Protocol::Tcp, service);
+}
+
+fn guarded(guard: Guard) -> Fabric {
+    let mut fabric = Fabric::new(Mode::Dsr);
+    fabric
+        .kernel
+        .hash::<u32, Guard>("GUARDS")
+        .insert(SERVICE, guard, 0)
+        .unwrap();
+    let service = VipService {
+        flags: VipService::GUARDED,
+        guard: SERVICE,
+        ..service(Mode::Dsr)
+    };
+    serve(&mut fabric, service);
+    fabric
+}
+
+/// A packet of [`plain`] as bytes, changed.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = plain().build();
+    change(&mut frame);
+    fix_ipv4_checksum(&mut frame);
+    frame
+}
+
+fn limited(flows: RateLimit, source_flows: RateLimit) -> (Fabric, Vec<u8>) {
+    let fabric = guarded(Guard {
+        flows,
+        source_flows,
+        others: SourcePrefix::ALLOWED,
+        zero: 0,
+    });
+    fabric.lb(&plain().build());
+    (fabric, plain().build())
+}
+
+/// An IPv6 packet with so many headers of destination options.
+fn with_options(count: u8) -> Vec<u8> {
+    const HEADER: usize = 40;
+    const OPTIONS: u8 = 60;
+    let mut frame = request(Family::V6, Protocol::Tcp).build();
+    let behind = ETHERNET + HEADER;
+    for _ in 0..count {
+        let header = [frame[ETHERNET + 6], 0, 1, 4, 0, 0, 0, 0];
+        frame.splice(behind..behind, header);
+        frame[ETHERNET + 6] = OPTIONS;
+        frame[ETHERNET + 5] += 8;
+    }
+    frame
+}
+
+/// A fabric, and a packet that it drops for this reason; none where no packet alone is enough.
+fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
+    let plain_in = |mode| Some((Fabric::new(mode), plain().build()));
+    match reason {
+        DropReason::Truncated => {
+            let length = u8::try_from(20 + 19).unwrap();
+            let cut = changed(|frame| frame[ETHERNET + 3] = length);
+            Some((Fabric::new(Mode::Dsr), cut))
+        }
+        DropReason::BadLength => {
+            let frame = plain().build();
+            Some((Fabric::new(Mode::Dsr), frame[..frame.len() - 1].to_vec()))
+        }
+        DropReason::Fragment => {
+            // Behind a first one that has not come.
+            let frame = changed(|frame| frame[ETHERNET + 7] = 1);
+            Some((Fabric::new(Mode::Dnat), frame))
+        }
+        DropReason::Martian => {
+            let frame = changed(|frame| frame[ETHERNET + 12] = 127);
+            Some((Fabric::new(Mode::Dsr), frame))
+        }
+        DropReason::Land => {
+            let frame = plain().from(Family::V4.vip()).build();
+            Some((Fabric::new(Mode::Dsr), frame))
+        }
+        DropReason::ExtensionHeaders => {
+            let frame = with_options(9);
+            Some((Fabric::new(Mode::Dsr), frame))
+        }
+        DropReason::TtlExpired => Some((Fabric::new(Mode::Dnat), plain().ttl(1).build())),
+        DropReason::NoBackend => {
+            let (mut fabric, frame) = plain_in(Mode::Dnat)?;
+            fabric.ring(RING_START, &[RingSlot::NONE; RING_SLOTS as usize]);
+            Some((fabric, frame))
+        }
+        DropReason::NoBackendAddress => {
+            let (mut fabric, frame) = plain_in(Mode::Dnat)?;
+            let ipv4 = [0; 4];
+            fabric.backend(SERVER, Backend { ipv4, ..entry() });
+            Some((fabric, frame))
+        }
+        DropReason::NextHopUnresolved => {
+            let (mut fabric, frame) = plain_in(Mode::Dnat)?;
+            let hop4 = NextHop::default();
+            fabric.backend(SERVER, Backend { hop4, ..entry() });
+            Some((fabric, frame))
+        }
+        DropReason::NoSourceAddress => {
+            let (mut fabric, frame) = plain_in(Mode::Tunnel)?;
+            let mut nameless = settings();
+            nameless.source4_count = 0;
+            fabric.settings(nameless);
+            Some((fabric, frame))
+        }
+        DropReason::NatPortsExhausted => {
+            let (mut fabric, frame) = plain_in(Mode::Fullnat)?;
+            let mut few = settings();
+            few.nat_port_count = 1;
+            fabric.settings(few);
+            let other = SocketAddr::new(Family::V4.client().ip(), 1);
+            fabric.lb(&plain().from(other).build());
+            Some((fabric, frame))
+        }
+        DropReason::Internal => {
+            let (mut fabric, frame) = plain_in(Mode::Dsr)?;
+            let beyond = VipService {
+                ring_start: u32::MAX / 2,
+                ..service(Mode::Dsr)
+            };
+            serve(&mut fabric, beyond);
+            Some((fabric, frame))
+        }
+        DropReason::Denied => {
+            let others = SourcePrefix::DENIED;
+            let fabric = guarded(Guard {
+                others,
+                ..Guard::default()
+            });
+            Some((fabric, plain().build()))
+        }
+        DropReason::ServiceLimit => Some(limited(RateLimit::new(1, 1), RateLimit::default())),
+        DropReason::SourceLimit => Some(limited(RateLimit::default(), RateLimit::new(1, 1))),
+        // The first two and the mark of a tunnel, which `decap` has, need more than that. The last needs a kernel without
+        // memory, which is not to be had here.
+        DropReason::NoRoute
+        | DropReason::NoHeadroom
+        | DropReason::Ecn
+        | DropReason::NatTableFull => None,
+    }
+}
+
+#[test]
+fn row_47_every_reason_has_a_packet_that_moves_its_counter() {
+    for reason in DropReason::ALL {
+        let Some((fabric, frame)) = provoke(*reason) else {
+            continue;
+        };
+        let ran = fabric.lb(&frame);
+        assert_eq!(
+            (ran.action, ran.counter),
+            (Action::Drop, Some(reason.name())),
+            "{reason:?}"
+        );
+        assert_eq!(ran.frame, frame, "{reason:?}");
+    }
+}
+
+#[test]
+fn row_47_no_route() {
+    in_network(|network| {
+        let mut fabric = Fabric::new(Mode::Dnat);
+        let family = Family::V4;
+        fabric.reverse(family.server(), Protocol::Tcp, reverse(family.vip(), true));
+        let client = Route::Blackhole.client(true);
+        let answer = Packet::new(Protocol::Tcp, family.server(), client).build();
+        let ran = fabric
+            .kernel
+            .run_from(Program::Lb, &answer, network.servers);
+        let name = DropReason::NoRoute.name();
+        assert_eq!((ran.action, ran.counter), (Action::Drop, Some(name)));
+    });
+}
+
+#[test]
+fn row_47_no_headroom() {
+    let fabric = Fabric::new(Mode::Tunnel);
+    let frame = request(Family::V6, Protocol::Tcp).build();
+    let (action, counter) = fabric.kernel.run_without_headroom(&frame);
+    let name = DropReason::NoHeadroom.name();
+    assert_eq!((action, counter), (Action::Drop, Some(name)));
+}
