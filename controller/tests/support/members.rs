@@ -8,6 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -40,15 +41,7 @@ impl Members {
 
     /// Starts `count` members that write a snapshot after so many log entries.
     pub(crate) fn start_with(count: u64, snapshot_every: u64) -> Self {
-        // All are held until all are chosen, so that they differ.
-        let held: Vec<_> = (0..count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let addresses = (1..)
-            .zip(&held)
-            .map(|(id, socket)| (id, socket.local_addr().unwrap()))
-            .collect();
-        drop(held);
+        let addresses = (1..=count).map(|id| (id, free_address())).collect();
         let mut members = Self {
             addresses,
             running: BTreeMap::new(),
@@ -190,6 +183,24 @@ impl Members {
             None
         })
         .await
+    }
+}
+
+/// An address that nobody listens at. No other test of this process gets it, and no connection does: the kernel takes the
+/// ports of those from 32768 on.
+fn free_address() -> SocketAddr {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Test processes that run at the same time begin at different places.
+    let start = std::process::id().wrapping_mul(997);
+    loop {
+        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + start.wrapping_add(taken) % COUNT;
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
     }
 }
 
