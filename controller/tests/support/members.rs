@@ -22,8 +22,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// How long a test waits for a state.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for a state: also where a build has just left the disk much to write, which every `fsync` then waits for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The members of one cluster; killed when dropped.
 pub(crate) struct Members {
