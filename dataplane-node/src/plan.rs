@@ -23,12 +23,13 @@ mod space;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use lbfabric_abi::{FlowKey, NextHop};
+use lbfabric_abi::FlowKey;
 use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 pub(crate) use desired::Desired;
@@ -40,6 +41,7 @@ use ring::RingMemo;
 pub(crate) use ring::{Health, HealthView};
 use slots::SlotMemory;
 use target::Target;
+pub(crate) use way::Way;
 
 /// All that a plan depends on.
 #[derive(Clone, Copy)]
@@ -47,7 +49,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) desired: &'a Desired,
     pub(crate) observed: &'a Observed,
     pub(crate) health: &'a HealthView,
-    pub(crate) next_hops: &'a BTreeMap<IpAddr, NextHop>,
+    pub(crate) next_hops: &'a BTreeMap<IpAddr, Way>,
     pub(crate) local: &'a Local,
     /// Why a part of the settings cannot be followed.
     pub(crate) settings_refusal: Option<&'a str>,
@@ -140,8 +142,12 @@ fn make(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::PutVipRange,
     );
-    let new = target.vip_addresses.difference(&observed.vip_addresses);
-    ops.extend(new.copied().map(MapOp::PutVipAddress));
+    changed(
+        &target.vip_addresses,
+        &observed.vip_addresses,
+        ops,
+        MapOp::PutVipAddress,
+    );
 }
 
 fn tear_down(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
@@ -157,8 +163,12 @@ fn tear_down(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::RemoveVipRange,
     );
-    let old = observed.vip_addresses.difference(&target.vip_addresses);
-    ops.extend(old.copied().map(MapOp::RemoveVipAddress));
+    gone(
+        &target.vip_addresses,
+        &observed.vip_addresses,
+        ops,
+        MapOp::RemoveVipAddress,
+    );
     gone(
         &target.reverse_ports,
         &observed.reverse_ports,

@@ -3,6 +3,8 @@
 
 #[path = "netns/fixture.rs"]
 mod fixture;
+#[path = "netns/icmp.rs"]
+mod icmp;
 #[path = "netns/load_balancer.rs"]
 mod load_balancer;
 #[path = "netns/namespace.rs"]

@@ -15,6 +15,9 @@ mod xdp {
     mod dsr;
     mod fabric;
     mod fullnat;
+    mod icmp;
+    mod icmp_own;
+    mod icmp_packets;
     mod kernel;
     mod malformed;
     mod network;

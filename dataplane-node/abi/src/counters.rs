@@ -68,6 +68,14 @@ counted! {
         Tunnel = 9 => "l4-tunnel",
         /// Unpacked from a tunnel on a server and passed to the kernel.
         Decapsulated = 10 => "decapsulated",
+        /// An echo request to a VIP, answered.
+        EchoReply = 11 => "icmp-echo-reply",
+        /// An ICMP error about a packet of a service, taken to whoever sent that.
+        IcmpError = 12 => "icmp-error",
+        /// A client was told that its packet is too big for the way to the server.
+        TooBig = 13 => "icmp-too-big",
+        /// A client was told that its packet's time to live has ended here.
+        TimeExceeded = 14 => "icmp-time-exceeded",
     }
 }
 
@@ -102,6 +110,17 @@ counted! {
         Internal = 12 => "drop-internal",
         /// A tunnel has marked congestion on a packet whose sender does not know such marks (RFC 6040 section 4.2).
         Ecn = 13 => "drop-ecn",
+        /// An echo request to a VIP that no healthy server stands behind.
+        EchoUnserved = 14 => "drop-echo-unserved",
+        /// An ICMP error that quotes too little, or another packet than the one it could be about.
+        BadQuote = 15 => "drop-bad-quote",
+        /// An ICMP error about a flow that is not known.
+        UnknownFlow = 16 => "drop-unknown-flow",
+        /// Too big for the way to the server, or at the end of its time to live, and so many were answered that this one was
+        /// not.
+        IcmpRateLimit = 17 => "drop-icmp-rate-limit",
+        /// Too big for the way to the server, and no sender can be told to send so little.
+        TooBig = 18 => "drop-too-big",
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `VIP_PORTS4` | hash | [`Endpoint::key4`] | [`VipService`] |
 //! | `VIP_PORTS6` | hash | [`Endpoint`] | [`VipService`] |
 //! | `VIP_RANGES` | LPM trie | [`EndpointPrefix`] | [`VipService`] |
-//! | `VIP_ADDRESSES` | hash | [`Address`] | `u32`, always 1 |
+//! | `VIP_ADDRESSES` | hash | [`Address`] | `u32`, [`VipFlags`] |
 //! | `POOLS` | hash | pool id | [`PoolRing`] (read by the agent only) |
 //! | `RINGS` | array | slot | [`RingSlot`] |
 //! | `BACKENDS` | array | backend id | [`Backend`] |
@@ -53,5 +53,5 @@ pub use limits::*;
 pub use nat::{Flow, NatForward, NatReverse, Reverse};
 pub use next_program::NextProgram;
 pub use ring::{PoolRing, RingSlot};
-pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipService};
+pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipFlags, VipService};
 pub use settings::Settings;

@@ -14,6 +14,12 @@ pub enum NextProgram {
     FullnatAnswer = 3,
     /// Destination NAT back to clients.
     Answer = 4,
+    /// ICMP and ICMPv6: echo, and errors about packets of services.
+    Icmp = 5,
+    /// Tells a client that its packet cannot go on.
+    TooBig = 6,
+    /// ICMP errors that go to clients.
+    IcmpToClient = 9,
 }
 
 impl NextProgram {
@@ -24,7 +30,13 @@ impl NextProgram {
         Self::FullnatForward,
         Self::FullnatAnswer,
         Self::Answer,
+        Self::Icmp,
+        Self::TooBig,
+        Self::IcmpToClient,
     ];
+
+    /// Slots of `PROGRAMS`.
+    pub const SLOTS: u32 = 10;
 
     /// Its index in `PROGRAMS`.
     #[inline(always)]
@@ -40,6 +52,9 @@ impl NextProgram {
             Self::FullnatForward => "lbfabric_fullnat_forward",
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
+            Self::Icmp => "lbfabric_icmp",
+            Self::TooBig => "lbfabric_too_big",
+            Self::IcmpToClient => "lbfabric_icmp_to_client",
         }
     }
 }

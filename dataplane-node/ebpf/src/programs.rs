@@ -4,7 +4,9 @@
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
 //!   plain packets       │ ├─────► fullnat_forward
 //!   of steady slots     │ └─────► fullnat_answer
-//!                       └───────► answer             servers' answers to DNAT
+//!                       ├───────► answer             servers' answers to DNAT
+//!                       └───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
+//!        deliver, fullnat_forward, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
 //! ```
 #![expect(
     unsafe_code,
@@ -22,10 +24,12 @@ mod dnat;
 mod dsr;
 mod ecn;
 mod exit;
+mod fit;
 mod frame;
 mod fullnat;
 mod general;
 mod headers;
+mod icmp;
 mod ip;
 mod maps;
 mod own;
@@ -35,6 +39,7 @@ mod plain;
 mod rewrite;
 mod ring;
 mod route;
+mod too_big;
 mod tunnel;
 mod v4;
 mod v6;
@@ -65,7 +70,7 @@ fn lbfabric_general(context: XdpContext) -> u32 {
 #[xdp]
 fn lbfabric_deliver(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, deliver::forward(&frame).into())
+    exit::leave(&frame, deliver::forward(&frame))
 }
 
 #[xdp]
@@ -77,13 +82,31 @@ fn lbfabric_answer(context: XdpContext) -> u32 {
 #[xdp]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, fullnat::forward(&frame).into())
+    exit::leave(&frame, fullnat::forward(&frame))
 }
 
 #[xdp]
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
+}
+
+#[xdp]
+fn lbfabric_icmp(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, icmp::handle(&frame))
+}
+
+#[xdp]
+fn lbfabric_icmp_to_client(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, icmp::to_client::handle(&frame))
+}
+
+#[xdp]
+fn lbfabric_too_big(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, too_big::tell(&frame).into())
 }
 
 #[xdp]

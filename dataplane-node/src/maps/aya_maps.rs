@@ -170,7 +170,7 @@ impl AyaMaps {
                 None => self.vip_ports6.insert(key, service, 0),
             },
             MapOp::PutVipRange(key, service) => self.vip_ranges.insert(&trie_key(key), service, 0),
-            MapOp::PutVipAddress(address) => self.vip_addresses.insert(address, 1, 0),
+            MapOp::PutVipAddress(address, flags) => self.vip_addresses.insert(address, flags, 0),
             MapOp::RemoveVipPort(key) => absent_is_fine(match key.key4() {
                 Some(key) => self.vip_ports4.remove(&key),
                 None => self.vip_ports6.remove(&key),
@@ -195,11 +195,7 @@ impl LbMaps for AyaMaps {
         let mut observed = Observed::empty(self.ring_capacity, self.flows.buckets());
         observed.vip_ports = endpoints(&self.vip_ports4, &self.vip_ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
-        observed.vip_addresses = self
-            .vip_addresses
-            .keys()
-            .collect::<Result<_, _>>()
-            .map_err(unreadable("VIP_ADDRESSES"))?;
+        observed.vip_addresses = entries(self.vip_addresses.iter(), "VIP_ADDRESSES")?;
         observed.reverse_ports =
             endpoints(&self.reverse_ports4, &self.reverse_ports6, "REVERSE_PORTS")?;
         observed.reverse_ranges = prefixes(self.reverse_ranges.iter(), "REVERSE_RANGES")?;

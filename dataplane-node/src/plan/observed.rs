@@ -19,7 +19,7 @@ pub(crate) struct Observed {
     pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
     pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
     pub(crate) vip_ranges: BTreeMap<PrefixKey, VipService>,
-    pub(crate) vip_addresses: BTreeSet<Address>,
+    pub(crate) vip_addresses: BTreeMap<Address, u32>,
     /// Slots of the flat array.
     pub(crate) ring_capacity: u32,
     /// Buckets of the flow table.
@@ -113,8 +113,8 @@ impl Observed {
             MapOp::PutVipRange(key, value) => {
                 self.vip_ranges.insert(key, value);
             }
-            MapOp::PutVipAddress(address) => {
-                self.vip_addresses.insert(address);
+            MapOp::PutVipAddress(address, flags) => {
+                self.vip_addresses.insert(address, flags);
             }
             MapOp::RemoveVipPort(key) => {
                 self.vip_ports.remove(&key);

@@ -24,7 +24,8 @@ pub(crate) enum MapOp {
     PutReverseRange(PrefixKey, Reverse),
     PutVipPort(Endpoint, VipService),
     PutVipRange(PrefixKey, VipService),
-    PutVipAddress(Address),
+    /// An address with its flags.
+    PutVipAddress(Address, u32),
     RemoveVipPort(Endpoint),
     RemoveVipRange(PrefixKey),
     RemoveVipAddress(Address),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{Backend, NextHop, PoolRing, RingSlot};
+use lbfabric_abi::{Backend, PoolRing, RingSlot};
 use lbfabric_model::{
     BackendId, Mode, ObjectKey, ObjectKind, PoolId, Protocol, ServiceId,
     snapshot::{NodeBackend, NodePool},
@@ -12,7 +12,7 @@ use lbfabric_model::{
 
 use super::{
     Inputs, Memory, Observed, desired::Desired, ring::RingMembers, slots::SlotRules,
-    space::RingSpace, target::Target,
+    space::RingSpace, target::Target, way::Way,
 };
 
 /// How long an unknown UDP flow goes to its former server: UDP has no SYN that would tell an old flow from a new one.
@@ -26,6 +26,8 @@ pub(crate) struct PlacedRing {
     pub(crate) moved: bool,
     /// The slots that differ from what is observed.
     pub(crate) slots: Vec<(u32, RingSlot)>,
+    /// Some server on it is healthy, or may be.
+    pub(crate) is_served: bool,
 }
 
 /// How long established flows of a pool may be silent: as long as the most patient of its services wants.
@@ -72,6 +74,7 @@ impl Target {
                 place,
                 moved: kept.is_none(),
                 slots: Vec::new(),
+                is_served: !chosen.panic && !chosen.members.is_empty(),
             };
             if ring.moved {
                 memory.slots.forget(place);
@@ -266,28 +269,37 @@ fn no_space(pool: &NodePool, observed: &Observed, space: &RingSpace) -> String {
 }
 
 /// A server's entry, as yet of no pool and not alive.
-fn entry_of(backend: &NodeBackend, next_hops: &BTreeMap<IpAddr, NextHop>) -> Backend {
-    let hop = |address: Option<IpAddr>| {
+fn entry_of(backend: &NodeBackend, ways: &BTreeMap<IpAddr, Way>) -> Backend {
+    let way = |address: Option<IpAddr>| {
         address
-            .and_then(|address| next_hops.get(&address).copied())
+            .and_then(|address| ways.get(&address).copied())
             .unwrap_or_default()
     };
+    let (way4, way6) = (
+        way(backend.ipv4.map(IpAddr::V4)),
+        way(backend.ipv6.map(IpAddr::V6)),
+    );
     Backend {
         ipv4: backend.ipv4.map_or([0; 4], |a| a.octets()),
         ipv6: backend.ipv6.map_or([0; 16], |a| a.octets()),
-        hop4: hop(backend.ipv4.map(IpAddr::V4)),
-        hop6: hop(backend.ipv6.map(IpAddr::V6)),
+        hop4: way4.hop,
+        hop6: way6.hop,
+        mtu4: way4.mtu,
+        mtu6: way6.mtu,
         ..Backend::default()
     }
 }
 
-/// The entry of a server that left, with its next hops as they are now, where they are known.
-fn refreshed(mut entry: Backend, next_hops: &BTreeMap<IpAddr, NextHop>) -> Backend {
-    let hop = |address: Option<lbfabric_abi::Address>, old| {
-        let known = address.and_then(|address| next_hops.get(&IpAddr::from(address)));
-        known.copied().unwrap_or(old)
+/// The entry of a server that left, with the ways to it as they are now, where they are known.
+fn refreshed(mut entry: Backend, ways: &BTreeMap<IpAddr, Way>) -> Backend {
+    let known = |address: Option<lbfabric_abi::Address>| {
+        address.and_then(|address| ways.get(&IpAddr::from(address)).copied())
     };
-    entry.hop4 = hop(entry.address4(), entry.hop4);
-    entry.hop6 = hop(entry.address6(), entry.hop6);
+    if let Some(Way { hop, mtu }) = known(entry.address4()) {
+        (entry.hop4, entry.mtu4) = (hop, mtu);
+    }
+    if let Some(Way { hop, mtu }) = known(entry.address6()) {
+        (entry.hop6, entry.mtu6) = (hop, mtu);
+    }
     entry
 }

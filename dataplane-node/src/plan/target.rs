@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use lbfabric_abi::{
     Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FilterRegion, FlowKey,
-    FlowTick, Reverse, SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipService,
+    FlowTick, Reverse, SOURCES_MAX, Settings, VIP_ADDRESSES_MAX, VipFlags, VipService,
 };
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId};
 
@@ -27,7 +27,7 @@ pub(crate) struct Target {
     pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
     pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
     pub(crate) vip_ranges: BTreeMap<PrefixKey, VipService>,
-    pub(crate) vip_addresses: BTreeSet<Address>,
+    pub(crate) vip_addresses: BTreeMap<Address, u32>,
     /// What cannot be done here, and why.
     pub(crate) refusals: BTreeMap<ObjectKey, String>,
     /// Pools in which every server fails its check.
@@ -85,7 +85,7 @@ impl Target {
         let ports = self.reverse_ports.keys().map(|key| key.address);
         let ranges = self.reverse_ranges.keys().map(|key| key.data.address);
         let mut filter = Filter::default();
-        filter.add(FilterRegion::Vip, self.vip_addresses.iter().copied());
+        filter.add(FilterRegion::Vip, self.vip_addresses.keys().copied());
         filter.add(FilterRegion::Own, own);
         filter.add(FilterRegion::Server, ports.chain(ranges));
         filter
@@ -112,10 +112,15 @@ impl Target {
         if inputs.desired.settings.is_none() {
             return Err("the fabric's settings have not been sent to this node".to_owned());
         }
+        let is_served = ring.is_served;
         let entries = ServiceEntries::new(id, service, pool, ring.place, inputs.local)?;
         self.check_room(&entries)?;
         self.check_answers(&entries)?;
-        self.merge(id, entries);
+        let mut flags = VipFlags::KNOWN;
+        if is_served {
+            flags |= VipFlags::ECHO;
+        }
+        self.merge(id, entries, flags);
         Ok(())
     }
 
@@ -197,7 +202,7 @@ impl Target {
         claimed.is_none_or(|claims| claims.iter().all(|(_, owner)| *owner == id))
     }
 
-    fn merge(&mut self, id: ServiceId, entries: ServiceEntries) {
+    fn merge(&mut self, id: ServiceId, entries: ServiceEntries, flags: u32) {
         let ServiceEntries {
             vip_addresses,
             vip_ports,
@@ -206,7 +211,9 @@ impl Target {
             reverse_ranges,
             answers,
         } = entries;
-        self.vip_addresses.extend(vip_addresses);
+        for address in vip_addresses {
+            *self.vip_addresses.entry(address).or_default() |= flags;
+        }
         self.vip_ports.extend(vip_ports);
         self.vip_ranges.extend(vip_ranges);
         self.reverse_ports.extend(reverse_ports);

@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, FlowKey, NextHop, RingSlot, VipService,
-};
+use lbfabric_abi::{Address, Backend, Endpoint, EndpointPrefix, FlowKey, RingSlot, VipService};
 use lbfabric_model::{
     BackendId, Mode, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId,
     maglev::{self, Entry},
@@ -153,7 +151,7 @@ proptest! {
         let mut reconciler = Reconciler::new(faulty(Vec::new()), FlowKey([1; 5]));
         let mut now = start();
         let mut failed = BTreeSet::new();
-        let next_hops: BTreeMap<IpAddr, NextHop> = BTreeMap::new();
+        let next_hops: BTreeMap<IpAddr, Way> = BTreeMap::new();
         let local = able();
         for step in &steps {
             if step.restart {

@@ -23,7 +23,7 @@ const NAT_FLOWS: u32 = 4096;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
-const NOT_KEPT: [&str; 3] = ["PROGRAMS", "SCRATCH", "ROUTES"];
+const NOT_KEPT: [&str; 4] = ["PROGRAMS", "SCRATCH", "ROUTES", "ICMP_BUDGET"];
 
 /// Which program to run.
 #[derive(Clone, Copy, Debug)]

@@ -63,7 +63,7 @@ fn sent(request: &Packet, outer: Family) -> Ran {
 }
 
 /// The server of the fabric with the address of one family only.
-fn only(outer: Family) -> lbfabric_abi::Backend {
+pub(crate) fn only(outer: Family) -> lbfabric_abi::Backend {
     let mut server = backend(Family::V4.server().ip(), Family::V6.server().ip());
     match outer {
         Family::V4 => {

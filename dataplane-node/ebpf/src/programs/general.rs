@@ -12,7 +12,7 @@ use super::{
     headers::Headers,
     ip::Ip,
     maps, own,
-    packet::{Family, Scratch},
+    packet::{Family, Packet, Scratch},
     parse::{self, Unservable},
     ring,
     v4::V4,
@@ -100,12 +100,23 @@ fn refuse(unservable: Unservable, scratch: &Scratch) -> Step {
     let verdict = match unservable {
         Unservable::NotIp => Verdict::PassNotIp,
         Unservable::Broken(reason) if maps::is_vip(destination) => return Step::Drop(reason),
+        Unservable::Protocol if is_icmp(&scratch.packet) => return Step::Next(NextProgram::Icmp),
         Unservable::Protocol if maps::is_vip(destination) => Verdict::PassNotServed,
         Unservable::NoDestination | Unservable::Broken(_) | Unservable::Protocol => {
             Verdict::PassNotVip
         }
     };
     Step::Leave(Exit::pass(verdict))
+}
+
+/// Whether a packet is of its family's control protocol.
+#[inline(always)]
+const fn is_icmp(packet: &Packet) -> bool {
+    packet.flow.protocol
+        == match packet.family {
+            Family::Ipv4 => V4::ICMP,
+            Family::Ipv6 => V6::ICMP,
+        }
 }
 
 /// Whether an address may be one of those.

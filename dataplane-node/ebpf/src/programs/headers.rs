@@ -18,6 +18,8 @@ pub(crate) const UDP: usize = 8;
 
 /// IP protocol numbers.
 pub(crate) mod protocol {
+    /// RFC 792.
+    pub(crate) const ICMP: u8 = 1;
     /// IPv4 in IP, RFC 2003.
     pub(crate) const IPIP: u8 = 4;
     /// RFC 9293.
@@ -28,6 +30,8 @@ pub(crate) mod protocol {
     pub(crate) const IPV6: u8 = 41;
     /// IPv6's fragment header, RFC 8200 section 4.5.
     pub(crate) const FRAGMENT: u8 = 44;
+    /// RFC 4443.
+    pub(crate) const ICMPV6: u8 = 58;
 }
 
 /// TCP's flags, RFC 9293 section 3.1.

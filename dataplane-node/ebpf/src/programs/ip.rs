@@ -35,6 +35,8 @@ pub(crate) trait Ip: Sized {
     /// As in a frame.
     const ETHERTYPE: u64;
     const FAMILY: Family;
+    /// The number of its control protocol.
+    const ICMP: u8;
 
     /// # Safety
     /// The header can be read.
@@ -68,6 +70,16 @@ pub(crate) trait Ip: Sized {
     /// # Safety
     /// The header can be read.
     unsafe fn plain_protocol(ip: usize) -> Option<u8>;
+    /// The protocol that follows directly.
+    ///
+    /// # Safety
+    /// The header can be read.
+    unsafe fn protocol(ip: usize) -> u8;
+    /// The header's checksum as it stands there; zero where there is none.
+    ///
+    /// # Safety
+    /// The header can be read.
+    unsafe fn header_checksum(ip: usize) -> u16;
     /// Counts the time to live down by `hops`, and brings the header's checksum, if there is one, up to date with that and
     /// with another change.
     ///

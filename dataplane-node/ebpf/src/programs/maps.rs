@@ -70,11 +70,13 @@ static SERVICE_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(SERVICES_MAX
 static BACKEND_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(BACKENDS_MAX, 0);
 // Those that follow are not kept: a program and its maps come and go together.
 #[map]
-static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::ALL.len() as u32, 0);
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::SLOTS, 0);
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(ROUTES_COUNT, 0);
+#[map]
+static ICMP_BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Goes on with another program. Comes back only if that is not there.
 #[inline(always)]
@@ -110,6 +112,13 @@ pub(crate) fn settings() -> Option<&'static Settings> {
 #[inline(always)]
 pub(crate) fn is_vip(address: &Address) -> bool {
     VIP_ADDRESSES.get_ptr(address).is_some()
+}
+
+/// What is known of a VIP's address.
+#[inline(always)]
+pub(crate) fn vip_flags(address: &Address) -> Option<u32> {
+    // SAFETY: a number, read by one instruction.
+    unsafe { VIP_ADDRESSES.get(address) }.copied()
 }
 
 #[inline(always)]
@@ -224,6 +233,13 @@ pub(crate) fn nat_forward_remove(flow: &Flow) {
 pub(crate) fn nat_reverse_remove(flow: &Flow) {
     // It may be gone already, which is as good.
     NAT_REVERSE.remove(flow).ok();
+}
+
+/// When this CPU's next ICMP error is due, in nanoseconds of [`coarse_clock`], if all were sent evenly.
+#[inline(always)]
+pub(crate) fn icmp_budget() -> Option<&'static mut u64> {
+    // SAFETY: the slot of this CPU, where one packet follows another; a program asks for it once.
+    ICMP_BUDGET.get_ptr_mut(0).map(|it| unsafe { &mut *it })
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use super::{
     bytes::load2,
     dnat, dsr,
     exit::{Exit, Step},
+    fit,
     frame::Frame,
     headers::{ETHERNET, Headers},
     ip::Ip,
@@ -50,6 +51,11 @@ fn screen<I: Ip>(frame: &Frame) -> Step {
     }
     if maps::passes_filter(I::bit(FilterRegion::Server, source)) {
         return answer::<I>(frame);
+    }
+    // A router's error about a packet that went to a server comes from anywhere.
+    // SAFETY: the header is in the frame.
+    if unsafe { I::protocol(ip) } == I::ICMP {
+        return GENERAL;
     }
     Step::Leave(Exit::pass(Verdict::PassNotVip))
 }
@@ -94,10 +100,13 @@ fn serve<I: Ip>(
         return Err(REFUSED);
     }
     let backend = maps::backend(slot.cur).ok_or(REFUSED)?;
+    let (length, mtu) = (headers.length, I::mtu(backend));
     let exit = match service.mode {
-        TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend),
+        TUNNEL if fit::fits(length + I::HEADER as u64, mtu) => {
+            tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend)
+        }
         DSR => dsr::forward::<I>(frame, backend),
-        DNAT => dnat::forward(frame, headers, service, backend),
+        DNAT if fit::fits(length, mtu) => dnat::forward(frame, headers, service, backend),
         _ => Err(REFUSED),
     }?;
     maps::count_traffic(service.service, slot.cur, headers.length);

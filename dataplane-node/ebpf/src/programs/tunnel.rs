@@ -29,15 +29,20 @@ pub(crate) fn forward<I: Ip>(
     hash: u64,
     backend: &Backend,
 ) -> Result<Exit, DropReason> {
-    let (has4, has6) = (V4::server(backend).is_some(), V6::server(backend).is_some());
-    let over4 = match I::FAMILY {
-        Family::Ipv4 => has4,
-        Family::Ipv6 => has4 && !has6,
-    };
-    if over4 {
+    if is_over4::<I>(backend) {
         inside::<I, V4>(frame, headers, settings, service, hash, backend)
     } else {
         inside::<I, V6>(frame, headers, settings, service, hash, backend)
+    }
+}
+
+/// Whether a packet goes through IPv4.
+#[inline(always)]
+pub(crate) fn is_over4<I: Ip>(backend: &Backend) -> bool {
+    let (has4, has6) = (V4::server(backend).is_some(), V6::server(backend).is_some());
+    match I::FAMILY {
+        Family::Ipv4 => has4,
+        Family::Ipv6 => has4 && !has6,
     }
 }
 

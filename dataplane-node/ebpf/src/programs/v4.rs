@@ -8,6 +8,7 @@ use lbfabric_abi::{
 use super::{
     bytes::{load1, load2, load4, store1, store2, store4, store8, swap2},
     frame::opaque,
+    headers::protocol,
     ip::{Ip, OUTER_TTL, Outer},
     maps,
     packet::Family,
@@ -28,6 +29,7 @@ impl Ip for V4 {
     const HEADER: usize = 20;
     const ETHERTYPE: u64 = u16::from_ne_bytes([0x08, 0x00]) as u64;
     const FAMILY: Family = Family::Ipv4;
+    const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
     unsafe fn source(ip: usize) -> u32 {
@@ -77,6 +79,18 @@ impl Ip for V4 {
         let (first, fragment, protocol) =
             unsafe { (load1::<0>(ip), load2::<6>(ip), load1::<9>(ip)) };
         (first == 0x45 && fragment & FRAGMENT == 0).then_some(protocol as u8)
+    }
+
+    #[inline(always)]
+    unsafe fn protocol(ip: usize) -> u8 {
+        // SAFETY: the caller's.
+        unsafe { load1::<9>(ip) as u8 }
+    }
+
+    #[inline(always)]
+    unsafe fn header_checksum(ip: usize) -> u16 {
+        // SAFETY: the caller's.
+        unsafe { load2::<10>(ip) as u16 }
     }
 
     #[inline(always)]

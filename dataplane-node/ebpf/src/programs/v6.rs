@@ -25,6 +25,7 @@ impl Ip for V6 {
     const HEADER: usize = 40;
     const ETHERTYPE: u64 = u16::from_ne_bytes([0x86, 0xdd]) as u64;
     const FAMILY: Family = Family::Ipv6;
+    const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
     unsafe fn source(ip: usize) -> [u64; 2] {
@@ -80,6 +81,17 @@ impl Ip for V6 {
         let (first, next_header) = unsafe { (load1::<0>(ip), load1::<6>(ip) as u8) };
         let is_plain = matches!(next_header, protocol::TCP | protocol::UDP);
         (first >> 4 == 6 && is_plain).then_some(next_header)
+    }
+
+    #[inline(always)]
+    unsafe fn protocol(ip: usize) -> u8 {
+        // SAFETY: the caller's.
+        unsafe { load1::<6>(ip) as u8 }
+    }
+
+    #[inline(always)]
+    unsafe fn header_checksum(_ip: usize) -> u16 {
+        0
     }
 
     #[inline(always)]

@@ -166,7 +166,7 @@ pub(super) fn check_final(content: &Observed, step: &Step, outcome: &Reconciled)
             }
         }
         assert_eq!(
-            content.vip_addresses.contains(&Address::from(vip)),
+            content.vip_addresses.contains_key(&Address::from(vip)),
             wanted.is_some()
         );
     }
