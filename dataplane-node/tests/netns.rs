@@ -5,6 +5,8 @@
 mod fixture;
 #[path = "netns/icmp.rs"]
 mod icmp;
+#[path = "netns/icmp_network.rs"]
+mod icmp_network;
 #[path = "netns/load_balancer.rs"]
 mod load_balancer;
 #[path = "netns/namespace.rs"]

@@ -275,17 +275,17 @@ fn entry_of(backend: &NodeBackend, ways: &BTreeMap<IpAddr, Way>) -> Backend {
             .and_then(|address| ways.get(&address).copied())
             .unwrap_or_default()
     };
-    let (way4, way6) = (
+    let (to4, to6) = (
         way(backend.ipv4.map(IpAddr::V4)),
         way(backend.ipv6.map(IpAddr::V6)),
     );
     Backend {
         ipv4: backend.ipv4.map_or([0; 4], |a| a.octets()),
         ipv6: backend.ipv6.map_or([0; 16], |a| a.octets()),
-        hop4: way4.hop,
-        hop6: way6.hop,
-        mtu4: way4.mtu,
-        mtu6: way6.mtu,
+        hop4: to4.hop,
+        hop6: to6.hop,
+        mtu4: to4.mtu,
+        mtu6: to6.mtu,
         ..Backend::default()
     }
 }

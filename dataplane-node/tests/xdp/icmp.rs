@@ -50,10 +50,10 @@ fn row_11_a_vip_answers_echo_and_the_node_answers_for_itself() {
             for ttl in [1, 64, 255] {
                 let mut ping = IcmpPacket::ping(family, client, vip, size).ttl(ttl);
                 ping.padding = padding;
-                let mut pong = ping.clone().macs(NODE_MAC, ROUTER_MAC).ttl(64);
-                (pong.source, pong.destination) = (vip, client);
-                pong.kind = if family == Family::V4 { 0 } else { 129 };
-                let expected = ran(Action::Tx, "icmp-echo-reply", pong.build());
+                let mut reply = ping.clone().macs(NODE_MAC, ROUTER_MAC).ttl(64);
+                (reply.source, reply.destination) = (vip, client);
+                reply.kind = if family == Family::V4 { 0 } else { 129 };
+                let expected = ran(Action::Tx, "icmp-echo-reply", reply.build());
                 assert_eq!(fabric.lb(&ping.build()), expected, "{family:?} {size}");
             }
         }
@@ -61,11 +61,11 @@ fn row_11_a_vip_answers_echo_and_the_node_answers_for_itself() {
         let expected = ran(Action::Pass, "pass-not-vip", own.clone());
         assert_eq!(fabric.lb(&own), expected);
         // A reply is no request.
-        let mut pong = IcmpPacket::ping(family, client, vip, 56);
-        pong.kind = if family == Family::V4 { 0 } else { 129 };
-        let pong = pong.build();
-        let expected = ran(Action::Pass, "pass-not-served", pong.clone());
-        assert_eq!(fabric.lb(&pong), expected);
+        let mut reply = IcmpPacket::ping(family, client, vip, 56);
+        reply.kind = if family == Family::V4 { 0 } else { 129 };
+        let reply = reply.build();
+        let expected = ran(Action::Pass, "pass-not-served", reply.clone());
+        assert_eq!(fabric.lb(&reply), expected);
 
         let ping = IcmpPacket::ping(family, client, vip, 56).build();
         fabric.unserve(vip);
