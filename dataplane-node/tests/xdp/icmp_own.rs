@@ -7,7 +7,8 @@ use lbfabric_abi::{Backend, Mode};
 use super::{
     fabric::{CASES, Fabric, Family, SERVER, backend, request, settings},
     icmp_packets::{IcmpPacket, Trouble},
-    kernel::{Action, Ran},
+    kernel::{Action, Program, Ran},
+    network::in_network,
     packets::{NODE_MAC, Packet, ROUTER_MAC},
 };
 
@@ -80,6 +81,24 @@ fn row_07_row_09_what_does_not_fit_is_told_how_much_does() {
             }
         }
     }
+}
+
+/// What is longer than the link that it came over was put together from several packets, each of which may fit.
+#[test]
+fn row_44_what_was_put_together_is_not_too_big() {
+    in_network(|network| {
+        for mode in [Mode::Dnat, Mode::Fullnat, Mode::Tunnel] {
+            let mut fabric = Fabric::new(mode);
+            fabric.backend(SERVER, behind(1400));
+            for (family, protocol) in CASES {
+                for (length, action) in [(1500, Action::Tx), (1501, Action::Redirect)] {
+                    let frame = of_length(request(family, protocol), length).build();
+                    let ran = fabric.kernel.run_from(Program::Lb, &frame, network.servers);
+                    assert_eq!(ran.action, action, "{mode:?} {family:?} {length}");
+                }
+            }
+        }
+    });
 }
 
 #[test]
