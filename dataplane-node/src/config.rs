@@ -3,6 +3,9 @@ use std::path::PathBuf;
 use lbfabric_abi::{FLOW_BUCKETS_DEFAULT, FLOW_WAYS, NAT_FLOWS_DEFAULT, RING_SLOTS_DEFAULT};
 pub use lbfabric_model::Role;
 
+/// Where agents have their folders with pins, unless told otherwise.
+pub(crate) const PIN_BASE: &str = "/sys/fs/bpf/lbfabric";
+
 /// How the XDP program is to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpModeChoice {
@@ -53,7 +56,7 @@ impl NodeConfig {
     pub fn new(name: impl Into<String>, role: Role) -> Self {
         let name = name.into();
         Self {
-            pin_dir: PathBuf::from("/sys/fs/bpf/lbfabric").join(&name),
+            pin_dir: PathBuf::from(PIN_BASE).join(&name),
             state_dir: PathBuf::from("/var/lib/lbfabric").join(&name),
             name,
             role,

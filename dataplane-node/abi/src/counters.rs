@@ -86,7 +86,7 @@ counted! {
         Truncated = 0 => "drop-truncated",
         /// A length field says more than there is, or less than its own header.
         BadLength = 1 => "drop-bad-length",
-        /// A fragment.
+        /// A fragment whose packet's first one has not been seen, or too long ago.
         Fragment = 2 => "drop-fragment",
         /// The time to live would reach 0 at this node.
         TtlExpired = 3 => "drop-ttl-expired",
@@ -110,17 +110,23 @@ counted! {
         Internal = 12 => "drop-internal",
         /// A tunnel has marked congestion on a packet whose sender does not know such marks (RFC 6040 section 4.2).
         Ecn = 13 => "drop-ecn",
+        /// From an address that no packet may come from, or to a link-layer group.
+        Martian = 14 => "drop-martian",
+        /// From the very address that it is for.
+        Land = 15 => "drop-land",
+        /// More extension headers than are looked through, or more than one fragment header.
+        ExtensionHeaders = 16 => "drop-extension-headers",
         /// An echo request to a VIP that no healthy server stands behind.
-        EchoUnserved = 14 => "drop-echo-unserved",
+        EchoUnserved = 17 => "drop-echo-unserved",
         /// An ICMP error that quotes too little, or another packet than the one it could be about.
-        BadQuote = 15 => "drop-bad-quote",
+        BadQuote = 18 => "drop-bad-quote",
         /// An ICMP error about a flow that is not known.
-        UnknownFlow = 16 => "drop-unknown-flow",
+        UnknownFlow = 19 => "drop-unknown-flow",
         /// Too big for the way to the server, or at the end of its time to live, and so many were answered that this one was
         /// not.
-        IcmpRateLimit = 17 => "drop-icmp-rate-limit",
+        IcmpRateLimit = 23 => "drop-icmp-rate-limit",
         /// Too big for the way to the server, and no sender can be told to send so little.
-        TooBig = 18 => "drop-too-big",
+        TooBig = 24 => "drop-too-big",
     }
 }
 

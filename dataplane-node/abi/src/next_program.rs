@@ -18,6 +18,8 @@ pub enum NextProgram {
     Icmp = 5,
     /// Tells a client that its packet cannot go on.
     TooBig = 6,
+    /// Takes a fragment where the first one of its packet has gone.
+    Fragment = 8,
     /// ICMP errors that go to clients.
     IcmpToClient = 9,
 }
@@ -32,11 +34,20 @@ impl NextProgram {
         Self::Answer,
         Self::Icmp,
         Self::TooBig,
+        Self::Fragment,
         Self::IcmpToClient,
     ];
-
-    /// Slots of `PROGRAMS`.
-    pub const SLOTS: u32 = 10;
+    /// Entries of `PROGRAMS`: one more than the largest index.
+    pub const SLOTS: u32 = {
+        let (mut slots, mut rest) = (0, Self::ALL);
+        while let [next, others @ ..] = rest {
+            if next.index() >= slots {
+                slots = next.index() + 1;
+            }
+            rest = others;
+        }
+        slots
+    };
 
     /// Its index in `PROGRAMS`.
     #[inline(always)]
@@ -54,7 +65,24 @@ impl NextProgram {
             Self::Answer => "lbfabric_answer",
             Self::Icmp => "lbfabric_icmp",
             Self::TooBig => "lbfabric_too_big",
+            Self::Fragment => "lbfabric_fragment",
             Self::IcmpToClient => "lbfabric_icmp_to_client",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_its_place() {
+        let mut taken = [false; NextProgram::SLOTS as usize];
+        for next in NextProgram::ALL {
+            let place = &mut taken[next.index() as usize];
+            assert!(!*place, "{next:?}");
+            *place = true;
+            assert!(next.program().starts_with("lbfabric_"));
         }
     }
 }

@@ -5,7 +5,8 @@
 //!   plain packets       │ ├─────► fullnat_forward
 //!   of steady slots     │ └─────► fullnat_answer
 //!                       ├───────► answer             servers' answers to DNAT
-//!                       └───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
+//!                       ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
+//!                       └───────► fragment ──► deliver
 //!        deliver, fullnat_forward, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
 //! ```
 #![expect(
@@ -24,7 +25,9 @@ mod dnat;
 mod dsr;
 mod ecn;
 mod exit;
+mod extensions;
 mod fit;
+mod fragments;
 mod frame;
 mod fullnat;
 mod general;
@@ -32,6 +35,7 @@ mod headers;
 mod icmp;
 mod ip;
 mod maps;
+mod martian;
 mod own;
 mod packet;
 mod parse;
@@ -39,6 +43,7 @@ mod plain;
 mod rewrite;
 mod ring;
 mod route;
+mod tags;
 mod too_big;
 mod tunnel;
 mod v4;
@@ -55,67 +60,73 @@ use frame::Frame;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_lb(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, plain::balance(&frame))
+    exit::leave_as_is(&frame, plain::balance(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_general(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, general::balance(&frame))
+    exit::leave_as_is(&frame, general::balance(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_deliver(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, deliver::forward(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, answer::translate(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::forward(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_icmp(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, icmp::handle(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_icmp_to_client(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, icmp::to_client::handle(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_too_big(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, too_big::tell(&frame).into())
 }
 
-#[xdp]
-fn lbfabric_server(context: XdpContext) -> u32 {
+#[xdp(frags)]
+fn lbfabric_fragment(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, decap::unpack(&frame).into())
+    exit::leave(&frame, fragments::follow(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
+fn lbfabric_server(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave_as_is(&frame, decap::unpack(&frame).into())
+}
+
+#[xdp(frags)]
 fn lbfabric_pass(_context: XdpContext) -> u32 {
     XDP_PASS
 }

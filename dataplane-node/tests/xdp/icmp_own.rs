@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The server, behind a link of that size.
-fn behind(mtu: u16) -> Backend {
+pub(crate) fn behind(mtu: u16) -> Backend {
     Backend {
         mtu4: mtu,
         mtu6: mtu,
@@ -65,7 +65,7 @@ fn row_07_row_09_what_does_not_fit_is_told_how_much_does() {
         fabric.backend(SERVER, behind(1400));
         for (family, protocol) in CASES {
             let room = 1400 - overhead(mode, family);
-            for length in [room - 1, room, room + 1, 1461, 1500] {
+            for length in [room - 1, room, room + 1, 1461, 1500, 9000] {
                 for padding in [0, 5] {
                     let mut sent = of_length(request(family, protocol), length);
                     sent.padding = padding;

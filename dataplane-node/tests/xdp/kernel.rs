@@ -1,6 +1,6 @@
 //! The programs in the kernel, with maps of their own.
 
-use std::{fmt, thread};
+use std::{fmt, net::IpAddr, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
@@ -8,6 +8,7 @@ use aya::{
     programs::Xdp,
 };
 use lbfabric_abi::{COUNTER_SLOTS, FlowEvent};
+use lbfabric_node::{MapKeeper, object};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -18,12 +19,12 @@ pub(crate) const INGRESS: u32 = 1;
 
 /// Entries of the tables that have all their memory from the beginning.
 pub(crate) const IDS: u32 = 64;
-const RING_SLOTS: u32 = 256;
+pub(crate) const RING_SLOTS: u32 = 256;
 const NAT_FLOWS: u32 = 4096;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
-const NOT_KEPT: [&str; 4] = ["PROGRAMS", "SCRATCH", "ROUTES", "ICMP_BUDGET"];
+const NOT_KEPT: [&str; 5] = ["PROGRAMS", "SCRATCH", "ROUTES", "FRAGMENTS", "ICMP_BUDGET"];
 
 /// Which program to run.
 #[derive(Clone, Copy, Debug)]
@@ -65,19 +66,18 @@ impl Kernel {
 
     /// As [`Kernel::load`], with a larger flow table.
     pub(crate) fn load_with_flow_buckets(flow_buckets: u32) -> Self {
-        let load = move || load_with_private_pins(flow_buckets);
-        let mut ebpf = thread::spawn(load).join().unwrap();
-        if let Err(error) = lbfabric_node::object::load_balancer(&mut ebpf) {
-            panic!("{error}: {error:#?}");
+        Self::load_sized(RING_SLOTS, flow_buckets)
+    }
+
+    /// As [`Kernel::load_with_flow_buckets`], with room for larger rings.
+    pub(crate) fn load_sized(ring_slots: u32, flow_buckets: u32) -> Self {
+        let mut ebpf = unloaded(ring_slots, flow_buckets);
+        if let Err(error) = object::load_all(&mut ebpf) {
+            panic!("refused: {error:#?}");
         }
         for program in [Program::Server, Program::Pass] {
-            let xdp: &mut Xdp = ebpf
-                .program_mut(program.name())
-                .unwrap()
-                .try_into()
-                .unwrap();
-            if let Err(error) = lbfabric_node::object::load(xdp) {
-                panic!("{} was refused: {error:#?}", program.name());
+            if let Err(error) = object::load_named(&mut ebpf, program.name()) {
+                panic!("refused: {error:#?}");
             }
         }
         Self { ebpf }
@@ -133,10 +133,9 @@ impl Kernel {
         (Action::from_number(result.return_value), out)
     }
 
-    /// How many instructions the verifier followed to accept the program.
-    pub(crate) fn verified_instructions(&self, program: &str) -> u32 {
-        let xdp: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
-        xdp.info().unwrap().verified_instruction_count().unwrap()
+    /// The agent's writer over these maps. It takes most of them: of those that tests name, `RINGS` and `FLOWS` stay.
+    pub(crate) fn keeper(&mut self, own: &[IpAddr]) -> MapKeeper {
+        MapKeeper::open(&mut self.ebpf, own).unwrap()
     }
 
     /// A hash table, plain or LRU.
@@ -169,9 +168,12 @@ impl Kernel {
     }
 
     fn counters(&self) -> Vec<u64> {
-        (0..COUNTER_SLOTS)
-            .map(|slot| self.per_cpu::<u64>("COUNTERS", slot).iter().sum())
-            .collect()
+        (0..COUNTER_SLOTS).map(|slot| self.counter(slot)).collect()
+    }
+
+    /// A counter, over all CPUs.
+    pub(crate) fn counter(&self, slot: u32) -> u64 {
+        self.per_cpu::<u64>("COUNTERS", slot).iter().sum()
     }
 }
 
@@ -217,6 +219,12 @@ impl fmt::Debug for Ran {
     }
 }
 
+/// The object with its maps; the kernel has taken none of its programs yet.
+pub(crate) fn unloaded(ring_slots: u32, flow_buckets: u32) -> Ebpf {
+    let load = move || load_with_private_pins(ring_slots, flow_buckets);
+    thread::spawn(load).join().unwrap()
+}
+
 /// All names by slot.
 pub(crate) fn counter_names() -> Vec<(u32, &'static str)> {
     lbfabric_abi::counter_names().collect()
@@ -240,7 +248,7 @@ fn moved(before: &[u64], after: &[u64]) -> Option<&'static str> {
 
 /// The maps are declared to be pinned. A mount namespace of this thread alone holds the pins, and takes them along when the
 /// thread ends; the maps then live by their file descriptors.
-fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
+fn load_with_private_pins(ring_slots: u32, flow_buckets: u32) -> Ebpf {
     unshare(CloneFlags::CLONE_NEWNS).expect("these tests load XDP programs: run them as root");
     mount(
         None::<&str>,
@@ -265,11 +273,11 @@ fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
         .map_max_entries("BACKENDS", IDS)
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
-        .map_max_entries("RINGS", RING_SLOTS)
+        .map_max_entries("RINGS", ring_slots)
         .map_max_entries("FLOWS", flow_buckets)
         .map_max_entries("NAT_FORWARD", NAT_FLOWS)
         .map_max_entries("NAT_REVERSE", NAT_FLOWS)
-        .load(lbfabric_node::object::object())
+        .load(object::object())
         .expect("these tests load XDP programs: run them as root");
     for (name, _) in ebpf.maps() {
         let is_kept = !NOT_KEPT.contains(&name);

@@ -5,7 +5,7 @@ use lbfabric_abi::{Backend, DropReason, Mode, NextProgram};
 use super::{
     dnat, dsr,
     exit::{Exit, Step},
-    fit,
+    fit, fragments,
     frame::Frame,
     headers::Headers,
     ip::Ip,
@@ -36,6 +36,7 @@ pub(crate) fn forward(frame: &Frame) -> Step {
             service, server, ..
         } = scratch;
         maps::count_traffic(service.service, *server, scratch.packet.length.into());
+        fragments::lead_to_server(scratch);
     }
     outcome.into()
 }

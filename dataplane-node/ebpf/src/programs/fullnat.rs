@@ -21,7 +21,7 @@ use super::{
     aligned::Aligned,
     dnat,
     exit::{Exit, Step},
-    fit,
+    fit, fragments,
     frame::Frame,
     headers::Headers,
     ip::Ip,
@@ -54,6 +54,12 @@ pub(crate) fn forward(frame: &Frame) -> Step {
     if let Err(reason) = enter(scratch, &mut entry) {
         return Step::Drop(reason);
     }
+    send_on(frame, scratch, &entry)
+}
+
+/// Sends a packet of a flow that has an entry, if it fits the way. By itself: what makes entries needs the stack.
+#[inline(never)]
+fn send_on(frame: &Frame, scratch: &mut Scratch, entry: &Aligned<NatForward>) -> Step {
     let Some(backend) = maps::backend(entry.backend) else {
         return Step::Drop(DropReason::Internal);
     };
@@ -62,11 +68,12 @@ pub(crate) fn forward(frame: &Frame) -> Step {
     }
     let packet = &scratch.packet;
     let outcome = match packet.family {
-        Family::Ipv4 => send::<V4>(frame, packet, &entry, backend),
-        Family::Ipv6 => send::<V6>(frame, packet, &entry, backend),
+        Family::Ipv4 => send::<V4>(frame, packet, entry, backend),
+        Family::Ipv6 => send::<V6>(frame, packet, entry, backend),
     };
     if outcome.is_ok() {
         maps::count_traffic(scratch.service.service, entry.backend, packet.length.into());
+        fragments::lead_through_node(scratch, entry);
     }
     outcome.into()
 }
@@ -81,7 +88,6 @@ fn enter(scratch: &Scratch, entry: &mut Aligned<NatForward>) -> Result<(), DropR
     admit(scratch, settings, entry)
 }
 
-/// Sends a packet of a flow that has an entry.
 #[inline(always)]
 fn send<I: Ip>(
     frame: &Frame,
@@ -125,10 +131,13 @@ pub(crate) fn answer(frame: &Frame) -> Result<Exit, DropReason> {
     client.destination_port_be = reverse.vip_port_be;
     // Looked up for its use to be seen: the table forgets what is not used, and this flow is.
     let _: Option<&NatForward> = maps::nat_forward(&client);
-    match packet.family {
+    let exit = match packet.family {
         Family::Ipv4 => send_back::<V4>(frame, packet, reverse),
         Family::Ipv6 => send_back::<V6>(frame, packet, reverse),
-    }
+    }?;
+    let (source, destination) = (reverse.vip, reverse.client);
+    fragments::lead_to_client(scratch, Verdict::FullnatAnswer, source, destination);
+    Ok(exit)
 }
 
 #[inline(always)]

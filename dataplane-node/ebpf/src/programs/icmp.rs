@@ -105,7 +105,7 @@ fn by_family<I: Icmp>(frame: &Frame, scratch: &mut Scratch, settings: &Settings)
     if packet.payload() < HEADER as u64 {
         return destination.refuse(DropReason::Truncated);
     }
-    let Ok(headers) = Headers::<I>::of(frame, packet) else {
+    let Ok(headers) = Headers::<I>::without_ports(frame, packet) else {
         return Step::Drop(DropReason::Internal);
     };
     // SAFETY: `Headers` are whole in the frame.

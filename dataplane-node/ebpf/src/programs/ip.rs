@@ -119,6 +119,6 @@ pub(crate) trait Ip: Sized {
     fn of(address: &Address) -> Self::Address;
     /// An address as the maps have it.
     fn to_abi(address: Self::Address) -> Address;
-    /// Whether a packet from there is never right: loopback, multicast, or no address.
+    /// Whether a packet from there is never right: loopback, multicast, or no address of a host.
     fn is_martian(source: Self::Address) -> bool;
 }

@@ -17,6 +17,7 @@ use lbfabric_abi::{
 
 use super::{
     bucket::Bucket,
+    fragments::{FRAGMENTS as FRAGMENTS_COUNT, FragmentKey, Lead},
     frame::Frame,
     packet::Scratch,
     route::{ROUTES as ROUTES_COUNT, Route},
@@ -77,6 +78,8 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(ROUTES_COUNT, 0);
 #[map]
 static ICMP_BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Lead> = LruHashMap::with_max_entries(FRAGMENTS_COUNT, 0);
 
 /// Goes on with another program. Comes back only if that is not there.
 #[inline(always)]
@@ -240,6 +243,19 @@ pub(crate) fn nat_reverse_remove(flow: &Flow) {
 pub(crate) fn icmp_budget() -> Option<&'static mut u64> {
     // SAFETY: the slot of this CPU, where one packet follows another; a program asks for it once.
     ICMP_BUDGET.get_ptr_mut(0).map(|it| unsafe { &mut *it })
+}
+
+/// Where the first fragment of a packet has gone.
+#[inline(always)]
+pub(crate) fn lead(key: &FragmentKey) -> Option<&'static Lead> {
+    // SAFETY: as for `NAT_FORWARD`: the worst that a reuse at this very moment can do is to lead one fragment astray.
+    unsafe { FRAGMENTS.get(key) }
+}
+
+#[inline(always)]
+pub(crate) fn remember_lead(key: &FragmentKey, lead: &Lead) {
+    // Without it, the fragments that follow are dropped, and counted as that.
+    FRAGMENTS.insert(key, lead, 0).ok();
 }
 
 #[inline(always)]

@@ -17,7 +17,7 @@ pub(crate) struct Rewritten<I: Ip> {
 }
 
 /// Gives the packet other addresses and ports, and counts down its time to live by `hops`, 0 or 1. One hop has to be left:
-/// [`Headers::check_ttl`].
+/// [`Headers::check_ttl`]. Where there are no ports, the checksum that covers the addresses is in another fragment.
 #[inline(always)]
 pub(crate) fn flow<I: Ip>(
     frame: &Frame,
@@ -25,15 +25,34 @@ pub(crate) fn flow<I: Ip>(
     new: &Rewritten<I>,
     hops: u8,
 ) -> Result<(), DropReason> {
+    if !headers.has_ports {
+        addresses(headers, new, hops);
+        return Ok(());
+    }
     let is_tcp = headers.protocol == protocol::TCP;
     let checksum = opaque(headers.l4 + if is_tcp { 16 } else { 6 });
+    // In one piece with what it is for: Linux 6.1 does not see that a second condition is the same as the first.
     if !frame.reaches(checksum + 2) {
         return Err(DropReason::Internal);
     }
+    let change = addresses(headers, new, hops)
+        .sub32(headers.ports)
+        .add32(new.ports);
+    // SAFETY: `Headers` are whole in the frame, which reaches behind the checksum.
+    unsafe {
+        store4::<0>(headers.l4, new.ports.into());
+        l4_checksum(checksum, is_tcp, change);
+    }
+    Ok(())
+}
+
+/// Writes the addresses; what a checksum over them changes by.
+#[inline(always)]
+fn addresses<I: Ip>(headers: &Headers<I>, new: &Rewritten<I>, hops: u8) -> Checksum {
     let Rewritten {
         source,
         destination,
-        ports,
+        ports: _,
     } = *new;
     let mut change = Checksum::default();
     // Mostly one of the two changes, which the compiler knows.
@@ -48,12 +67,8 @@ pub(crate) fn flow<I: Ip>(
         I::set_source(headers.ip, source);
         I::set_destination(headers.ip, destination);
         I::update(headers.ip, hops, change);
-        store4::<0>(headers.l4, ports.into());
     }
-    let change = change.sub32(headers.ports).add32(ports);
-    // SAFETY: the frame reaches behind it.
-    unsafe { l4_checksum(checksum, is_tcp, change) };
-    Ok(())
+    change
 }
 
 /// What a checksum over an address changes by.

@@ -16,11 +16,11 @@ use super::{
     bytes::{load1, load2, load4, load8, store2, store4, store8},
     exit::Exit,
     frame::Frame,
-    headers::Headers,
+    headers::{ETHERNET, Headers},
     icmp::{self, Icmp},
     ip::Outer,
     maps,
-    packet::{Family, Scratch},
+    packet::{Family, Piece, Scratch},
     rewrite::{self, Rewritten},
     route::{self, Way},
     v4::V4,
@@ -29,8 +29,6 @@ use super::{
 
 /// Class selector 6, for what runs the network (RFC 4594 section 3.1).
 const TRAFFIC_CLASS: u8 = 0xc0;
-/// Of the Ethernet header with as many tags as [`super::parse`] reads.
-const LINK_MAX: usize = 22;
 const NS_PER_ERROR: u64 = 1_000_000_000 / ICMP_ERRORS_PER_SECOND;
 
 /// What to tell, and how.
@@ -61,8 +59,9 @@ fn by_family<I: Icmp>(frame: &Frame, scratch: &mut Scratch) -> Result<Exit, Drop
     } else {
         (vip, too_big::<I>(scratch)?)
     };
-    // Nobody there can be told.
-    if I::is_martian(client) || client == vip {
+    // Nobody there can be told; and fragments other than the first are not to be reported (RFC 1122 section 3.2.2).
+    let is_later = scratch.packet.piece == Piece::Later;
+    if is_later || I::is_martian(client) || client == vip {
         return Err(if scratch.room == 0 {
             DropReason::TtlExpired
         } else {
@@ -71,7 +70,13 @@ fn by_family<I: Icmp>(frame: &Frame, scratch: &mut Scratch) -> Result<Exit, Drop
     }
     spend()?;
 
-    let quoted = u64::from(scratch.packet.length).min(I::QUOTE_MAX);
+    // A large frame has parts that no address leads to: those are not quoted.
+    let there = frame
+        .rest(frame.start())
+        .saturating_sub(scratch.packet.ip_at.into());
+    let quoted = u64::from(scratch.packet.length)
+        .min(I::QUOTE_MAX)
+        .min(there);
     wrap::<I>(frame, scratch, quoted)?;
     let outer = Outer::<I> {
         source,
@@ -136,39 +141,30 @@ fn spend() -> Result<(), DropReason> {
 #[inline(always)]
 fn wrap<I: Icmp>(frame: &Frame, scratch: &Scratch, quoted: u64) -> Result<(), DropReason> {
     let used = u64::from(scratch.packet.ip_at) + quoted;
-    let rest = frame.rest(frame.start());
-    if rest > used {
+    let whole = frame.length();
+    if whole > used {
         frame
-            .cut_tail((rest - used) as usize)
+            .cut_tail((whole - used) as usize)
             .ok_or(DropReason::Internal)?;
     }
     let start = frame.start();
-    if !frame.reaches(start + LINK_MAX) {
+    if !frame.reaches(start + ETHERNET) {
         return Err(DropReason::Internal);
     }
-    // Tags and all; what is no header of this frame is written over later.
     // SAFETY: as many bytes are in the frame.
-    let header = unsafe {
-        (
-            load8::<0>(start),
-            load8::<8>(start),
-            load4::<16>(start),
-            load2::<20>(start),
-        )
-    };
+    let header = unsafe { (load8::<0>(start), load4::<8>(start), load2::<12>(start)) };
     frame
         .grow_head(I::HEADER + icmp::HEADER)
         .ok_or(DropReason::NoHeadroom)?;
     let start = frame.start();
-    if !frame.reaches(start + LINK_MAX) {
+    if !frame.reaches(start + ETHERNET) {
         return Err(DropReason::Internal);
     }
     // SAFETY: as many bytes are in the frame.
     unsafe {
         store8::<0>(start, header.0);
-        store8::<8>(start, header.1);
-        store4::<16>(start, header.2);
-        store2::<20>(start, header.3);
+        store4::<8>(start, header.1);
+        store2::<12>(start, header.2);
     }
     rewrite::turn(frame)
 }
@@ -254,7 +250,7 @@ fn send<I: Icmp>(frame: &Frame, scratch: &Scratch, verdict: Verdict) -> Result<E
     if scratch.by_route == 0 {
         return Ok(Exit::send(verdict, ingress, ingress));
     }
-    let headers = Headers::<I>::of(frame, &scratch.packet)?;
+    let headers = Headers::<I>::without_ports(frame, &scratch.packet)?;
     let way = route::find(
         frame,
         &headers,

@@ -41,7 +41,7 @@ fn by_family<I: Icmp>(frame: &Frame, scratch: &mut Scratch) -> Step {
         return Step::Drop(DropReason::Internal);
     };
     let is_own = own::is_source(settings, I::FAMILY, &scratch.packet.flow.destination);
-    let Ok(headers) = Headers::<I>::of(frame, &scratch.packet) else {
+    let Ok(headers) = Headers::<I>::without_ports(frame, &scratch.packet) else {
         return Step::Drop(DropReason::Internal);
     };
     let quote = match Quote::read(frame, &scratch.packet, &headers) {
