@@ -4,6 +4,8 @@ mod aya_maps;
 #[cfg(test)]
 pub(crate) mod fake;
 mod flow_map;
+mod mapping;
+mod session_map;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -26,6 +28,9 @@ pub(crate) trait LbMaps: Send {
     /// Frees entries of the flow table that were silent for more than `idle_ticks`, and those of other servers than `alive`.
     /// Returns the servers of all others.
     fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle_ticks: u32) -> BTreeSet<BackendId>;
+
+    /// Frees full-NAT sessions that have expired, and those of other servers than `alive`.
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>);
 
     /// Packets by verdict or drop reason, by name, summed over the CPUs.
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError>;

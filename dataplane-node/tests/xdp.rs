@@ -17,10 +17,13 @@ mod xdp {
     mod fullnat;
     mod kernel;
     mod malformed;
+    mod nat_room;
+    mod nat_states;
     mod network;
     mod packets;
     mod ports_taken;
     mod selection;
+    mod sessions;
     mod tunnel;
     mod untouched;
 }

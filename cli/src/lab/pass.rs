@@ -15,7 +15,7 @@ use super::topology::{Host, NODES};
 
 const PROGRAM: &str = "lbfabric_pass";
 /// The maps of the other programs of the object, which are made with it and go with the loader: one entry each is enough.
-const MAPS: [&str; 15] = [
+const MAPS: [&str; 17] = [
     "SETTINGS",
     "VIP_PORTS",
     "VIP_RANGES",
@@ -25,8 +25,10 @@ const MAPS: [&str; 15] = [
     "BACKENDS",
     "REVERSE_PORTS",
     "REVERSE_RANGES",
-    "NAT_FORWARD",
-    "NAT_REVERSE",
+    "SESSIONS",
+    "SESSION_TAGS",
+    "SESSION_BACK",
+    "NAT_CURSOR",
     "SERVER_VIPS",
     "COUNTERS",
     "SERVICE_COUNTERS",

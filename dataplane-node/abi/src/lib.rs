@@ -16,8 +16,10 @@
 //! | `REVERSE_PORTS4` | hash | [`Endpoint::key4`] of a server | [`Reverse`] |
 //! | `REVERSE_PORTS6` | hash | [`Endpoint`] of a server | [`Reverse`] |
 //! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
-//! | `NAT_FORWARD` | LRU hash | [`Flow`] client to VIP | [`NatForward`] |
-//! | `NAT_REVERSE` | LRU hash | [`Flow`] server to node | [`NatReverse`] |
+//! | `SESSIONS` | array | index | [`Session`] |
+//! | `SESSION_TAGS` | array | [`SessionPlace::first`] or [`SessionPlace::second`], client to VIP | [`SessionLine`] |
+//! | `SESSION_BACK` | array | [`SessionPlace::first`], server to node | [`SessionLine`] |
+//! | `NAT_CURSOR` | array of [`NAT_CURSORS`] | backend id modulo their number | `u64`, ports given out |
 //! | `SERVER_VIPS` | hash | [`Address`] | `u32`, always 1 |
 //! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`] or [`FlowEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
@@ -39,6 +41,7 @@ mod next_program;
 mod pod;
 mod ring;
 mod service;
+mod session;
 mod settings;
 
 pub use address::Address;
@@ -50,8 +53,12 @@ pub use filter::{FILTER_REGION_WORDS, FILTER_WORDS, FilterBit, FilterRegion};
 pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};
 pub use flow_table::{FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
 pub use limits::*;
-pub use nat::{Flow, NatForward, NatReverse, Reverse};
+pub use nat::{Flow, Reverse};
 pub use next_program::NextProgram;
 pub use ring::{PoolRing, RingSlot};
 pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipService};
+pub use session::{
+    SESSION_WAYS, Session, SessionLife, SessionLine, SessionPacket, SessionPlace, SessionState,
+    SessionTick, SessionWord, fold6,
+};
 pub use settings::Settings;

@@ -14,6 +14,12 @@ pub enum NextProgram {
     FullnatAnswer = 3,
     /// Destination NAT back to clients.
     Answer = 4,
+    /// Full NAT towards servers, for plain packets of flows that have a session.
+    FullnatPlain = 9,
+    /// Full NAT back to clients, for plain packets.
+    FullnatPlainAnswer = 10,
+    /// Enters a full-NAT flow that has no session.
+    FullnatAdmit = 11,
 }
 
 impl NextProgram {
@@ -24,7 +30,13 @@ impl NextProgram {
         Self::FullnatForward,
         Self::FullnatAnswer,
         Self::Answer,
+        Self::FullnatPlain,
+        Self::FullnatPlainAnswer,
+        Self::FullnatAdmit,
     ];
+
+    /// The number of places in `PROGRAMS`.
+    pub const PLACES: u32 = 16;
 
     /// Its index in `PROGRAMS`.
     #[inline(always)]
@@ -40,6 +52,9 @@ impl NextProgram {
             Self::FullnatForward => "lbfabric_fullnat_forward",
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
+            Self::FullnatPlain => "lbfabric_fullnat_plain",
+            Self::FullnatPlainAnswer => "lbfabric_fullnat_plain_answer",
+            Self::FullnatAdmit => "lbfabric_fullnat_admit",
         }
     }
 }

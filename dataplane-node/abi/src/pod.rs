@@ -4,8 +4,8 @@
 use aya::Pod;
 
 use crate::{
-    Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, NatForward, NatReverse, PoolRing,
-    Reverse, RingSlot, Settings, Traffic, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, PoolRing, Reverse, RingSlot,
+    Session, SessionLine, SessionWord, Settings, Traffic, VipService,
 };
 
 macro_rules! pod {
@@ -25,11 +25,12 @@ pod!(
     EndpointPrefix,
     Flow,
     FlowBucket,
-    NatForward,
-    NatReverse,
     PoolRing,
     Reverse,
     RingSlot,
+    Session,
+    SessionLine,
+    SessionWord,
     Settings,
     Traffic,
     VipService

@@ -2,18 +2,22 @@
 //!
 //! ```text
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
-//!   plain packets       │ ├─────► fullnat_forward
-//!   of steady slots     │ └─────► fullnat_answer
-//!                       └───────► answer             servers' answers to DNAT
+//!   plain packets │     │ ├─────► fullnat_forward ──► fullnat_admit     new flows
+//!   of steady     │     │ └─────► fullnat_answer
+//!   slots         │     └───────► answer             servers' answers to DNAT
+//!                 ├──► fullnat_plain                 plain packets of sessions; the others go on to general
+//!                 └──► fullnat_plain_answer
 //! ```
 #![expect(
     unsafe_code,
     reason = "packets and maps are memory that the kernel hands over by address"
 )]
 
+mod admit;
 mod affinity;
 mod aligned;
 mod answer;
+mod atomic;
 mod bucket;
 mod bytes;
 mod decap;
@@ -35,6 +39,7 @@ mod plain;
 mod rewrite;
 mod ring;
 mod route;
+mod session;
 mod tunnel;
 mod v4;
 mod v6;
@@ -77,13 +82,31 @@ fn lbfabric_answer(context: XdpContext) -> u32 {
 #[xdp]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, fullnat::forward(&frame).into())
+    exit::leave(&frame, fullnat::forward(&frame))
 }
 
 #[xdp]
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
+}
+
+#[xdp]
+fn lbfabric_fullnat_admit(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fullnat::admit(&frame))
+}
+
+#[xdp]
+fn lbfabric_fullnat_plain(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fullnat::forward_plain(&frame))
+}
+
+#[xdp]
+fn lbfabric_fullnat_plain_answer(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fullnat::answer_plain(&frame))
 }
 
 #[xdp]

@@ -15,6 +15,8 @@ pub(crate) struct FakeMaps {
     pub(crate) content: Arc<Mutex<Observed>>,
     /// The servers that the flow table names.
     pub(crate) flows: Arc<Mutex<BTreeSet<BackendId>>>,
+    /// The servers that full-NAT sessions name.
+    pub(crate) sessions: Arc<Mutex<BTreeSet<BackendId>>>,
     check: Arc<dyn Fn(&Observed) + Send + Sync>,
 }
 
@@ -25,8 +27,9 @@ impl FakeMaps {
         check: impl Fn(&Observed) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            content: Arc::new(Mutex::new(Observed::empty(ring_capacity, 1))),
+            content: Arc::new(Mutex::new(Observed::empty(ring_capacity, 1, 1))),
             flows: Arc::default(),
+            sessions: Arc::default(),
             check: Arc::new(check),
         }
     }
@@ -48,6 +51,13 @@ impl LbMaps for FakeMaps {
         let mut flows = self.flows.lock().unwrap();
         flows.retain(|server| alive.contains(server));
         flows.clone()
+    }
+
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
+        self.sessions
+            .lock()
+            .unwrap()
+            .retain(|server| alive.contains(server));
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
@@ -101,6 +111,10 @@ impl LbMaps for FaultyMaps {
 
     fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle: u32) -> BTreeSet<BackendId> {
         self.inner.sweep_flows(alive, idle)
+    }
+
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
+        self.inner.sweep_sessions(alive);
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {

@@ -120,7 +120,7 @@ impl Case {
         };
         Self {
             desired,
-            observed: Observed::empty(64, 8),
+            observed: Observed::empty(64, 8, 8),
             health: HealthView::default(),
             next_hops: BTreeMap::new(),
             local: able(),

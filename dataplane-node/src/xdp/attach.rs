@@ -49,8 +49,10 @@ impl ProgramKind {
                 "REVERSE_PORTS4",
                 "REVERSE_PORTS6",
                 "REVERSE_RANGES",
-                "NAT_FORWARD",
-                "NAT_REVERSE",
+                "SESSIONS",
+                "SESSION_TAGS",
+                "SESSION_BACK",
+                "NAT_CURSOR",
                 "SERVICE_COUNTERS",
                 "BACKEND_COUNTERS",
             ],
@@ -64,7 +66,8 @@ pub(crate) struct MapSizes {
     pub(crate) ring_slots: u32,
     /// A power of two.
     pub(crate) flow_buckets: u32,
-    pub(crate) nat_flows: u32,
+    /// Lines of 8 full-NAT sessions, a power of two.
+    pub(crate) session_lines: u32,
 }
 
 /// The object with its maps, and the program, in the kernel.
@@ -103,8 +106,9 @@ impl Loaded {
             .default_map_pin_directory(pins.folder())
             .map_max_entries("RINGS", sizes.ring_slots)
             .map_max_entries("FLOWS", sizes.flow_buckets)
-            .map_max_entries("NAT_FORWARD", sizes.nat_flows)
-            .map_max_entries("NAT_REVERSE", sizes.nat_flows);
+            .map_max_entries("SESSIONS", 8 * sizes.session_lines)
+            .map_max_entries("SESSION_TAGS", sizes.session_lines)
+            .map_max_entries("SESSION_BACK", 2 * sizes.session_lines);
         for map in kind.unused_maps() {
             options.map_max_entries(map, 1);
         }

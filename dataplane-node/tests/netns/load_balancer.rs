@@ -201,8 +201,9 @@ fn another_program_is_named_and_left_alone() {
         std::fs::create_dir_all(&scratch).expect("a folder on the BPF file system");
         let mut other = aya::EbpfLoader::new()
             .default_map_pin_directory(&scratch)
-            .map_max_entries("NAT_FORWARD", 1)
-            .map_max_entries("NAT_REVERSE", 1)
+            .map_max_entries("SESSIONS", 1)
+            .map_max_entries("SESSION_TAGS", 1)
+            .map_max_entries("SESSION_BACK", 1)
             .load(lbfabric_node::object::object())
             .expect("loading needs root");
         let program: &mut Xdp = other

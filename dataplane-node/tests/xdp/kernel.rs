@@ -19,7 +19,7 @@ pub(crate) const INGRESS: u32 = 1;
 /// Entries of the tables that have all their memory from the beginning.
 pub(crate) const IDS: u32 = 64;
 const RING_SLOTS: u32 = 256;
-const NAT_FLOWS: u32 = 4096;
+pub(crate) const SESSION_LINES: u32 = 512;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
@@ -52,6 +52,22 @@ pub(crate) struct Ran {
     pub(crate) frame: Vec<u8>,
 }
 
+/// How large the tables are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) flow_buckets: u32,
+    pub(crate) session_lines: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            flow_buckets: FLOW_BUCKETS,
+            session_lines: SESSION_LINES,
+        }
+    }
+}
+
 /// The loaded programs.
 pub(crate) struct Kernel {
     ebpf: Ebpf,
@@ -60,12 +76,20 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// Loads the programs with empty maps, which live as long as this.
     pub(crate) fn load() -> Self {
-        Self::load_with_flow_buckets(FLOW_BUCKETS)
+        Self::load_with(Sizes::default())
     }
 
     /// As [`Kernel::load`], with a larger flow table.
     pub(crate) fn load_with_flow_buckets(flow_buckets: u32) -> Self {
-        let load = move || load_with_private_pins(flow_buckets);
+        Self::load_with(Sizes {
+            flow_buckets,
+            ..Sizes::default()
+        })
+    }
+
+    /// As [`Kernel::load`], with other sizes.
+    pub(crate) fn load_with(sizes: Sizes) -> Self {
+        let load = move || load_with_private_pins(sizes);
         let mut ebpf = thread::spawn(load).join().unwrap();
         if let Err(error) = lbfabric_node::object::load_balancer(&mut ebpf) {
             panic!("{error}: {error:#?}");
@@ -240,7 +264,7 @@ fn moved(before: &[u64], after: &[u64]) -> Option<&'static str> {
 
 /// The maps are declared to be pinned. A mount namespace of this thread alone holds the pins, and takes them along when the
 /// thread ends; the maps then live by their file descriptors.
-fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
+fn load_with_private_pins(sizes: Sizes) -> Ebpf {
     unshare(CloneFlags::CLONE_NEWNS).expect("these tests load XDP programs: run them as root");
     mount(
         None::<&str>,
@@ -266,9 +290,10 @@ fn load_with_private_pins(flow_buckets: u32) -> Ebpf {
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
         .map_max_entries("RINGS", RING_SLOTS)
-        .map_max_entries("FLOWS", flow_buckets)
-        .map_max_entries("NAT_FORWARD", NAT_FLOWS)
-        .map_max_entries("NAT_REVERSE", NAT_FLOWS)
+        .map_max_entries("FLOWS", sizes.flow_buckets)
+        .map_max_entries("SESSIONS", 8 * sizes.session_lines)
+        .map_max_entries("SESSION_TAGS", sizes.session_lines)
+        .map_max_entries("SESSION_BACK", 2 * sizes.session_lines)
         .load(lbfabric_node::object::object())
         .expect("these tests load XDP programs: run them as root");
     for (name, _) in ebpf.maps() {

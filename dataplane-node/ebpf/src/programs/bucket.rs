@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use lbfabric_abi::{FLOW_WAYS, FlowBucket, FlowEntry, FlowTick};
 
-use super::frame::opaque;
+use super::{atomic, frame::opaque};
 
 /// The entries of a bucket.
 #[derive(Clone, Copy)]
@@ -99,12 +99,7 @@ impl Held {
     /// Puts another entry in the place; false if what it held is not there any more.
     #[inline(always)]
     pub(crate) fn replace(self, new: FlowEntry) -> bool {
-        let found: u64;
         // SAFETY: an aligned word of a bucket, which lives as long as the map.
-        unsafe {
-            core::arch::asm!("r0 = cmpxchg_64({place} + 0, r0, {new})", place = in(reg) self.place.as_ptr(),
-                new = in(reg) new.0, inout("r0") self.entry.0 => found, options(nostack));
-        }
-        found == self.entry.0
+        unsafe { atomic::replace(self.place.cast(), self.entry.0, new.0) }
     }
 }

@@ -46,7 +46,7 @@ fn screen<I: Ip>(frame: &Frame) -> Step {
         return forward::<I>(frame);
     }
     if maps::passes_filter(I::bit(FilterRegion::Own, destination)) {
-        return GENERAL;
+        return Step::Next(NextProgram::FullnatPlainAnswer);
     }
     if maps::passes_filter(I::bit(FilterRegion::Server, source)) {
         return answer::<I>(frame);
@@ -63,6 +63,9 @@ fn forward<I: Ip>(frame: &Frame) -> Step {
     let Some(service) = I::vip_port(headers.destination, port, headers.protocol) else {
         return GENERAL;
     };
+    if service.mode == Mode::Fullnat as u8 && service.flags & VipService::GENERAL == 0 {
+        return Step::Next(NextProgram::FullnatPlain);
+    }
     match serve(frame, &headers, service) {
         Ok(exit) => Step::Leave(exit),
         Err(_reason) => GENERAL,

@@ -1,0 +1,73 @@
+//! An array map in the agent's memory: it is too large, and changes too fast, for a call for each entry.
+#![expect(
+    unsafe_code,
+    reason = "memory that is shared with the program in the kernel"
+)]
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::atomic::AtomicU64;
+
+use aya::maps::MapData;
+
+/// A mapping of an array whose entries are whole words of 8 bytes, which both sides read and write as such.
+pub(super) struct Mapping {
+    words: NonNull<AtomicU64>,
+    count: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone until it is dropped, and is not bound to a thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps a map with `BPF_F_MMAPABLE`, which holds `count` words.
+    pub(super) fn new(map: &MapData, count: usize) -> io::Result<Self> {
+        let fd = map.fd().as_fd().as_raw_fd();
+        // SAFETY: a new mapping, at a place of the kernel's choice, changes no memory that is in use.
+        let address = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                count * size_of::<AtomicU64>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let words = NonNull::new(address.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { words, count })
+    }
+
+    /// All its words.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping has this length and begins at a page. Both sides write words as a whole, and it is not unmapped
+        // while `self` lives.
+        unsafe { slice::from_raw_parts(self.words.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let bytes = self.count * size_of::<AtomicU64>();
+        // SAFETY: the mapping is this value's, and nothing refers to it any more.
+        let unmapped = unsafe { libc::munmap(self.words.as_ptr().cast(), bytes) };
+        debug_assert_eq!(unmapped, 0);
+    }
+}
+
+/// The clock that the program stamps entries with.
+pub(super) fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer leads to a `timespec`, which the call fills.
+    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    debug_assert_eq!(outcome, 0);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
