@@ -12,6 +12,10 @@ pub(crate) struct PrefixKey {
 
 /// One write to one map. Each is idempotent, and takes effect at once for every packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a plan is as long as what has changed, and is gone at once"
+)]
 pub(crate) enum MapOp {
     PutSettings(Settings),
     /// The word at an index of the address filter.
