@@ -1,9 +1,12 @@
 # make demo     installs what is missing, builds, and shows every mode with real traffic
 # make test     installs what is missing and runs every test
 # make verify   the gate: format, lints, documentation, dependencies, tidy rules, fuzz targets; edits nothing
+# make setup    installs what is missing, for the tests as well
 # make fix      formats and applies what clippy can
 # make ebpf     compiles the XDP programs anew, after a change in dataplane-node/ebpf or dataplane-node/abi
 # make bench-l4 what a packet costs in the XDP programs, against Katran's figures; BENCH="--rounds 31" and other options
+# make bench-agent  how long the node agent takes to write the maps, 10,000 services among them; BENCH as above
+# make fuzz-packets generated frames for ten minutes, each compared with a reference; SECONDS=60 and SEED=7 for others
 # make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
 
 SHELL := /bin/bash
@@ -20,15 +23,16 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4
+.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent fuzz-packets
 
 help:
 	@sed -n 's/^# make /  make /p' Makefile
 
 setup:
-	@deploy/setup.sh
+	@deploy/setup.sh test
 
-build: setup
+build:
+	@deploy/setup.sh
 	$(CARGO) build --locked --release --bins $(BINARIES)
 
 demo: build
@@ -71,3 +75,10 @@ bench-l4:
 	dataplane-node/ebpf/build.sh --bench $(CARGO_TARGET_DIR)/bench
 	$(CARGO) bench --locked -p lbfabric-node --bench l4 -- \
 		--object $(CARGO_TARGET_DIR)/bench/bench.bpf.o --out $(CARGO_TARGET_DIR)/bench $(BENCH)
+
+bench-agent: setup
+	$(CARGO) bench --locked -p lbfabric-node --bench agent -- --out $(CARGO_TARGET_DIR)/bench $(BENCH)
+
+fuzz-packets: setup
+	FUZZ_SECONDS=$(or $(SECONDS),601) FUZZ_SEED=$(or $(SEED),1) \
+		$(CARGO) test --locked -p lbfabric-node --test xdp programs_and_reference_agree -- --nocapture

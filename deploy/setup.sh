@@ -2,7 +2,8 @@
 # Installs what a build and the lab need and this machine lacks. Asks the package manager only if something is missing, so a
 # second run fetches nothing.
 #
-#   deploy/setup.sh          what building, the lab and the tests need
+#   deploy/setup.sh          what building and the lab need
+#   deploy/setup.sh test     also what the tests need: a Linux 6.1 kernel, unpacked into a cache folder, and an emulator to boot it
 #   deploy/setup.sh verify   also what `make verify` needs
 #   deploy/setup.sh ebpf     also what compiling the XDP programs needs
 set -euo pipefail
@@ -15,6 +16,11 @@ as_root() {
     else fail "root is needed for: $*"
     fi
 }
+
+# What tests boot. A file that is there is whole.
+kernel_folder=${XDG_CACHE_HOME:-$HOME/.cache}/lbfabric/linux-6.1
+need_kernel=
+if [ "${1:-}" = test ] && [ "$(uname -m)" = x86_64 ] && ! [ -e "$kernel_folder/vmlinuz" ]; then need_kernel=yes; fi
 
 missing=()
 # need PACKAGE TEST...: adds the package unless the test succeeds.
@@ -39,6 +45,10 @@ need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 if ! have cargo >/dev/null && ! [ -x "$HOME/.cargo/bin/cargo" ]; then
     missing+=(cargo-web rustc-web)
 fi
+if [ "${1:-}" = test ] && [ "$(uname -m)" = x86_64 ]; then
+    need qemu-system-x86 have qemu-system-x86_64
+    need kmod have insmod
+fi
 if [ "${1:-}" = verify ]; then
     need g++ have g++
 fi
@@ -48,12 +58,14 @@ if [ "${1:-}" = ebpf ]; then
     need llvm-22-dev test -d /usr/lib/llvm-22
 fi
 
-if [ ${#missing[@]} -gt 0 ]; then
+if [ ${#missing[@]} -gt 0 ] || [ -n "$need_kernel" ]; then
     command -v apt-get >/dev/null ||
-        fail "missing: ${missing[*]} (Debian's names); no apt-get here, install them by hand and run this again"
-    printf 'setup: installing %s\n' "${missing[*]}" >&2
+        fail "missing: ${missing[*]}${need_kernel:+ linux-image-6.1} (Debian's names); no apt-get here, install them by hand and run this again"
     export DEBIAN_FRONTEND=noninteractive
     as_root apt-get -qq update
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+    printf 'setup: installing %s\n' "${missing[*]}" >&2
     as_root apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
         fail "apt-get could not install: ${missing[*]} (for cargo-web: add Debian's security suite, or install Rust from rustup)"
     # Debian starts nginx on installation; the lab runs its own.
@@ -63,6 +75,29 @@ if [ ${#missing[@]} -gt 0 ]; then
         ;;
     esac
 fi
+
+# fetch_kernel: takes the kernel and its veth driver out of Debian's newest package of Linux 6.1. Nothing is installed.
+fetch_kernel() {
+    local package
+    package=$(apt-cache pkgnames linux-image-6.1. | grep -E '^linux-image-6\.1\.[0-9]+-[0-9]+-cloud-amd64$' | sort -V | tail -n 1)
+    [ -n "$package" ] || fail "no package linux-image-6.1.*-cloud-amd64: add Debian 12's suites to apt's sources"
+    printf 'setup: fetching %s\n' "$package" >&2
+    mkdir -p "$kernel_folder"
+    # Beside its place first, so that an interrupted run leaves no half of a file there.
+    local part=$kernel_folder/part
+    rm -rf "$part"
+    mkdir "$part"
+    (
+        cd "$part"
+        apt-get -qq -o APT::Sandbox::User=root download "$package"
+        dpkg-deb --fsys-tarfile ./*.deb | tar -x --wildcards './boot/*' './lib/modules/*/kernel/drivers/net/veth.ko'
+        mv lib/modules/*/kernel/drivers/net/veth.ko ../veth.ko
+        mv boot/config-* ../config
+        mv boot/vmlinuz-* ../vmlinuz
+    ) || fail "could not fetch $package"
+    rm -rf "$part"
+}
+if [ -n "$need_kernel" ]; then fetch_kernel; fi
 
 export PATH="$HOME/.cargo/bin:$PATH"
 if [ "${1:-}" = ebpf ] && ! command -v bpf-linker >/dev/null; then

@@ -24,6 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
         .build_transport(env::var_os("CARGO_FEATURE_CLIENT").is_some())
         .btree_map(".")
+        // Ten times the size of the other outcome.
+        .boxed(".lbfabric.v1.ExplainReply.outcome.explanation")
         .compile_fds(all)?;
     Ok(())
 }

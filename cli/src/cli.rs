@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     client::ClientArgs,
-    command::{apply, completions, delete, dev, diff, get, man, nodes, validate, watch},
+    command::{apply, completions, delete, dev, diff, explain, get, man, nodes, validate, watch},
     exit, lab,
 };
 
@@ -46,6 +46,9 @@ enum Command {
     /// Show how the nodes are.
     #[command(after_long_help = nodes::HELP)]
     Nodes(nodes::NodesArgs),
+    /// Ask nodes what they would do with a packet, and why.
+    #[command(after_long_help = explain::HELP)]
+    Explain(explain::ExplainArgs),
     /// Run a controller and a node in one process on this machine.
     #[command(after_long_help = dev::HELP)]
     Dev(dev::DevArgs),
@@ -71,6 +74,7 @@ impl Cli {
             Command::Delete(args) => delete::run(args, &client).await,
             Command::Watch(args) => watch::run(args, &client).await,
             Command::Nodes(args) => nodes::run(args, &client).await,
+            Command::Explain(args) => explain::run(args, &client).await,
             Command::Dev(args) => dev::run(args).await,
             Command::Lab(args) => lab::run(args).await,
             Command::Completions(args) => completions::run(&args),

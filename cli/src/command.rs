@@ -5,6 +5,7 @@ pub mod completions;
 pub mod delete;
 pub mod dev;
 pub mod diff;
+pub mod explain;
 mod file;
 pub mod get;
 pub mod man;

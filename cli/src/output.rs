@@ -2,6 +2,7 @@
 
 mod changes;
 mod event;
+mod explanation;
 mod nodes;
 mod pools;
 mod services;
@@ -10,6 +11,7 @@ mod table;
 
 pub use changes::{changes, is_different};
 pub use event::event;
+pub use explanation::explanation;
 pub use nodes::nodes;
 pub use pools::pools;
 pub use services::services;

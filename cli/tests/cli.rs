@@ -8,6 +8,8 @@ mod dev;
 mod fabric;
 #[path = "cli/failure.rs"]
 mod failure;
+#[path = "cli/features.rs"]
+mod features;
 #[path = "cli/get.rs"]
 mod get;
 #[path = "cli/watch.rs"]

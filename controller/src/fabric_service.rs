@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cluster::Cluster, deadline, node_registry::NodeRegistry, node_status::NodeStatuses, status,
-    watcher::Watcher,
+    cluster::Cluster, deadline, explain, node_registry::NodeRegistry, node_status::NodeStatuses,
+    status, watcher::Watcher,
 };
 
 /// What operators and automation call.
@@ -255,6 +255,15 @@ impl FabricService for FabricServer {
             generation,
             changes,
         }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let answer = explain::explain(&self.cluster, &self.registry, request).await?;
+        Ok(Response::new(answer))
     }
 
     type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;

@@ -15,6 +15,8 @@ pub(crate) struct Hello {
     pub(crate) generation: Generation,
     /// The digest of each object that the node holds.
     pub(crate) held: BTreeMap<ObjectKey, u64>,
+    /// Whether it can be asked about packets.
+    pub(crate) explains: bool,
 }
 
 impl TryFrom<v1::Hello> for Hello {
@@ -57,6 +59,7 @@ impl TryFrom<v1::Hello> for Hello {
                 version: proto.version,
                 generation: Generation(proto.generation),
                 held,
+                explains: proto.explains,
             }),
             _ => Err(violations),
         }
@@ -110,6 +113,7 @@ mod tests {
                 }),
                 digest: 9,
             }],
+            explains: true,
         }
     }
 

@@ -14,6 +14,7 @@ mod cluster;
 mod compiler;
 mod controller;
 mod deadline;
+mod explain;
 mod fabric_service;
 mod founder;
 mod health;

@@ -8,12 +8,20 @@ use std::{
 
 use lbfabric_model::{BackendId, FabricState, ObjectKey, ObjectKind, PoolId, ServiceId, Violation};
 use lbfabric_proto::{internal::v1 as internal, v1};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
-use crate::hello::{Hello, parse_addresses};
+use crate::{
+    explain::{Answer, AskError, Questions},
+    hello::{Hello, parse_addresses},
+};
 
 /// Nodes that one member keeps track of.
 const NODES_MAX: usize = 8_192;
+/// Warnings that are kept of what one node says of one service.
+const WARNINGS_MAX: usize = 8;
 
 /// The nodes, by name.
 #[derive(Default)]
@@ -30,12 +38,14 @@ struct Record {
     connected: bool,
     role: v1::NodeRole,
     version: String,
+    explains: bool,
     addresses: watch::Sender<Vec<IpAddr>>,
     applied_generation: u64,
     refusals: BTreeMap<ObjectKey, v1::NodeObjectRefusal>,
     report: v1::NodeReport,
     heard: Instant,
     end: watch::Sender<Option<SessionEnd>>,
+    questions: Questions,
 }
 
 /// Why a node's stream is over.
@@ -55,6 +65,8 @@ pub(crate) struct Session {
     pub(crate) end: watch::Receiver<Option<SessionEnd>>,
     /// The node's own addresses as it reported them last: a server's VIPs depend on them.
     pub(crate) addresses: watch::Receiver<Vec<IpAddr>>,
+    /// What the node is to be asked.
+    pub(crate) questions: mpsc::Receiver<v1::ExplainQuery>,
     registry: Arc<NodeRegistry>,
 }
 
@@ -85,17 +97,20 @@ impl NodeRegistry {
         let number = records.last_session;
         let (end, ended) = watch::channel(None);
         let (addresses, reported) = watch::channel(hello.facts.addresses.clone());
+        let (questions, asked) = Questions::new();
         let record = Record {
             session: number,
             connected: true,
             role: hello.facts.role.to_proto(),
             version: hello.version.clone(),
+            explains: hello.explains,
             addresses,
             applied_generation: hello.generation.0,
             refusals: BTreeMap::new(),
             report: v1::NodeReport::default(),
             heard: Instant::now(),
             end,
+            questions,
         };
         if let Some(old) = records.nodes.insert(node.clone(), record) {
             old.end.send_replace(Some(SessionEnd::Superseded));
@@ -104,6 +119,7 @@ impl NodeRegistry {
             id: SessionId { node, number },
             end: ended,
             addresses: reported,
+            questions: asked,
             registry: self.clone(),
         })
     }
@@ -141,6 +157,18 @@ impl NodeRegistry {
             record.applied_generation = record.applied_generation.max(result.generation);
             record.refusals.extend(by_key(&result.refusals));
         });
+    }
+
+    /// Asks a node whose stream ends here about a packet.
+    pub(crate) fn ask(&self, node: &str, packet: v1::PacketQuestion) -> Result<Answer, AskError> {
+        let mut records = self.lock();
+        let record = records.nodes.get_mut(node).ok_or(AskError::Unknown)?;
+        record.ask(packet)
+    }
+
+    /// Takes a node's answer to a question.
+    pub(crate) fn explained(&self, id: &SessionId, reply: v1::ExplainReply) {
+        self.with(id, |record| record.questions.answer(reply));
     }
 
     /// What this member, called `member`, knows of its nodes.
@@ -198,6 +226,17 @@ impl Records {
 // === impl Record ===
 
 impl Record {
+    fn ask(&mut self, packet: v1::PacketQuestion) -> Result<Answer, AskError> {
+        match self.role {
+            _ if !self.connected => Err(AskError::NotConnected),
+            v1::NodeRole::Server | v1::NodeRole::Unspecified => Err(AskError::Server),
+            v1::NodeRole::LoadBalancer if !self.explains => Err(AskError::TooOld {
+                version: self.version.clone(),
+            }),
+            v1::NodeRole::LoadBalancer => self.questions.ask(packet),
+        }
+    }
+
     fn status(&self, name: &str, member: &str, state: &FabricState) -> internal::MemberNodeStatus {
         let report = &self.report;
         let refusals = self
@@ -227,6 +266,12 @@ impl Record {
             let traffic = internal::ServiceTraffic {
                 packets: service.packets,
                 bytes: service.bytes,
+                warnings: service
+                    .warnings
+                    .iter()
+                    .take(WARNINGS_MAX)
+                    .cloned()
+                    .collect(),
             };
             Some((name.to_owned(), traffic))
         });
@@ -253,6 +298,7 @@ impl Record {
                 counters: report.counters.clone(),
                 version: self.version.clone(),
                 refusals,
+                map_memory_bytes: report.map_memory_bytes,
             }),
             age_ms: u64::try_from(self.heard.elapsed().as_millis()).unwrap_or(u64::MAX),
             health: health.collect(),
@@ -287,6 +333,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.registry.with(&self.id, |record| {
             record.connected = false;
+            record.questions.abandon();
             record.end.send_replace(Some(SessionEnd::Gone));
         });
     }

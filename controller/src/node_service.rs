@@ -1,8 +1,8 @@
 //! The nodes' streams.
 //!
 //! ```text
-//!  node ── Hello, DeltaResult, NodeReport ──► inbound task ──► NodeRegistry
-//!       ◄── Delta ── NodeStream ◄── watch ── CompiledFabric (one for all streams)
+//!  node ── Hello, DeltaResult, NodeReport, ExplainReply ──► inbound task ──► NodeRegistry
+//!       ◄── Delta, ExplainQuery ── NodeStream ◄── watch ── CompiledFabric (one for all streams)
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{Stream, stream::BoxStream};
 use lbfabric_model::{CompiledFabric, Violation};
 use lbfabric_proto::v1::{
-    self, SyncRequest, SyncResponse, node_service_server::NodeService, sync_request, sync_response,
+    self, SyncRequest, SyncResponse, node_service_server::NodeService, sync_request,
 };
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
@@ -74,17 +74,17 @@ impl NodeService for NodeServer {
             self.view.clone(),
             self.stopping.clone(),
         );
-        Ok(Response::new(Box::pin(deltas(stream))))
+        Ok(Response::new(Box::pin(messages(stream))))
     }
 }
 
-fn deltas(stream: NodeStream) -> impl Stream<Item = Result<SyncResponse, Status>> + Send {
+fn messages(stream: NodeStream) -> impl Stream<Item = Result<SyncResponse, Status>> + Send {
     futures::stream::unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
-        match stream.next_delta().await {
-            Ok(delta) => {
+        match stream.next_message().await {
+            Ok(message) => {
                 let message = SyncResponse {
-                    message: Some(sync_response::Message::Delta(delta)),
+                    message: Some(message),
                 };
                 Some((Ok(message), Some(stream)))
             }
@@ -108,9 +108,12 @@ async fn read_hello(inbound: &mut Streaming<SyncRequest>) -> Result<Hello, Statu
         Some(sync_request::Message::Hello(hello)) => {
             Hello::try_from(hello).map_err(|violations| status::invalid(&violations))
         }
-        Some(sync_request::Message::Result(_) | sync_request::Message::Report(_)) | None => {
-            Err(status::no_hello())
-        }
+        Some(
+            sync_request::Message::Result(_)
+            | sync_request::Message::Report(_)
+            | sync_request::Message::Explained(_),
+        )
+        | None => Err(status::no_hello()),
     }
 }
 
@@ -153,6 +156,7 @@ fn take(registry: &NodeRegistry, id: &SessionId, request: SyncRequest) -> Result
             log_refusals(&id.node, &result);
             registry.delta_result(id, &result);
         }
+        Some(sync_request::Message::Explained(reply)) => registry.explained(id, reply),
         Some(sync_request::Message::Hello(_)) => {
             return Err(Violation::new(
                 "hello",
@@ -160,7 +164,10 @@ fn take(registry: &NodeRegistry, id: &SessionId, request: SyncRequest) -> Result
             ));
         }
         None => {
-            return Err(Violation::new("message", "required: a result or a report"));
+            return Err(Violation::new(
+                "message",
+                "required: a result, a report or an answer",
+            ));
         }
     }
     Ok(())

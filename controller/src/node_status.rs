@@ -104,6 +104,15 @@ impl NodeStatuses {
             if !status.connected || status.role() != v1::NodeRole::LoadBalancer {
                 continue;
             }
+            let warnings = known.traffic.get(name).into_iter();
+            service.warnings.extend(
+                warnings
+                    .flat_map(|of| &of.warnings)
+                    .map(|text| v1::Warning {
+                        node: node.clone(),
+                        text: text.clone(),
+                    }),
+            );
             let refusal = status.refusals.iter().find(|refusal| {
                 refusal.r#ref.as_ref().is_some_and(|refused| {
                     refused.kind() == v1::Kind::Service && refused.name == name
@@ -131,6 +140,11 @@ impl NodeStatuses {
                 .cloned()
                 .collect(),
         }
+    }
+
+    /// The status of a node that some member knows.
+    pub(crate) fn known(&self, name: &str) -> Option<&v1::NodeStatus> {
+        self.nodes.get(name)?.status.as_ref()
     }
 
     fn node(&self, name: &str) -> v1::NodeStatus {

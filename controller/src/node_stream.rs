@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lbfabric_model::{CompiledFabric, Generation, NodeFacts, ObjectKey};
-use lbfabric_proto::v1;
+use lbfabric_proto::v1::{self, sync_response::Message};
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -33,6 +33,8 @@ pub(crate) struct NodeStream {
     view: watch::Receiver<RaftView>,
     was_connected: bool,
     stopping: CancellationToken,
+    /// What the node is to be asked next.
+    question: Option<v1::ExplainQuery>,
 }
 
 // === impl NodeStream ===
@@ -50,6 +52,7 @@ impl NodeStream {
             version: _,
             generation,
             held,
+            explains: _,
         } = hello;
         let was_connected = view.borrow().connected;
         Self {
@@ -63,6 +66,7 @@ impl NodeStream {
             was_connected,
             view,
             stopping,
+            question: None,
         }
     }
 
@@ -70,21 +74,24 @@ impl NodeStream {
         &self.facts.name
     }
 
-    /// Waits for a state that the node does not have.
-    pub(crate) async fn next_delta(&mut self) -> Result<v1::Delta, Status> {
+    /// Waits for a state that the node does not have, or for a question to it.
+    pub(crate) async fn next_message(&mut self) -> Result<Message, Status> {
         loop {
             if let Some(end) = self.session.end.borrow().as_ref() {
                 return Err(status::session_ended(end));
             }
+            if let Some(question) = self.question.take() {
+                return Ok(Message::Explain(question));
+            }
             let moved = self.take_addresses();
             let compiled = self.compiled.borrow_and_update().clone();
             if compiled.generation() >= self.next {
-                return Ok(self.delta(&compiled));
+                return Ok(Message::Delta(self.delta(&compiled)));
             }
             // What a server holds depends on its addresses: the same generation may be another one for it now.
             let sent = self.catch_up.is_none();
             if moved && sent && compiled.for_node(&self.facts).held() != self.held {
-                return Ok(self.delta(&compiled));
+                return Ok(Message::Delta(self.delta(&compiled)));
             }
             self.changed().await?;
         }
@@ -120,6 +127,10 @@ impl NodeStream {
                 changed.map_err(|_closed: watch::error::RecvError| status::stopping())
             }
             Ok(()) = self.session.addresses.changed() => Ok(()),
+            Some(question) = self.session.questions.recv() => {
+                self.question = Some(question);
+                Ok(())
+            }
             end = self.session.end.wait_for(Option::is_some) => {
                 let end = end.ok().and_then(|end| end.clone()).unwrap_or(SessionEnd::Gone);
                 Err(status::session_ended(&end))

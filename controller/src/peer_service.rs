@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lbfabric_model::Command;
-use lbfabric_proto::internal::v1::{
-    NodeStatusesRequest, NodeStatusesResponse, ProposeRequest, ProposeResponse, RaftRequest,
-    RaftResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk,
-    peer_service_server::PeerService, propose_response, read_index_response,
+use lbfabric_proto::{
+    internal::v1::{
+        NodeStatusesRequest, NodeStatusesResponse, ProposeRequest, ProposeResponse, RaftRequest,
+        RaftResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk,
+        peer_service_server::PeerService, propose_response, read_index_response,
+    },
+    v1,
 };
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     cluster::{Cluster, ReadError, WriteError},
+    explain::explain_here,
     node_registry::NodeRegistry,
     raft::{ProposeError, ReadIndexError},
     status,
@@ -124,5 +128,13 @@ impl PeerService for PeerServer {
         Ok(Response::new(NodeStatusesResponse {
             nodes: self.registry.statuses(&self.cluster.name(), &state),
         }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let answer = explain_here(&self.cluster, &self.registry, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 }

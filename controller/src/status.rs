@@ -6,6 +6,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::{
     cluster::{ReadError, WriteError},
+    explain::{AskError, ExplainError},
     node_registry::SessionEnd,
     raft::RpcError,
 };
@@ -64,6 +65,23 @@ pub(crate) fn write_failed(error: &WriteError) -> Status {
 /// A read that could not be made linearizable.
 pub(crate) fn read_failed(error: &ReadError) -> Status {
     Status::new(Code::Unavailable, error.to_string())
+}
+
+/// A question about a packet without an answer.
+pub(crate) fn explain_failed(error: &ExplainError) -> Status {
+    let code = match error {
+        ExplainError::Ask { node: _, reason } => match reason {
+            AskError::Unknown => Code::NotFound,
+            AskError::NotConnected | AskError::Server | AskError::TooOld { .. } => {
+                Code::FailedPrecondition
+            }
+            AskError::Busy => Code::ResourceExhausted,
+        },
+        ExplainError::Missing { .. } => Code::Unavailable,
+        ExplainError::Timeout { .. } | ExplainError::Gone { .. } => Code::Aborted,
+        ExplainError::Node { .. } => Code::FailedPrecondition,
+    };
+    Status::new(code, error.to_string())
 }
 
 /// A message of another member that could not be answered.

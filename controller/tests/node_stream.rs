@@ -57,7 +57,7 @@ impl Node {
         let message = message.await.expect("a delta in time")?.expect("a message");
         match message.message {
             Some(sync_response::Message::Delta(delta)) => Ok(delta),
-            None => panic!("an empty message"),
+            other => panic!("no delta: {other:?}"),
         }
     }
 
@@ -106,6 +106,7 @@ impl Held {
             version: "test".to_owned(),
             generation: self.generation,
             held: held.collect(),
+            explains: true,
         }
     }
 
@@ -201,6 +202,14 @@ async fn server_gets_its_vips() {
     assert_eq!(held.kinds(), [v1::NodeObjectKind::ServerVips]);
 }
 
+/// Which node warns of what.
+fn warnings(service: &v1::ServiceStatus) -> Vec<(&str, &str)> {
+    let warnings = service.warnings.iter();
+    warnings
+        .map(|w| (w.node.as_str(), w.text.as_str()))
+        .collect()
+}
+
 #[tokio::test]
 async fn reports_show_at_every_member() {
     let mut members = Members::start(3);
@@ -237,6 +246,7 @@ async fn reports_show_at_every_member() {
             applied_generation: generation,
             interface: "eth0".to_owned(),
             xdp_mode: v1::XdpMode::Native.into(),
+            map_memory_bytes: 1 << 26,
             refusals,
             backends: vec![v1::NodeBackendReport {
                 id: 1,
@@ -247,6 +257,7 @@ async fn reports_show_at_every_member() {
                 id: refused.id,
                 packets: 10,
                 bytes: 1_000,
+                warnings: (0..i).map(|n| format!("warning {n}")).collect(),
             }],
             ..v1::NodeReport::default()
         }));
@@ -262,7 +273,14 @@ async fn reports_show_at_every_member() {
             let refused = service.refusals.len() == 1
                 && service.refusals[0].node == "n2"
                 && service.refusals[0].reason == "the map is full";
-            (applied && refused && service.packets == 30 && service.bytes == 3_000).then_some(())
+            let warned = warnings(&service)
+                == [
+                    ("n2", "warning 0"),
+                    ("n3", "warning 0"),
+                    ("n3", "warning 1"),
+                ];
+            let counted = service.packets == 30 && service.bytes == 3_000;
+            (applied && refused && warned && counted).then_some(())
         })
         .await;
         let v1::object::Status::NodeStatus(node) = status(&members, member, Kind::Node, "n3").await
@@ -274,6 +292,7 @@ async fn reports_show_at_every_member() {
             (node.member.as_str(), node.interface.as_str()),
             ("3", "eth0")
         );
+        assert_eq!(node.map_memory_bytes, 1 << 26);
     }
     // A member that is gone is named, and its node is known to be away by nobody.
     members.kill(3);

@@ -1,5 +1,7 @@
+mod map_writer;
 mod program;
 mod progress;
+mod removal;
 mod report;
 mod role;
 mod run;
@@ -26,7 +28,7 @@ use crate::{
     server::ServerSetup,
     snapshot::HeldSnapshot,
     state_file::StateFile,
-    xdp::{self, MapSizes, Pins, ProgramKind},
+    xdp::{MapSizes, Pins, ProgramKind},
 };
 use program::{Program, ProgramOptions};
 use progress::Progress;
@@ -189,6 +191,7 @@ fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, 
             Ok(RoleState::Server(Server {
                 program: Program::new(&config.pin_dir, options),
                 setup,
+                wake_at: None,
             }))
         }
     }
@@ -249,15 +252,9 @@ pub async fn detach(
         Some(state_dir) if state_dir.exists() => Some(lock(state_dir).await?),
         _ => None,
     };
-    for kind in [ProgramKind::LoadBalancer, ProgramKind::Server] {
+    for kind in ProgramKind::ALL {
         let pins = Pins::new(pin_dir, kind);
-        let present = pins.links().map_err(|error| failed(&error))?;
-        for interface in present {
-            if interfaces.is_empty() || interfaces.contains(&interface) {
-                xdp::detach(&pins, &interface).map_err(|error| failed(&error))?;
-            }
-        }
-        program::remove_if_unused(&pins).map_err(|error| failed(&error))?;
+        removal::remove(&pins, interfaces).map_err(|error| failed(&error))?;
     }
     if let Some(state_dir) = state_dir
         && state_dir.exists()

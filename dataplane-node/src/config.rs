@@ -6,6 +6,9 @@ use lbfabric_abi::{
 };
 pub use lbfabric_model::Role;
 
+/// Where agents have their folders with pins, unless told otherwise.
+pub(crate) const PIN_BASE: &str = "/sys/fs/bpf/lbfabric";
+
 /// How the XDP program is to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpModeChoice {
@@ -56,7 +59,7 @@ impl NodeConfig {
     pub fn new(name: impl Into<String>, role: Role) -> Self {
         let name = name.into();
         Self {
-            pin_dir: PathBuf::from("/sys/fs/bpf/lbfabric").join(&name),
+            pin_dir: PathBuf::from(PIN_BASE).join(&name),
             state_dir: PathBuf::from("/var/lib/lbfabric").join(&name),
             name,
             role,

@@ -39,6 +39,8 @@ pub(crate) enum ControllerEvent {
     /// A member is being asked for a stream: it expects `Hello` first.
     Connected(Session),
     Delta(SessionId, Box<v1::Delta>),
+    /// A question, to be answered on the same stream.
+    Explain(SessionId, v1::ExplainQuery),
     Closed(SessionId),
 }
 
@@ -167,14 +169,16 @@ async fn run_session(id: SessionId, member: &str, events: &mpsc::Sender<Controll
         };
         let reason = match message {
             Ok(Some(v1::SyncResponse {
-                message: Some(sync_response::Message::Delta(delta)),
+                message: Some(message),
             })) => {
-                delivered = true;
-                if events
-                    .send(ControllerEvent::Delta(id, Box::new(delta)))
-                    .await
-                    .is_err()
-                {
+                let event = match message {
+                    sync_response::Message::Delta(delta) => {
+                        delivered = true;
+                        ControllerEvent::Delta(id, Box::new(delta))
+                    }
+                    sync_response::Message::Explain(query) => ControllerEvent::Explain(id, query),
+                };
+                if events.send(event).await.is_err() {
                     return Ended::AgentGone;
                 }
                 continue;

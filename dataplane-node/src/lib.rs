@@ -13,8 +13,10 @@ mod agent;
 mod chain;
 mod config;
 mod controller;
+mod explain;
 mod health;
 mod jitter;
+mod map_keeper;
 mod maps;
 mod netlink;
 pub mod object;
@@ -28,3 +30,4 @@ mod xdp;
 
 pub use agent::{DetachError, NodeAgent, StartError, detach};
 pub use config::{NodeConfig, Role, XdpModeChoice};
+pub use map_keeper::{KeepError, Kept, MapKeeper};

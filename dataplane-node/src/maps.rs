@@ -4,8 +4,9 @@ mod aya_maps;
 #[cfg(test)]
 pub(crate) mod fake;
 mod flow_map;
-mod mapping;
+mod ring_map;
 mod session_map;
+mod shared_words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -13,13 +14,13 @@ use std::error::Error;
 use lbfabric_abi::Traffic;
 use lbfabric_model::{BackendId, ServiceId};
 
-use crate::plan::{MapOp, Observed};
+use crate::plan::{MapOp, Observed, Rings};
 
 pub(crate) use aya_maps::{AyaMaps, OpenMapsError, ServerMaps};
 
 /// A load balancer's maps. The reconciler knows nothing else of the kernel.
-pub(crate) trait LbMaps: Send {
-    /// Reads back everything that the agent writes.
+pub(crate) trait LbMaps: Rings + Send {
+    /// Reads back everything that the agent writes, but for the slots, which [`Rings`] reads where they lie.
     fn read(&self) -> Result<Observed, ReadMapError>;
 
     /// Carries out one write.

@@ -12,4 +12,6 @@ mod table;
 
 pub(crate) use follow::{NetCommand, NetworkWatch};
 pub(crate) use requests::{NetlinkError, Requests};
+#[cfg(test)]
+pub(crate) use table::XdpView;
 pub(crate) use table::{LinkView, NetworkView};

@@ -1,77 +1,84 @@
 //! The XDP programs as they are loaded.
 
+use std::error::Error;
+
 use aya::{
     Ebpf,
-    maps::{MapError, ProgramArray},
+    maps::ProgramArray,
     programs::{ProgramError, Xdp},
 };
 use lbfabric_abi::NextProgram;
 
+/// The program that a load balancer's interfaces carry. It goes on with those of [`NextProgram`].
+pub const LOAD_BALANCER: &str = "lbfabric_lb";
+
+/// The map with the programs that [`LOAD_BALANCER`] goes on with. The kernel empties it when neither a file descriptor nor a pin
+/// holds it any more.
+pub const PROGRAMS: &str = "PROGRAMS";
+
 /// A signal that arrives while the kernel checks a program ends the check with `EAGAIN`. That many times it is asked again.
 const LOAD_ATTEMPTS: usize = 5;
 
-/// The ELF object with the programs `lbfabric_lb` (and those of [`NextProgram`] behind it), `lbfabric_server` and `lbfabric_pass`, and the maps of [`lbfabric_abi`],
-/// aligned as aya's loader needs it.
-pub fn object() -> &'static [u8] {
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbfabric.bpf.o"))
-}
-
-/// The programs could not be made ready.
+/// A load balancer's programs could not be loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadProgramsError {
-    /// The object is not that of this agent.
-    #[error("the eBPF object has no {0}")]
-    Missing(&'static str),
-    /// The kernel refuses one.
+pub enum LoadError {
+    /// The object has no such XDP program.
+    #[error("the eBPF object has no XDP program {0}")]
+    NoProgram(&'static str),
+    /// The kernel does not take the program.
     #[error("load {program}")]
-    Load {
+    Refused {
         /// Its name.
         program: &'static str,
         /// Why.
         #[source]
         source: ProgramError,
     },
-    /// One cannot be called by others.
-    #[error("make {program} callable")]
-    Link {
+    /// The kernel does not take the program as one to go on with.
+    #[error("make {program} known to {LOAD_BALANCER}")]
+    NotJoined {
         /// Its name.
         program: &'static str,
         /// Why.
         #[source]
-        source: MapError,
+        source: Box<dyn Error + Send + Sync>,
     },
 }
 
-/// Loads the load balancer's programs and joins them by `PROGRAMS`, which has to be held or pinned for as long as they run:
-/// the kernel empties it when its last user goes.
-pub fn load_balancer(ebpf: &mut Ebpf) -> Result<(), LoadProgramsError> {
-    use LoadProgramsError::{Link, Load, Missing};
-    const PROGRAMS: &str = "PROGRAMS";
+/// The ELF object with the programs `lbfabric_lb` and those of [`NextProgram`], `lbfabric_server` and `lbfabric_pass`, and the
+/// maps of [`lbfabric_abi`], aligned as aya's loader needs it.
+pub fn object() -> &'static [u8] {
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbfabric.bpf.o"))
+}
 
-    let mut fds = Vec::new();
-    let entry = "lbfabric_lb";
-    let behind = NextProgram::ALL.iter().map(|next| next.program());
-    for program in std::iter::once(entry).chain(behind) {
-        let xdp = ebpf.program_mut(program).ok_or(Missing(program))?;
-        let xdp: &mut Xdp = xdp.try_into().map_err(|source| Load { program, source })?;
-        load(xdp).map_err(|source| Load { program, source })?;
-        let fd = xdp.fd().map_err(|source| Load { program, source })?;
-        let fd = fd.try_clone().map_err(|error| Load {
-            program,
-            source: error.into(),
-        })?;
-        fds.push((program, fd));
-    }
-    let map = ebpf.map_mut(PROGRAMS).ok_or(Missing(PROGRAMS))?;
-    let link = |program| move |source| Link { program, source };
-    let mut programs = ProgramArray::try_from(map).map_err(link(entry))?;
+/// Loads all programs of a load balancer and joins them: [`LOAD_BALANCER`] is ready to run, as long as somebody holds
+/// [`PROGRAMS`].
+pub fn load_all(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     for next in NextProgram::ALL {
         let program = next.program();
-        let fd = fds.iter().find(|(name, _)| *name == program);
-        let (_, fd) = fd.ok_or(Missing(program))?;
-        programs.set(next.index(), fd, 0).map_err(link(program))?;
+        load_named(ebpf, program)?;
+        join(ebpf, *next).map_err(|source| LoadError::NotJoined { program, source })?;
     }
+    load_named(ebpf, LOAD_BALANCER)
+}
+
+/// Puts a loaded program into its place in [`PROGRAMS`].
+fn join(ebpf: &mut Ebpf, next: NextProgram) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let program = ebpf.program(next.program());
+    let program: &Xdp = program.ok_or("it is missing")?.try_into()?;
+    let fd = program.fd()?.try_clone()?;
+    let programs = ebpf.map_mut(PROGRAMS).ok_or("there is no program array")?;
+    ProgramArray::try_from(programs)?.set(next.index(), &fd, 0)?;
     Ok(())
+}
+
+/// Loads one program of an object.
+pub fn load_named(ebpf: &mut Ebpf, program: &'static str) -> Result<(), LoadError> {
+    let found = ebpf.program_mut(program).map(<&mut Xdp>::try_from);
+    let Some(Ok(xdp)) = found else {
+        return Err(LoadError::NoProgram(program));
+    };
+    load(xdp).map_err(|source| LoadError::Refused { program, source })
 }
 
 /// Has the kernel check and take a program.

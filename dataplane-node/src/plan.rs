@@ -34,11 +34,11 @@ use lbfabric_model::{BackendId, ObjectKey, PoolId};
 pub(crate) use desired::Desired;
 use life::Deadlines;
 pub(crate) use local::{Local, NatPorts, Sources};
-pub(crate) use observed::Observed;
+pub(crate) use observed::{Observed, Rings};
 pub(crate) use op::{MapOp, PrefixKey};
-use ring::RingMemo;
+use pools::{PlacedRing, RingChange};
+use ring::RingMemory;
 pub(crate) use ring::{Health, HealthView};
-use slots::SlotMemory;
 use target::Target;
 
 /// All that a plan depends on.
@@ -46,6 +46,7 @@ use target::Target;
 pub(crate) struct Inputs<'a> {
     pub(crate) desired: &'a Desired,
     pub(crate) observed: &'a Observed,
+    pub(crate) rings: &'a dyn Rings,
     pub(crate) health: &'a HealthView,
     pub(crate) next_hops: &'a BTreeMap<IpAddr, NextHop>,
     pub(crate) local: &'a Local,
@@ -61,9 +62,15 @@ pub(crate) struct Inputs<'a> {
 /// What the planner remembers from plan to plan.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    rings: RingMemo,
-    slots: SlotMemory,
+    rings: BTreeMap<PoolId, RingMemory>,
     deadlines: Deadlines,
+}
+
+impl Memory {
+    /// A write may have failed. What the slots hold is looked up in the next plan, what is known beyond that stays.
+    pub(crate) fn distrust(&mut self) {
+        self.rings.values_mut().for_each(RingMemory::distrust);
+    }
 }
 
 /// What to write, in this order, and what cannot be done.
@@ -86,21 +93,22 @@ pub(crate) struct Plan {
 /// entry ever leads to a ring or a server that is not written. Space that a plan frees is given out by the next one, so
 /// that a plan is final when planning again yields no writes.
 pub(crate) fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
-    let target = Target::build(inputs, memory);
+    let mut target = Target::build(inputs, memory);
     let mut ops = Vec::new();
-    make(&target, inputs.observed, &mut ops);
+    make(&mut target, inputs.observed, &mut ops);
     tear_down(&target, inputs.observed, &mut ops);
     Plan {
         ops,
         former: target.former_addresses(),
         wake_at: target.wake_at,
-        table_in_use: !memory.slots.is_empty() || !target.former.is_empty(),
+        table_in_use: !target.former.is_empty()
+            || memory.rings.values().any(|ring| !ring.slots.is_empty()),
         refusals: target.refusals,
         panics: target.panics,
     }
 }
 
-fn make(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
+fn make(target: &mut Target, observed: &Observed, ops: &mut Vec<MapOp>) {
     if observed.settings != Some(target.settings) {
         ops.push(MapOp::PutSettings(target.settings));
     }
@@ -120,12 +128,15 @@ fn make(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::PutReverseRange,
     );
-    for (id, ring) in &target.pools {
-        // A ring that moves is written in full before its place is recorded: what lies there may be anything.
-        let slots = ring.slots.iter();
-        ops.extend(slots.map(|(index, slot)| MapOp::PutSlot(*index, *slot)));
-        if ring.moved {
-            ops.push(MapOp::PutPool(*id, ring.place));
+    for (id, PlacedRing { place, change }) in &mut target.pools {
+        match change {
+            // It is written in full before its place is recorded: what lies there may be anything.
+            RingChange::Moved(servers) => {
+                ops.push(MapOp::PutRing(*place, servers.clone()));
+                ops.push(MapOp::PutPool(*id, *place));
+            }
+            RingChange::Slots(slots) if slots.is_empty() => {}
+            RingChange::Slots(slots) => ops.push(MapOp::PutSlots(std::mem::take(slots))),
         }
     }
     changed(

@@ -7,7 +7,7 @@ use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 use crate::{
     maps::{LbMaps, ReadMapError, WriteMapError},
-    plan::{self, Inputs, MapOp, Observed, Plan},
+    plan::{self, Inputs, MapOp, Observed, Plan, Rings},
 };
 
 /// The flow table and full NAT's sessions are swept this often while that may let a slot, a server or a port go.
@@ -84,12 +84,14 @@ impl<M: LbMaps> Reconciler<M> {
         let mut writes = 0;
         let mut left = 0;
         for _ in 0..ROUNDS {
-            let mut observed = match self.observed.take() {
-                Some(observed) => observed,
-                None => self.maps.read()?,
+            let mut observed = if let Some(observed) = self.observed.take() {
+                observed
+            } else {
+                self.memory.distrust();
+                self.maps.read()?
             };
             let in_table = self.sweep_if_due(&observed, inputs.now);
-            let inputs_now = inputs.on(&observed, in_table.as_ref(), self.flow_key);
+            let inputs_now = inputs.on((&observed, &self.maps), in_table.as_ref(), self.flow_key);
             let plan = plan::plan(&inputs_now, &mut self.memory);
             left = plan.ops.len();
             if plan.ops.is_empty() {
@@ -111,6 +113,15 @@ impl<M: LbMaps> Reconciler<M> {
             ops: left,
             rounds: ROUNDS,
         })
+    }
+
+    /// Reads the flow table and full NAT's sessions now, as of what the maps are known to hold, and frees what counts no more.
+    pub(crate) fn sweep(&mut self) -> BTreeSet<BackendId> {
+        let Some(observed) = &self.observed else {
+            return BTreeSet::new();
+        };
+        let idle = observed.settings.map_or(0, |s| s.flow_idle_ticks);
+        self.maps.sweep_flows(&observed.alive(), idle)
     }
 
     /// Reads the flow table and full NAT's sessions if it is time, and frees what counts no more.
@@ -169,7 +180,7 @@ pub(crate) struct PlanInputs<'a> {
 impl<'a> PlanInputs<'a> {
     fn on(
         &self,
-        observed: &'a Observed,
+        (observed, rings): (&'a Observed, &'a dyn Rings),
         in_table: Option<&'a BTreeSet<BackendId>>,
         flow_key: FlowKey,
     ) -> Inputs<'a> {
@@ -184,6 +195,7 @@ impl<'a> PlanInputs<'a> {
         Inputs {
             desired,
             observed,
+            rings,
             health,
             next_hops,
             local,

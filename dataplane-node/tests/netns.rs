@@ -1,13 +1,46 @@
 //! The agent in network namespaces: real links, real maps, and a controller that the test plays. Needs root; without it
 //! every test fails and says so.
 
+#[path = "netns/capabilities.rs"]
+mod capabilities;
+#[path = "netns/detaching.rs"]
+mod detaching;
 #[path = "netns/fixture.rs"]
 mod fixture;
+#[path = "netns/foreign_programs.rs"]
+mod foreign_programs;
+#[path = "netns/hitless.rs"]
+mod hitless;
+#[cfg(target_arch = "x86_64")]
+#[path = "guest/initramfs.rs"]
+mod initramfs;
+#[path = "netns/interfaces.rs"]
+mod interfaces;
+#[path = "netns/l4_checklist.rs"]
+mod l4_checklist;
+#[path = "netns/large_frames.rs"]
+mod large_frames;
+#[path = "netns/layout_switch.rs"]
+mod layout_switch;
+#[cfg(target_arch = "x86_64")]
+#[path = "netns/linux_6_1.rs"]
+mod linux_6_1;
 #[path = "netns/load_balancer.rs"]
 mod load_balancer;
+#[cfg(target_arch = "x86_64")]
+#[path = "guest/machine.rs"]
+mod machine;
+#[path = "netns/map_memory.rs"]
+mod map_memory;
 #[path = "netns/namespace.rs"]
 mod namespace;
 #[path = "netns/played_controller.rs"]
 mod played_controller;
 #[path = "netns/server.rs"]
 mod server;
+#[path = "netns/traffic.rs"]
+mod traffic;
+#[path = "netns/two_nics.rs"]
+mod two_nics;
+#[path = "netns/udp_echo.rs"]
+mod udp_echo;

@@ -4,6 +4,13 @@
 //! They load programs, and some make a network namespace: they need root, and fail without it.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+#[cfg(target_arch = "x86_64")]
+#[path = "guest/initramfs.rs"]
+mod initramfs;
+#[cfg(target_arch = "x86_64")]
+#[path = "guest/machine.rs"]
+mod machine;
+
 mod xdp {
     mod affinity;
     mod answers;
@@ -14,16 +21,27 @@ mod xdp {
     mod dnat;
     mod dsr;
     mod fabric;
+    mod fragments;
     mod fullnat;
+    mod fuzz;
+    mod generator;
+    mod keeper;
     mod kernel;
+    #[cfg(target_arch = "x86_64")]
+    mod linux_6_1;
+    mod loads;
     mod malformed;
+    mod martians;
     mod nat_room;
     mod nat_states;
     mod network;
     mod packets;
     mod ports_taken;
+    mod reference;
     mod selection;
     mod sessions;
+    mod shapes;
     mod tunnel;
     mod untouched;
+    mod verdicts;
 }

@@ -102,6 +102,17 @@ impl Client {
         .await
     }
 
+    /// `FabricService.Explain`.
+    pub async fn explain(
+        &self,
+        request: v1::ExplainRequest,
+    ) -> Result<v1::ExplainResponse, CallError> {
+        self.call(request, async |mut service: Service, request| {
+            service.explain(request).await
+        })
+        .await
+    }
+
     /// `FabricService.Watch`: opens the stream.
     pub async fn watch(
         &self,

@@ -22,7 +22,8 @@ pub struct NodesArgs {
 /// The end of its long help.
 pub const HELP: &str = "\
 With `-o json` and `-o yaml` the answer is `generation`, `missing_members`, and `nodes`: for each its `name` and the fields of
-`NodeStatus`, such as `connected`, `applied_generation`, `xdp_mode`, `fault` and `counters`.
+`NodeStatus`, such as `connected`, `applied_generation`, `xdp_mode`, `fault`,
+`map_memory_bytes` and `counters`.
 
 Example:
   lbfabric nodes -o wide

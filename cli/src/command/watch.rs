@@ -1,6 +1,7 @@
 //! `lbfabric watch`.
 
 mod follower;
+mod warnings;
 
 use std::process::ExitCode;
 
@@ -11,9 +12,10 @@ use crate::{
     client::{CallError, Client, ClientArgs},
     exit::Exit,
     kind::KindArg,
-    output::{FormatArgs, Style, event, note, print},
+    output::{Format, FormatArgs, Style, event, note, print},
 };
 use follower::Follower;
+use warnings::Warnings;
 
 /// Arguments of `lbfabric watch`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +36,7 @@ pub struct WatchArgs {
 pub const HELP: &str = "\
 First a line for each object that is there, then one that begins with `=`, then one for each change. When the controller goes away
 another one is asked, and what changed in between is shown. With `-o json` every line is an object with `generation`, `synced`,
-`action` and `object`.
+`action` and `object`. With `-o wide` a line that begins with `!` is a warning of a service, told by a node.
 
 Example:
   lbfabric watch services
@@ -53,8 +55,17 @@ pub async fn run(args: WatchArgs, client: &ClientArgs) -> anyhow::Result<ExitCod
     let mut follower = Follower::default();
     let mut stream = client.watch(request).await?;
     let style = Style::stdout();
+    let of_services = matches!(kind, KindArg::Services | KindArg::All);
+    let mut warnings = (of_services && format == Format::Wide).then(|| Warnings::new(&client));
     loop {
-        match stream.message().await {
+        let message = tokio::select! {
+            message = stream.message() => message,
+            Some(warnings) = due(&mut warnings) => {
+                print(&warnings.look(style).await)?;
+                continue;
+            }
+        };
+        match message {
             Ok(Some(response)) => {
                 for response in follower.message(response) {
                     print(&event(&response, format, style))?;
@@ -82,6 +93,13 @@ pub async fn run(args: WatchArgs, client: &ClientArgs) -> anyhow::Result<ExitCod
         reason = "names the type of a loop that only an error ends"
     )]
     Ok(Exit::Ok.into())
+}
+
+/// Waits until it is time to look for warnings, where anybody wants them.
+async fn due(warnings: &mut Option<Warnings>) -> Option<&mut Warnings> {
+    let warnings = warnings.as_mut()?;
+    warnings.due().await;
+    Some(warnings)
 }
 
 /// Opens the stream again, without limit in time: a watch outlives every outage.

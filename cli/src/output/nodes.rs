@@ -24,6 +24,7 @@ pub fn nodes<'a>(objects: impl IntoIterator<Item = &'a v1::Object>, wide: bool) 
         "GENERATION",
         "ADDRESSES",
         "VERSION",
+        "MAP-MEMORY",
         "REFUSED",
         "FAULT",
     ];
@@ -78,10 +79,21 @@ fn row(name: String, status: &v1::NodeStatus, has_status: bool, wide: bool) -> V
     if wide {
         cells.push(status.addresses.join(","));
         cells.push(status.version.clone());
+        cells.push(mebibytes(status.map_memory_bytes));
         cells.push(status.refusals.len().to_string());
     }
     cells.push(status.fault.clone());
     cells
+}
+
+/// Memory in MiB, rounded up; nothing where nothing is taken.
+fn mebibytes(bytes: u64) -> String {
+    const MEBIBYTE: u64 = 1 << 20;
+    if bytes == 0 {
+        String::new()
+    } else {
+        format!("{} MiB", bytes.div_ceil(MEBIBYTE))
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +118,7 @@ mod tests {
             applied_generation: 9,
             interface: "eth0".to_owned(),
             xdp_mode: v1::XdpMode::Native.into(),
+            map_memory_bytes: 70 << 20,
             ..Default::default()
         };
         let objects = [
@@ -118,10 +131,11 @@ mod tests {
              a     load-balancer  connected  2       eth0       native  9           -\n\
              b     -              unknown    -       -          -       0           -\n"
         );
+        let wide = nodes(&objects, true).render(Style::plain());
         assert!(
-            nodes(&objects, true)
-                .render(Style::plain())
-                .contains("ADDRESSES  VERSION  REFUSED")
+            wide.contains("ADDRESSES  VERSION  MAP-MEMORY  REFUSED"),
+            "{wide}"
         );
+        assert!(wide.contains("70 MiB"), "{wide}");
     }
 }

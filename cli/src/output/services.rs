@@ -14,7 +14,7 @@ pub fn services<'a>(objects: impl IntoIterator<Item = &'a v1::Object>, wide: boo
     ];
     let more = [
         "NAME", "MODE", "PROTO", "VIPS", "PORTS", "POOL", "AFFINITY", "APPLIED", "REFUSED",
-        "PACKETS", "BYTES",
+        "PACKETS", "BYTES", "WARNINGS",
     ];
     let mut table = Table::new(if wide { &more } else { &narrow });
     for object in objects {
@@ -28,6 +28,9 @@ pub fn services<'a>(objects: impl IntoIterator<Item = &'a v1::Object>, wide: boo
         table.row(row(spec, status, wide));
         if status.is_some_and(|status| !status.refusals.is_empty()) {
             table.mark("REFUSED", false);
+        }
+        if status.is_some_and(|status| !status.warnings.is_empty()) {
+            table.mark("WARNINGS", false);
         }
     }
     table
@@ -68,6 +71,7 @@ fn row(spec: &v1::ServiceSpec, status: Option<&v1::ServiceStatus>, wide: bool) -
                 .map(|status| status.bytes.to_string())
                 .unwrap_or_default(),
         );
+        cells.push(status.map(warnings).unwrap_or_default());
     }
     cells
 }
@@ -90,6 +94,14 @@ fn refused(status: &v1::ServiceStatus, wide: bool) -> String {
     } else {
         status.refusals.len().to_string()
     }
+}
+
+fn warnings(status: &v1::ServiceStatus) -> String {
+    let texts = status
+        .warnings
+        .iter()
+        .map(|warning| format!("{}: {}", warning.node, warning.text));
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 /// The name of an enum field's value.
@@ -146,6 +158,10 @@ mod tests {
             }],
             packets: 7,
             bytes: 70,
+            warnings: vec![v1::Warning {
+                node: "n1".to_owned(),
+                text: "no ports left".to_owned(),
+            }],
         };
         let object = v1::Object {
             spec: Some(v1::object::Spec::Service(spec)),
@@ -159,7 +175,7 @@ mod tests {
         );
         let wide = services([&object], true).render(Style::plain());
         assert!(
-            wide.contains("five-tuple  n1       n2: no program  7        70"),
+            wide.contains("five-tuple  n1       n2: no program  7        70     n1: no ports left"),
             "{wide}"
         );
     }

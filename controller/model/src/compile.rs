@@ -111,6 +111,8 @@ struct Version {
 struct ServerVips {
     vips: BTreeSet<Prefix>,
     gue_ports: BTreeSet<u16>,
+    /// The longest hold time of the pools that they come from.
+    hold_time_secs: u32,
 }
 
 /// What one node must do.
@@ -216,12 +218,17 @@ impl CompiledFabric {
 
     fn for_server(&self, addresses: &[IpAddr]) -> BTreeMap<ObjectKey, Arc<EncodedObject>> {
         let mut all = ServerVips::default();
-        for ServerVips { vips, gue_ports } in addresses
+        for ServerVips {
+            vips,
+            gue_ports,
+            hold_time_secs,
+        } in addresses
             .iter()
             .filter_map(|address| self.server_vips.get(address))
         {
             all.vips.extend(vips);
             all.gue_ports.extend(gue_ports);
+            all.hold_time_secs = all.hold_time_secs.max(*hold_time_secs);
         }
         let key = ObjectKey {
             kind: ObjectKind::ServerVips,
@@ -230,6 +237,7 @@ impl CompiledFabric {
         let vips = v1::NodeServerVips {
             vips: all.vips.into_iter().map(Prefix::to_bytes).collect(),
             gue_ports: all.gue_ports.into_iter().map(u32::from).collect(),
+            hold_time_secs: all.hold_time_secs,
         };
         let object = encode(
             Generation::default(),
@@ -294,6 +302,8 @@ fn add_server_vips(
             let of_server = all.entry(address).or_default();
             of_server.vips.extend(&service.vips);
             of_server.gue_ports.extend(gue_port.map(u16::from));
+            let secs = pool.pool.flow_keeping.hold_time_secs;
+            of_server.hold_time_secs = of_server.hold_time_secs.max(secs);
         }
     }
 }

@@ -10,7 +10,8 @@ pub struct FlowKeeping {
 }
 
 impl FlowKeeping {
-    const HOLD_TIME_SECS_MAX: u32 = 32_400;
+    /// The longest hold time: an entry of a node's flow table must go well before its clock wraps.
+    pub const HOLD_TIME_SECS_MAX: u32 = 32_400;
     const DEAD_AFTER_MS_MAX: u32 = 3_600_000;
 
     /// Reads the two fields of a specification at `path`; a hold time of 0 and an absent time until death are the defaults.

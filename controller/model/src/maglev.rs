@@ -1,11 +1,30 @@
 //! Consistent selection after Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer",
-//! NSDI 2016, section 3.4, with weights.
+//! NSDI 2016, section 3.4, with weights, and with less that moves when a server comes or goes:
+//!
+//! - A turn is a look at one slot, not at as many as it takes to find a free one. Whoever would look at a slot first has it,
+//!   whatever else is free, so that a server that goes puts nobody ahead of anybody else.
+//! - Every server goes four ways in turn. Two single ways may be so much alike that one server is all over the place of the
+//!   other.
+//! - Shares may be off by up to three slots where a server has many.
+//!
+//! Of 4099 slots and 32 servers, 0.8 % move on average beside those of the server that goes, and 1.1 % for the worst server
+//! tried; of Maglev's own table 2.0 % and 4.7 %. Of 65,537 slots and 500 servers it is 0.3 %, against 0.9 %.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, binary_heap::PeekMut},
+};
 
 use lbfabric_abi::RingSlot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const OFFSET_SEED: u64 = 0x6f66_6673_6574;
 const SKIP_SEED: u64 = 0x736b_6970;
+/// How many ways a server goes.
+const WAYS: usize = 4;
+/// By how many slots a share may be off at most, and how many slots a share has for each of them.
+const SLACK: u32 = 3;
+const SLOTS_PER_SLACK: u32 = 40;
 
 /// A server that takes part.
 #[derive(Clone, Copy, Debug)]
@@ -22,41 +41,51 @@ pub struct Entry<'a> {
 ///
 /// The result depends on the set of entries only, not on their order. `slots` is a prime.
 ///
-/// Every server visits all slots in an order of its own and takes the next free one at its turn. In a round a server has
-/// as many turns as its weight is of the largest, fractions carried over, until it has its share, which is right to less
-/// than one slot. Most slots keep their server when another comes or goes.
+/// Every server visits all slots in orders of its own and takes those that are free, one look at a time. In a round a server
+/// has as many looks as its weight is of the largest, fractions carried over. It stops at [`SLACK`] slots more than its share,
+/// and nobody takes what others need to come as close to theirs.
 pub fn ring(entries: &[Entry<'_>], slots: u32) -> Vec<u32> {
-    let mut ring = vec![RingSlot::NONE; slots as usize];
     let mut walkers: Vec<_> = entries
         .iter()
         .filter(|entry| entry.weight > 0)
-        .map(|entry| Walker::new(entry, slots))
+        .map(Walker::new)
         .collect();
-    walkers.sort_by(|a, b| a.name.cmp(b.name));
-    let Some(heaviest) = walkers.iter().map(|w| w.weight).max() else {
-        return ring;
-    };
+    walkers.sort_by(|a, b| (b.weight, a.name).cmp(&(a.weight, b.name)));
     hand_out_shares(&mut walkers, slots);
-    let mut free = slots;
-    while free > 0 {
-        for walker in walkers.iter_mut().filter(|w| w.share > 0) {
-            walker.credit += walker.weight;
-            if walker.credit < heaviest {
-                continue;
-            }
-            walker.credit -= heaviest;
-            walker.share -= 1;
-            let slot = walker.next_free(&ring);
-            ring[slot] = walker.id;
-            free -= 1;
+    let heaviest = walkers.first().map_or(0, |walker| walker.weight);
+    let mut table = Table {
+        ring: vec![RingSlot::NONE; slots as usize],
+        free: FreeSlots::all(slots),
+        left: slots,
+        needed: walkers.iter().map(Walker::least).sum(),
+    };
+    let mut groups: Vec<Group<'_>> = walkers
+        .chunk_by(|a, b| a.weight == b.weight)
+        .map(|walkers| Group::new(walkers, slots))
+        .collect();
+    let mut turns: BinaryHeap<Reverse<(u64, usize)>> = (0..)
+        .zip(&groups)
+        .map(|(index, group)| Reverse((group.next_round(heaviest), index)))
+        .collect();
+    while let Some(mut turn) = turns.peek_mut() {
+        let Reverse((_, index)) = *turn;
+        let group = &mut groups[index];
+        group.look(&mut table);
+        if group.walkers.is_empty() {
+            PeekMut::pop(turn);
+        } else {
+            *turn = Reverse((group.next_round(heaviest), index));
         }
     }
-    ring
+    table.ring
 }
 
 /// Gives every slot to somebody, by the method of the largest remainder.
 fn hand_out_shares(walkers: &mut [Walker<'_>], slots: u32) {
     let total: u64 = walkers.iter().map(|w| u64::from(w.weight)).sum();
+    if total == 0 {
+        return;
+    }
     let mut left = slots;
     for walker in walkers.iter_mut() {
         let exact = u64::from(slots) * u64::from(walker.weight);
@@ -65,53 +94,189 @@ fn hand_out_shares(walkers: &mut [Walker<'_>], slots: u32) {
         left -= walker.share;
     }
     let mut by_remainder: Vec<_> = walkers.iter_mut().collect();
-    by_remainder.sort_by_key(|w| std::cmp::Reverse(w.remainder));
+    by_remainder.sort_by_key(|w| Reverse(w.remainder));
     for walker in by_remainder.into_iter().take(left as usize) {
         walker.share += 1;
     }
 }
 
-/// A server's way through the slots: `offset`, `offset + skip`, … modulo the number of slots.
+/// A server that takes slots.
+#[derive(Clone)]
 struct Walker<'a> {
     id: u32,
     name: &'a str,
     weight: u32,
-    credit: u32,
-    /// Slots still to take.
+    /// Slots that are its due.
     share: u32,
     remainder: u64,
-    slots: u32,
+    taken: u32,
+}
+
+/// A way through the slots: `offset`, `offset + skip`, … modulo the number of slots.
+#[derive(Clone, Copy)]
+struct Way {
     at: u32,
     skip: u32,
 }
 
+/// Servers of one weight, which have their looks in the same rounds.
+struct Group<'a> {
+    walkers: Vec<Walker<'a>>,
+    /// The n-th way of each of them: a look needs nothing else as long as it finds no free slot.
+    ways: [Vec<Way>; WAYS],
+    looks: u64,
+    slots: u32,
+}
+
+/// The ring as it grows.
+struct Table {
+    ring: Vec<u32>,
+    free: FreeSlots,
+    /// How many slots are free, and how many of these servers need that have too few.
+    left: u32,
+    needed: u32,
+}
+
 impl<'a> Walker<'a> {
-    fn new(entry: &Entry<'a>, slots: u32) -> Self {
-        let below = |seed, limit: u32| {
-            let hash = xxh3_64_with_seed(entry.name.as_bytes(), seed) % u64::from(limit.max(1));
-            u32::try_from(hash).expect("a remainder is below its u32 divisor")
-        };
+    fn new(entry: &Entry<'a>) -> Self {
         Self {
             id: entry.id,
             name: entry.name,
             weight: entry.weight.into(),
-            credit: 0,
             share: 0,
             remainder: 0,
-            slots,
+            taken: 0,
+        }
+    }
+
+    fn slack(&self) -> u32 {
+        SLACK.min(self.share / SLOTS_PER_SLACK)
+    }
+
+    /// How many slots it has to have.
+    fn least(&self) -> u32 {
+        self.share - self.slack()
+    }
+
+    /// Whether it takes no more.
+    fn is_done(&self, table: &Table) -> bool {
+        let needs = self.taken < self.least();
+        self.taken == self.share + self.slack() || !needs && table.is_reserved()
+    }
+}
+
+impl Way {
+    fn new(name: &str, number: usize, slots: u32) -> Self {
+        let below = |seed, limit: u32| {
+            let hash = xxh3_64_with_seed(name.as_bytes(), seed);
+            let hash = nth_after(hash, number as u64) % u64::from(limit.max(1));
+            u32::try_from(hash).expect("a remainder is below its u32 divisor")
+        };
+        Self {
             at: below(OFFSET_SEED, slots),
             skip: below(SKIP_SEED, slots - 1) + 1,
         }
     }
 
-    fn next_free(&mut self, ring: &[u32]) -> usize {
-        loop {
-            let slot = self.at as usize;
-            self.at = (self.at + self.skip) % self.slots;
-            if ring[slot] == RingSlot::NONE {
-                return slot;
+    /// The slot to look at.
+    fn step(&mut self, slots: u32) -> u32 {
+        let at = self.at;
+        // Both are below `slots`, which is far below 2^31.
+        let next = at + self.skip;
+        self.at = if next >= slots { next - slots } else { next };
+        at
+    }
+}
+
+/// The n-th number of the generator `SplitMix64` that begins at a state. Hashes with seeds that are close to each other would not
+/// do: of short names they are the same where the names differ as the seeds do.
+fn nth_after(state: u64, n: u64) -> u64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut z = state.wrapping_add((n + 1).wrapping_mul(STEP));
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+impl<'a> Group<'a> {
+    fn new(walkers: &[Walker<'a>], slots: u32) -> Self {
+        let ways = |number| {
+            walkers
+                .iter()
+                .map(move |it| Way::new(it.name, number, slots))
+        };
+        Self {
+            walkers: walkers.to_vec(),
+            ways: std::array::from_fn(|number| ways(number).collect()),
+            looks: 0,
+            slots,
+        }
+    }
+
+    /// The round of the next look, all counted from 1: when the weights of the rounds so far add up to one more of the
+    /// heaviest.
+    fn next_round(&self, heaviest: u32) -> u64 {
+        let weight = self.walkers[0].weight;
+        ((self.looks + 1) * u64::from(heaviest)).div_ceil(weight.into())
+    }
+
+    /// Everyone looks at the next slot of one way, and takes it if it is free. Those that take no more leave.
+    fn look(&mut self, table: &mut Table) {
+        let number = usize::try_from(self.looks % WAYS as u64).expect("below the number of ways");
+        self.looks += 1;
+        let mut anyone_done = table.is_reserved();
+        for (index, way) in self.ways[number].iter_mut().enumerate() {
+            let slot = way.step(self.slots);
+            if table.free.is_free(slot) {
+                let walker = &mut self.walkers[index];
+                if !walker.is_done(table) {
+                    table.give(slot, walker);
+                }
+                anyone_done |= walker.is_done(table);
             }
         }
+        if anyone_done {
+            for index in (0..self.walkers.len()).rev() {
+                if self.walkers[index].is_done(table) {
+                    self.walkers.remove(index);
+                    self.ways.iter_mut().for_each(|ways| {
+                        ways.remove(index);
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Table {
+    fn give(&mut self, slot: u32, walker: &mut Walker<'_>) {
+        self.free.take(slot);
+        self.ring[slot as usize] = walker.id;
+        self.left -= 1;
+        self.needed -= u32::from(walker.taken < walker.least());
+        walker.taken += 1;
+    }
+
+    /// Whether every slot that is free is needed by a server that has too few.
+    fn is_reserved(&self) -> bool {
+        self.left == self.needed
+    }
+}
+
+/// A bit for each slot that nobody has yet: small enough for the processor's nearest cache, as slots are looked at often.
+struct FreeSlots(Vec<u64>);
+
+impl FreeSlots {
+    fn all(slots: u32) -> Self {
+        Self(vec![u64::MAX; slots.div_ceil(u64::BITS) as usize])
+    }
+
+    fn is_free(&self, slot: u32) -> bool {
+        self.0[(slot / u64::BITS) as usize] & 1 << (slot % u64::BITS) != 0
+    }
+
+    fn take(&mut self, slot: u32) {
+        self.0[(slot / u64::BITS) as usize] &= !(1 << (slot % u64::BITS));
     }
 }
 
@@ -125,101 +290,4 @@ pub(crate) fn next_prime(n: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn ring_of(pool: &[(u32, String, u16)], slots: u32) -> Vec<u32> {
-        let entries: Vec<_> = pool
-            .iter()
-            .map(|(id, name, weight)| Entry {
-                id: *id,
-                name,
-                weight: *weight,
-            })
-            .collect();
-        ring(&entries, slots)
-    }
-
-    fn pool(weights: &[u16]) -> Vec<(u32, String, u16)> {
-        (0u32..)
-            .zip(weights)
-            .map(|(id, weight)| (id, format!("s{id}"), *weight))
-            .collect()
-    }
-
-    fn shares(ring: &[u32]) -> BTreeMap<u32, u32> {
-        let mut shares = BTreeMap::new();
-        for id in ring {
-            *shares.entry(*id).or_default() += 1;
-        }
-        shares
-    }
-
-    #[test]
-    fn sizes_are_the_documented_primes() {
-        assert_eq!(next_prime(32 * 128), 4099);
-        assert_eq!(next_prime(512 * 128), 65537);
-        assert_eq!(next_prime(128), 131);
-    }
-
-    #[test]
-    fn no_weight_no_server() {
-        assert!(
-            ring_of(&pool(&[0, 0]), 131)
-                .iter()
-                .all(|id| *id == RingSlot::NONE)
-        );
-        assert!(ring_of(&[], 131).iter().all(|id| *id == RingSlot::NONE));
-    }
-
-    #[test]
-    fn removing_one_of_many_moves_little_else() {
-        for (servers, slots) in [(10u16, 4099), (500, 65537)] {
-            let all = pool(&vec![100; servers.into()]);
-            let before = ring_of(&all, slots);
-            let after = ring_of(&all[1..], slots);
-            let moved = before.iter().zip(&after).filter(|(b, a)| b != a).count();
-            let share = f64::from(u32::try_from(moved).unwrap()) / f64::from(slots);
-            assert!(
-                share < 1.0 / f64::from(servers) + 0.02,
-                "{servers} servers: {share} of the slots moved"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn shares_follow_weights(weights in prop::collection::vec(0u16.., 1..32)) {
-            let total: u32 = weights.iter().map(|w| u32::from(*w)).sum();
-            prop_assume!(total > 0);
-            let shares = shares(&ring_of(&pool(&weights), 4099));
-            for (id, weight) in (0u32..).zip(&weights) {
-                let right = 4099.0 * f64::from(*weight) / f64::from(total);
-                let share = f64::from(*shares.get(&id).unwrap_or(&0));
-                prop_assert!((share - right).abs() < 1.0, "{id}: {share} slots, {right} are right");
-            }
-        }
-
-        #[test]
-        fn order_does_not_matter(
-            weights in prop::collection::vec(0u16..200, 1..20), rotation in 0usize..20,
-        ) {
-            let mut pool = pool(&weights);
-            let before = ring_of(&pool, 1031);
-            pool.rotate_left(rotation % weights.len());
-            prop_assert_eq!(before, ring_of(&pool, 1031));
-        }
-
-        #[test]
-        fn every_slot_has_a_server_with_weight(weights in prop::collection::vec(0u16..3, 1..20)) {
-            prop_assume!(weights.iter().any(|w| *w > 0));
-            for id in ring_of(&pool(&weights), 1031) {
-                prop_assert!(weights[id as usize] > 0);
-            }
-        }
-    }
-}
+mod tests;

@@ -52,6 +52,8 @@ pub struct ServerVips {
     pub vips: Vec<Prefix>,
     /// The UDP ports at which their tunnels come in as GUE.
     pub gue_ports: Vec<NonZeroU16>,
+    /// For how many seconds one of the VIPs may have flows after it was taken off the list; 0 if there are none.
+    pub hold_time_secs: u32,
 }
 
 /// What holds for the whole node.
@@ -189,6 +191,7 @@ fn decode_server_vips(proto: &v1::NodeServerVips) -> Result<ServerVips, DecodeSn
     Ok(ServerVips {
         vips: decode_prefixes(&proto.vips, "server_vips.vips")?,
         gue_ports: ports.collect::<Result<_, _>>()?,
+        hold_time_secs: proto.hold_time_secs,
     })
 }
 
@@ -287,7 +290,7 @@ fn decode_service(proto: &v1::NodeServiceObject) -> Result<NodeService, DecodeSn
             .map(NonZeroU16::new)
             .ok()
             .ok_or(Field("service.backend_port"))?,
-        tunnel: decode_tunnel(mode, proto.tunnel.as_ref()).ok_or(Field("service.tunnel"))?,
+        tunnel: decode_tunnel(mode, proto.tunnel.as_ref())?,
         clamp_mss: proto.clamp_mss,
         client_address_option: proto.client_address_option,
         limits,
@@ -312,14 +315,19 @@ fn decode_ports(proto: &[v1::NodePortRange]) -> Option<Ports> {
     (!ranges.is_empty()).then_some(Ports::Ranges(ranges))
 }
 
-fn decode_tunnel(mode: Mode, proto: Option<&v1::TunnelSpec>) -> Option<Option<Tunnel>> {
+fn decode_tunnel(
+    mode: Mode,
+    proto: Option<&v1::TunnelSpec>,
+) -> Result<Option<Tunnel>, DecodeSnapshotError> {
+    let field = Field("service.tunnel");
     match (mode, proto) {
         (Mode::Tunnel, Some(tunnel)) => {
-            Tunnel::parse(tunnel, "service.tunnel", &mut Vec::new()).map(Some)
+            let tunnel = Tunnel::parse(tunnel, "service.tunnel", &mut Vec::new());
+            tunnel.map(Some).ok_or(field)
         }
         // A controller that does not know of it means what was the only way then.
-        (Mode::Tunnel, None) => Some(Some(Tunnel::default())),
-        (Mode::Dnat | Mode::Fullnat | Mode::Dsr, None) => Some(None),
-        (Mode::Dnat | Mode::Fullnat | Mode::Dsr, Some(_)) => None,
+        (Mode::Tunnel, None) => Ok(Some(Tunnel::default())),
+        (Mode::Dnat | Mode::Fullnat | Mode::Dsr, None) => Ok(None),
+        (Mode::Dnat | Mode::Fullnat | Mode::Dsr, Some(_)) => Err(field),
     }
 }

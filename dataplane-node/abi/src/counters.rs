@@ -78,7 +78,7 @@ counted! {
         Truncated = 0 => "drop-truncated",
         /// A length field says more than there is, or less than its own header.
         BadLength = 1 => "drop-bad-length",
-        /// A fragment.
+        /// A fragment whose packet's first one has not been seen, or too long ago.
         Fragment = 2 => "drop-fragment",
         /// The time to live would reach 0 at this node.
         TtlExpired = 3 => "drop-ttl-expired",
@@ -102,6 +102,12 @@ counted! {
         Internal = 12 => "drop-internal",
         /// A tunnel has marked congestion on a packet whose sender does not know such marks (RFC 6040 section 4.2).
         Ecn = 13 => "drop-ecn",
+        /// From an address that no packet may come from, or to a link-layer group.
+        Martian = 14 => "drop-martian",
+        /// From the very address that it is for.
+        Land = 15 => "drop-land",
+        /// More extension headers than are looked through, or more than one fragment header.
+        ExtensionHeaders = 16 => "drop-extension-headers",
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! An entry is written by one 8-byte compare-and-exchange, by the program and by the agent.
 
-use crate::{Backend, Flow, FlowKey};
+use crate::{Flow, FlowKey};
 
 /// Entries of a bucket.
 pub const FLOW_WAYS: usize = 8;
@@ -37,6 +37,7 @@ pub struct FlowEntry(pub u64);
 pub struct FlowTick(u16);
 
 /// Where a flow stands in the table.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowPlace {
     /// The bits of the flow's hash that its entry carries; not zero.
@@ -107,18 +108,17 @@ impl FlowEntry {
     }
 
     /// How little is lost with the entry: of two the larger number goes first. Free ones come before expired ones, then those
-    /// of dead servers, those made by a first packet alone, and [those in use](FlowEntry::LIVE); each kind by age.
+    /// made by a first packet alone, and [those in use](FlowEntry::LIVE); each kind by age. Those of dead servers the agent
+    /// clears at once.
     ///
     /// Without branches: of several places with one branch each, the verifier follows every combination.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "single bits")]
-    pub const fn cheapness(self, now: FlowTick, idle: u32, server_flags: u32) -> u32 {
+    pub const fn cheapness(self, now: FlowTick, idle: u32) -> u32 {
         let age = self.age_and_one(now);
         let is_free = 1 ^ (self.0 | self.0.wrapping_neg()) >> 63;
         let is_expired = (idle as u64 + 1).wrapping_sub(age as u64) >> 63;
-        let is_dead = server_flags & Backend::ALIVE ^ Backend::ALIVE;
-        let kind =
-            (is_free as u32) << 3 | (is_expired as u32) << 2 | is_dead << 1 | self.0 as u32 & 1;
+        let kind = (is_free as u32) << 2 | (is_expired as u32) << 1 | self.0 as u32 & 1;
         kind << Self::AGE_BITS | age
     }
 
@@ -164,6 +164,17 @@ impl FlowTick {
 // === impl FlowPlace ===
 
 impl FlowPlace {
+    /// Where a flow with this hash stands, which is made with the node's own key.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
+    pub const fn of(hash: u64) -> Self {
+        let tag = (hash >> 40) as u32;
+        Self {
+            tag: tag | (tag == 0) as u32,
+            hash: hash as u32,
+        }
+    }
+
     /// The bucket; `mask` is the number of buckets, a power of two, less one.
     #[inline(always)]
     pub const fn bucket(self, mask: u32) -> u32 {
@@ -174,14 +185,8 @@ impl FlowPlace {
 impl Flow {
     /// Where the flow stands in a node's table.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
     pub const fn place(&self, key: &FlowKey) -> FlowPlace {
-        let hash = self.hash(key);
-        let tag = (hash >> 40) as u32;
-        FlowPlace {
-            tag: tag | (tag == 0) as u32,
-            hash: hash as u32,
-        }
+        FlowPlace::of(self.hash(key))
     }
 }
 

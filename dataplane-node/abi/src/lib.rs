@@ -24,6 +24,7 @@
 //! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`] or [`FlowEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
+//! | `PROGRAMS` | program array | [`NextProgram`] index | a program; each load of the programs has its own |
 #![no_std]
 
 mod address;

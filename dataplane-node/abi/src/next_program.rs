@@ -14,12 +14,14 @@ pub enum NextProgram {
     FullnatAnswer = 3,
     /// Destination NAT back to clients.
     Answer = 4,
+    /// Takes a fragment where the first one of its packet has gone.
+    Fragment = 8,
     /// Full NAT towards servers, for plain packets of flows that have a session.
-    FullnatPlain = 9,
+    FullnatPlain = 11,
     /// Full NAT back to clients, for plain packets.
-    FullnatPlainAnswer = 10,
+    FullnatPlainAnswer = 12,
     /// Enters a full-NAT flow that has no session.
-    FullnatAdmit = 11,
+    FullnatAdmit = 13,
 }
 
 impl NextProgram {
@@ -30,13 +32,23 @@ impl NextProgram {
         Self::FullnatForward,
         Self::FullnatAnswer,
         Self::Answer,
+        Self::Fragment,
         Self::FullnatPlain,
         Self::FullnatPlainAnswer,
         Self::FullnatAdmit,
     ];
-
-    /// The number of places in `PROGRAMS`.
-    pub const PLACES: u32 = 16;
+    /// Entries of `PROGRAMS`: one more than the largest index.
+    pub const SLOTS: u32 = {
+        let (mut slots, mut n) = (0, 0);
+        while n < Self::ALL.len() {
+            let index = Self::ALL[n].index();
+            if index >= slots {
+                slots = index + 1;
+            }
+            n += 1;
+        }
+        slots
+    };
 
     /// Its index in `PROGRAMS`.
     #[inline(always)]
@@ -52,9 +64,26 @@ impl NextProgram {
             Self::FullnatForward => "lbfabric_fullnat_forward",
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
+            Self::Fragment => "lbfabric_fragment",
             Self::FullnatPlain => "lbfabric_fullnat_plain",
             Self::FullnatPlainAnswer => "lbfabric_fullnat_plain_answer",
             Self::FullnatAdmit => "lbfabric_fullnat_admit",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_a_place_of_its_own() {
+        let mut last = None;
+        for next in NextProgram::ALL {
+            assert!(last < Some(next.index()), "{next:?}");
+            assert!(next.index() < NextProgram::SLOTS);
+            assert!(next.program().starts_with("lbfabric_"));
+            last = Some(next.index());
         }
     }
 }

@@ -43,7 +43,12 @@ impl Kernel {
     pub(crate) fn load(product: Option<&[u8]>, bench_object: &[u8], ingress: u32) -> Self {
         let product = product.unwrap_or_else(|| lbfabric_node::object::object());
         let mut product = load_with_private_pins(product);
-        lbfabric_node::object::load_balancer(&mut product).unwrap();
+        if product.map(lbfabric_node::object::PROGRAMS).is_none() {
+            // An object from before there were several programs.
+            load_programs(&mut product, &["lbfabric_lb"]);
+        } else if let Err(error) = lbfabric_node::object::load_all(&mut product) {
+            panic!("refused: {error:#?}");
+        }
         let mut bench = Ebpf::load(bench_object).expect("the object is that of build.sh --bench");
         load_programs(&mut bench, &["restore", "empty", "floor"]);
         Self {

@@ -6,11 +6,10 @@ use nix::{
     mount::{MsFlags, mount},
     net::if_::if_nametoindex,
     sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
-    sys::time::TimeSpec,
-    time::ClockId,
     unistd::Pid,
 };
 
+pub(crate) use crate::facts::{kernel, load, own_time, processor};
 use crate::packets::{NODE_MAC, ROUTER_MAC};
 
 /// The node's interface: to the clients and to the servers.
@@ -52,31 +51,6 @@ pub(crate) fn enter_network() -> u32 {
         fs::write(format!("/proc/sys/net/{family}/conf/all/forwarding"), "1").unwrap();
     }
     if_nametoindex(LINK).unwrap()
-}
-
-/// The time that this thread has run: what others do on the core does not count.
-pub(crate) fn own_time() -> TimeSpec {
-    ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap()
-}
-
-/// The load of the last minute.
-pub(crate) fn load() -> f64 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap();
-    text.split(' ').next().unwrap().parse().unwrap()
-}
-
-/// The processor's name.
-pub(crate) fn processor() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line.and_then(|line| line.split_once(": "));
-    name.map_or("unknown", |(_, name)| name).to_owned()
-}
-
-/// The kernel's release.
-pub(crate) fn kernel() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    text.trim().to_owned()
 }
 
 fn written(mac: [u8; 6]) -> String {

@@ -15,6 +15,7 @@
 mod cases;
 mod chart;
 mod fabric;
+mod facts;
 mod flood;
 mod kernel;
 mod machine;

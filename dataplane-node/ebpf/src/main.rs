@@ -3,6 +3,7 @@
 //! | program | where | what it does |
 //! | --- | --- | --- |
 //! | `lbfabric_lb` | a node's interfaces | takes packets for the VIPs to servers, and the servers' answers back |
+//! | those of `NextProgram` | behind it, by tail calls | what only some packets need |
 //! | `lbfabric_server` | a server's interfaces | unpacks tunnelled packets for the VIPs |
 //! | `lbfabric_pass` | the peer of a veth | passes everything: a veth delivers redirected frames only to such a peer |
 //!

@@ -3,8 +3,9 @@
 //! ```text
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
 //!   plain packets │     │ ├─────► fullnat_forward ──► fullnat_admit     new flows
-//!   of steady     │     │ └─────► fullnat_answer
-//!   slots         │     └───────► answer             servers' answers to DNAT
+//!   of steady     │     │ ├─────► fullnat_answer
+//!   slots         │     ├───────► answer             servers' answers to DNAT
+//!                 │     └───────► fragment ──► deliver
 //!                 ├──► fullnat_plain                 plain packets of sessions; the others go on to general
 //!                 └──► fullnat_plain_answer
 //! ```
@@ -26,12 +27,15 @@ mod dnat;
 mod dsr;
 mod ecn;
 mod exit;
+mod extensions;
+mod fragments;
 mod frame;
 mod fullnat;
 mod general;
 mod headers;
 mod ip;
 mod maps;
+mod martian;
 mod own;
 mod packet;
 mod parse;
@@ -40,6 +44,7 @@ mod rewrite;
 mod ring;
 mod route;
 mod session;
+mod tags;
 mod tunnel;
 mod v4;
 mod v6;
@@ -55,67 +60,73 @@ use frame::Frame;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_lb(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, plain::balance(&frame))
+    exit::leave_as_is(&frame, plain::balance(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_general(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, general::balance(&frame))
+    exit::leave_as_is(&frame, general::balance(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_deliver(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, deliver::forward(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, answer::translate(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::forward(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::answer(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_admit(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::admit(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_plain(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, fullnat::forward_plain(&frame))
+    exit::leave_as_is(&frame, fullnat::forward_plain(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_fullnat_plain_answer(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, fullnat::answer_plain(&frame))
+    exit::leave_as_is(&frame, fullnat::answer_plain(&frame))
 }
 
-#[xdp]
+#[xdp(frags)]
+fn lbfabric_fragment(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fragments::follow(&frame))
+}
+
+#[xdp(frags)]
 fn lbfabric_server(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, decap::unpack(&frame).into())
+    exit::leave_as_is(&frame, decap::unpack(&frame).into())
 }
 
-#[xdp]
+#[xdp(frags)]
 fn lbfabric_pass(_context: XdpContext) -> u32 {
     XDP_PASS
 }

@@ -38,7 +38,7 @@ pub(crate) fn backends<M: LbMaps>(
             let (healthy, mut reason) = match health.of(pool, *backend) {
                 Health::Up => (true, String::new()),
                 Health::Unknown => (false, "no probe has finished yet".to_owned()),
-                Health::Down { reason, since: _ } => (false, reason),
+                Health::Down { reason, since: _ } => (false, reason.clone()),
             };
             if panics.contains(id) {
                 reason.push_str("; every server of the pool fails, so all of them are used");
@@ -71,6 +71,7 @@ pub(crate) fn services<M: LbMaps>(
             id: id.0,
             packets: traffic.packets,
             bytes: traffic.bytes,
+            warnings: Vec::new(),
         })
     });
     reports.collect()

@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
-use std::time::Instant as StdInstant;
+use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
-use lbfabric_model::{ObjectKey, ObjectKind, PoolId, snapshot::ServerVips};
+use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, snapshot::ServerVips};
 use lbfabric_proto::v1;
 use tokio::time::Instant;
 use tracing::warn;
@@ -10,10 +11,11 @@ use tracing::warn;
 use super::{program::Program, report};
 use crate::{
     chain::Chain,
+    explain::explain,
     health::HealthTable,
     maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps},
     netlink::{LinkView, NetworkView},
-    plan::{Desired, Local, NatPorts, Sources},
+    plan::{Desired, Health, Local, NatPorts, Sources},
     reconciler::{PlanInputs, ReconcileError, Reconciler},
     server::{ServerSetup, SetupError},
     snapshot::HeldSnapshot,
@@ -43,6 +45,8 @@ pub(crate) struct LoadBalancer {
 pub(crate) struct Server {
     pub(crate) program: Program<ServerMaps>,
     pub(crate) setup: ServerSetup,
+    /// When to apply again, though nothing has happened.
+    pub(crate) wake_at: Option<StdInstant>,
 }
 
 /// What the role knows when it applies what is desired.
@@ -51,6 +55,30 @@ pub(crate) struct Situation<'a> {
     pub(crate) desired: &'a Desired,
     pub(crate) network: &'a NetworkView,
     pub(crate) health: &'a HealthTable,
+}
+
+impl Situation<'_> {
+    /// Servers of which it is not known whether they are healthy, or how a healthy one is reached.
+    fn unknown_servers(self) -> usize {
+        let Self {
+            desired,
+            network,
+            health,
+        } = self;
+        let health = health.view();
+        let pools = desired.pools.values();
+        let servers = pools.flat_map(|pool| pool.backends.iter().map(move |it| (pool, it)));
+        let unknown = servers.filter(|(pool, backend)| match health.of(pool, backend.id) {
+            Health::Unknown => true,
+            Health::Down { .. } => false,
+            Health::Up => {
+                let v4 = backend.ipv4.map(IpAddr::V4);
+                let mut addresses = v4.into_iter().chain(backend.ipv6.map(IpAddr::V6));
+                !addresses.all(|address| network.next_hops.contains_key(&address))
+            }
+        });
+        unknown.count()
+    }
 }
 
 /// The outcome of applying what is desired.
@@ -89,7 +117,7 @@ impl RoleState {
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         match self {
             Self::LoadBalancer(lb) => lb.wake_at.map(Instant::from_std),
-            Self::Server(_) => None,
+            Self::Server(server) => server.wake_at.map(Instant::from_std),
         }
     }
 
@@ -123,10 +151,38 @@ impl RoleState {
         }
     }
 
+    /// As [`Program::map_memory`].
+    pub(crate) fn map_memory(&self) -> io::Result<u64> {
+        match self {
+            Self::LoadBalancer(lb) => lb.program.map_memory(),
+            Self::Server(server) => server.program.map_memory(),
+        }
+    }
+
     pub(crate) async fn apply(&mut self, situation: Situation<'_>) -> Applied {
         match self {
             Self::LoadBalancer(lb) => lb.apply(situation),
             Self::Server(server) => server.apply(situation.desired).await,
+        }
+    }
+
+    /// What the program would do with a packet, or why that cannot be said.
+    pub(crate) fn explain(
+        &self,
+        packet: &v1::PacketQuestion,
+        situation: Situation<'_>,
+    ) -> Result<v1::Explanation, String> {
+        match self {
+            Self::LoadBalancer(lb) => {
+                let packet = PacketQuestion::parse(packet, "packet").map_err(|violations| {
+                    let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
+                    texts.join("; ")
+                })?;
+                let maps = lb.program.maps().map(Reconciler::maps);
+                let maps = maps.ok_or_else(|| "its program does not run".to_owned())?;
+                explain(&packet, situation.desired, maps)
+            }
+            Self::Server(_) => Err("a server forwards nothing".to_owned()),
         }
     }
 
@@ -184,9 +240,22 @@ impl LoadBalancer {
             now: StdInstant::now(),
         };
         self.wake_at = None;
-        let reason = match self.program.fault() {
+        if let Some(failure) = self.waits_for_servers(situation) {
+            return Applied {
+                refusals: desired.undecodable.clone(),
+                failure: Some(failure),
+            };
+        }
+        let outcome = match self.program.down() {
+            Some(_) => Ok(Applied::default()),
+            None => self.reconcile(&inputs),
+        };
+        if outcome.is_ok() {
+            self.program.switch();
+        }
+        let reason = match self.program.down() {
             Some(fault) => fault.to_string(),
-            None => match self.reconcile(&inputs) {
+            None => match outcome {
                 Ok(applied) => return applied,
                 Err(error) => {
                     warn!(error = %Chain(&error), "the maps are not as desired");
@@ -201,8 +270,25 @@ impl LoadBalancer {
             id: id.0,
         });
         refusals.extend(services.map(|key| (key, reason.clone())));
-        let failure = self.program.fault().is_none().then_some(reason);
+        let failure = self.program.down().is_none().then_some(reason);
         Applied { refusals, failure }
+    }
+
+    /// What keeps maps beside those of another layout from being filled: rings that are made before their servers are known
+    /// would not be the same as those that forward.
+    fn waits_for_servers(&self, situation: Situation<'_>) -> Option<String> {
+        let (patience_ends, beside) = self.program.filling()?;
+        if Instant::now() >= patience_ends {
+            return None;
+        }
+        let unknown = situation.unknown_servers();
+        (unknown > 0).then(|| {
+            format!(
+                "the program with the maps in {} forwards on, without changes, until {unknown} servers are probed and their \
+                 next hops known",
+                beside.display()
+            )
+        })
     }
 
     fn reconcile(&mut self, inputs: &PlanInputs<'_>) -> Result<Applied, ReconcileError> {
@@ -246,20 +332,25 @@ impl Server {
             kind: ObjectKind::ServerVips,
             id: 0,
         };
-        let ServerVips { vips, gue_ports } = &desired.server;
+        let ServerVips {
+            vips,
+            gue_ports,
+            hold_time_secs,
+        } = &desired.server;
         let singles = vips.iter().filter(|vip| vip.is_single());
         let addresses: BTreeSet<IpAddr> = singles.map(|vip| vip.address()).collect();
         if addresses.len() < vips.len() || !gue_ports.is_empty() {
             let reason = "VIPs that are whole prefixes, and encapsulation gue: this server cannot do that yet";
             applied.refusals.insert(key, reason.to_owned());
         }
-        let setup = self.set_up(&addresses).await;
+        self.wake_at = None;
+        let setup = self.set_up(&addresses, *hold_time_secs).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
             applied.failure = Some(reason.clone());
             applied.refusals.insert(key, reason);
-        } else if let Some(fault) = self.program.fault()
+        } else if let Some(fault) = self.program.down()
             && !vips.is_empty()
         {
             let reason = format!("tunnelled packets cannot be unpacked: {fault}");
@@ -268,13 +359,25 @@ impl Server {
         applied
     }
 
-    /// New VIPs go to the loopback first, old ones leave it last.
-    async fn set_up(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), ServerError> {
-        self.setup.add_vips(vips).await?;
+    /// New VIPs go to the loopback first, old ones leave it last, and not before their flows have had time to end.
+    async fn set_up(
+        &mut self,
+        wanted: &BTreeSet<IpAddr>,
+        hold_time_secs: u32,
+    ) -> Result<(), ServerError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let (held, next_end) = self.setup.hold(wanted, hold_time_secs, now)?;
+        self.wake_at = next_end.map(|end| {
+            let left = Duration::from_secs(end.saturating_sub(now));
+            StdInstant::now() + left
+        });
+        self.setup.add_vips(wanted).await?;
         if let Some(maps) = self.program.maps_mut() {
-            maps.set_vips(vips)?;
+            maps.set_vips(&held)?;
+            self.program.switch();
         }
-        self.setup.remove_vips_except(vips).await?;
+        self.setup.remove_vips_except(&held).await?;
         Ok(())
     }
 }

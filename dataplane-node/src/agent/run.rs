@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lbfabric_model::Role;
-use lbfabric_proto::v1::{self, sync_request::Message};
+use lbfabric_proto::v1::{self, explain_reply, sync_request::Message};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     NodeConfig,
     chain::Chain,
-    controller::ControllerEvent,
+    controller::{ControllerEvent, SessionId},
     health::{HealthChange, ProbeResult, Probers},
     netlink::{NetCommand, NetworkView, NetworkWatch},
     plan::Desired,
@@ -136,7 +136,32 @@ impl Agent {
                     self.on_delta(*delta).await;
                 }
             }
+            ControllerEvent::Explain(id, query) => self.answer(id, query),
         }
+    }
+
+    /// Says what the program would do with a packet.
+    fn answer(&self, id: SessionId, query: v1::ExplainQuery) {
+        let session = self.progress.session.as_ref();
+        let Some(session) = session.filter(|session| session.id == id) else {
+            return;
+        };
+        let situation = Situation {
+            desired: &self.progress.desired,
+            network: &self.progress.view,
+            health: &self.progress.health,
+        };
+        let packet = query.packet.unwrap_or_default();
+        let outcome = match self.role.explain(&packet, situation) {
+            Ok(explanation) => explain_reply::Outcome::Explanation(Box::new(explanation)),
+            Err(reason) => explain_reply::Outcome::Error(reason),
+        };
+        let reply = v1::ExplainReply {
+            id: query.id,
+            outcome: Some(outcome),
+        };
+        // Who asked stops waiting by himself when there is no room for the answer.
+        session.send(Message::Explained(reply));
     }
 
     fn hello(&self) -> v1::Hello {
@@ -152,6 +177,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             generation: held.map_or(0, |held| held.generation.0),
             held: held.map(HeldSnapshot::held).unwrap_or_default(),
+            explains: true,
         }
     }
 
@@ -393,6 +419,10 @@ impl Agent {
         };
         if let Err(error) = self.role.fill(&mut report, situation) {
             warn!(error = %Chain(&error), "counters cannot be read");
+        }
+        match self.role.map_memory() {
+            Ok(bytes) => report.map_memory_bytes = bytes,
+            Err(error) => warn!(error = %Chain(&error), "the maps' memory cannot be read"),
         }
         report
     }

@@ -14,8 +14,11 @@ use lbfabric_abi::{
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
-use super::{LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, session_map::SessionMap};
-use crate::plan::{MapOp, Observed, PrefixKey};
+use super::{
+    LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, ring_map::RingMap,
+    session_map::SessionMap,
+};
+use crate::plan::{MapOp, Observed, PrefixKey, Rings};
 
 /// A map of the object is missing, or not of the expected shape.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +48,7 @@ pub(crate) struct AyaMaps {
     vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
     vip_addresses: HashMap<MapData, Address, u32>,
     pools: HashMap<MapData, u32, PoolRing>,
-    rings: Array<MapData, RingSlot>,
-    ring_capacity: u32,
+    rings: RingMap,
     backends: Array<MapData, Backend>,
     flows: FlowMap,
     sessions: SessionMap,
@@ -108,7 +110,9 @@ impl AyaMaps {
     pub(crate) fn open(ebpf: &mut Ebpf) -> Result<Self, OpenMapsError> {
         const RINGS: &str = "RINGS";
         const FLOWS: &str = "FLOWS";
-        let (_, ring_capacity) = array(ebpf, RINGS)?;
+        let (rings, slots) = array(ebpf, RINGS)?;
+        let rings = RingMap::new(rings, slots)
+            .map_err(|source| OpenMapsError::Mapping { map: RINGS, source })?;
         let (flows, buckets) = array(ebpf, FLOWS)?;
         let flows = FlowMap::new(flows, buckets)
             .map_err(|source| OpenMapsError::Mapping { map: FLOWS, source })?;
@@ -121,10 +125,9 @@ impl AyaMaps {
             vip_ranges: open(ebpf, "VIP_RANGES")?,
             vip_addresses: open(ebpf, "VIP_ADDRESSES")?,
             pools: open(ebpf, "POOLS")?,
-            rings: open(ebpf, RINGS)?,
+            rings,
             flows,
             sessions,
-            ring_capacity,
             backends: open(ebpf, "BACKENDS")?,
             reverse_ports4: open(ebpf, "REVERSE_PORTS4")?,
             reverse_ports6: open(ebpf, "REVERSE_PORTS6")?,
@@ -149,19 +152,6 @@ impl AyaMaps {
                 observed.backends.insert(BackendId(id), backend);
             }
         }
-        let rings: Vec<PoolRing> = observed.occupied().collect();
-        for ring in rings {
-            let end = ring
-                .start
-                .saturating_add(ring.slots)
-                .min(self.ring_capacity);
-            for index in ring.start..end {
-                if observed.slot(index).is_none() {
-                    let slot = self.rings.get(&index, 0).map_err(unreadable("RINGS"))?;
-                    observed.note_slot(index, slot);
-                }
-            }
-        }
         Ok(())
     }
 
@@ -170,12 +160,21 @@ impl AyaMaps {
             MapOp::PutSettings(settings) => self.settings.set(0, settings, 0),
             MapOp::PutBackend(BackendId(id), backend) => self.backends.set(id, backend, 0),
             MapOp::PutPool(PoolId(id), ring) => self.pools.insert(id, ring, 0),
-            MapOp::PutSlot(index, slot) => self.rings.set(index, slot, 0),
             MapOp::PutFilterWord(index, word) => self.filter.set(index, word, 0),
             MapOp::PutReversePort(key, reverse) => match key.key4() {
                 Some(key) => self.reverse_ports4.insert(key, reverse, 0),
                 None => self.reverse_ports6.insert(key, reverse, 0),
             },
+            MapOp::PutRing(ring, ref servers) => {
+                self.rings.fill(ring, servers);
+                Ok(())
+            }
+            MapOp::PutSlots(ref slots) => {
+                for (index, slot) in slots {
+                    self.rings.put(*index, *slot);
+                }
+                Ok(())
+            }
             MapOp::PutReverseRange(key, reverse) => {
                 self.reverse_ranges.insert(&trie_key(key), reverse, 0)
             }
@@ -204,10 +203,16 @@ impl AyaMaps {
     }
 }
 
+impl Rings for AyaMaps {
+    fn slot(&self, index: u32) -> RingSlot {
+        self.rings.slot(index)
+    }
+}
+
 impl LbMaps for AyaMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
         let mut observed = Observed::empty(
-            self.ring_capacity,
+            self.rings.capacity(),
             self.flows.buckets(),
             self.sessions.lines(),
         );
@@ -232,7 +237,7 @@ impl LbMaps for AyaMaps {
 
     fn write(&mut self, op: &MapOp) -> Result<(), WriteMapError> {
         self.put(op).map_err(|source| WriteMapError {
-            op: Box::new(*op),
+            op: Box::new(op.clone()),
             source: Box::new(source),
         })
     }

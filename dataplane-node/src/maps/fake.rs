@@ -1,33 +1,108 @@
 //! Maps for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
-use lbfabric_abi::Traffic;
+use lbfabric_abi::{PoolRing, RingSlot, Traffic};
 use lbfabric_model::{BackendId, ServiceId};
 
 use super::{LbMaps, ReadMapError, WriteMapError};
-use crate::plan::{MapOp, Observed};
+use crate::plan::{MapOp, Observed, Rings};
+
+/// What maps in memory hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) observed: Observed,
+    /// By index; `None` where nothing was ever written.
+    pub(crate) slots: Vec<Option<RingSlot>>,
+}
 
 /// Maps in memory, which check after each write what must hold at any moment.
 #[derive(Clone)]
 pub(crate) struct FakeMaps {
-    pub(crate) content: Arc<Mutex<Observed>>,
+    pub(crate) content: Arc<Mutex<Content>>,
     /// The servers that the flow table names.
     pub(crate) flows: Arc<Mutex<BTreeSet<BackendId>>>,
     /// The servers that full-NAT sessions name.
     pub(crate) sessions: Arc<Mutex<BTreeSet<BackendId>>>,
-    check: Arc<dyn Fn(&Observed) + Send + Sync>,
+    check: Arc<dyn Fn(&Content) + Send + Sync>,
 }
+
+// === impl Content ===
+
+impl Content {
+    /// Maps with nothing in them.
+    pub(crate) fn empty(ring_capacity: u32, flow_buckets: u32, session_lines: u32) -> Self {
+        Self {
+            observed: Observed::empty(ring_capacity, flow_buckets, session_lines),
+            slots: vec![None; ring_capacity as usize],
+        }
+    }
+
+    /// The slot at an index, if it was ever written.
+    pub(crate) fn written(&self, index: u32) -> Option<RingSlot> {
+        self.slots[index as usize]
+    }
+
+    /// Servers that the ring sends new flows to.
+    pub(crate) fn servers_of(&self, ring: PoolRing) -> BTreeSet<BackendId> {
+        (ring.start..ring.start + ring.slots)
+            .filter_map(|index| self.written(index))
+            .filter(|slot| slot.cur != RingSlot::NONE)
+            .map(|slot| BackendId(slot.cur))
+            .collect()
+    }
+
+    /// Carries out a write, with a look at the content after each slot.
+    pub(crate) fn apply(&mut self, op: &MapOp, check: impl Fn(&Self)) {
+        let slots: Vec<(u32, RingSlot)> = match op {
+            MapOp::PutRing(ring, servers) => (ring.start..ring.start + ring.slots)
+                .zip(servers.iter().map(|server| RingSlot::steady(*server)))
+                .collect(),
+            MapOp::PutSlots(slots) => slots.clone(),
+            _ => Vec::new(),
+        };
+        for (index, slot) in slots {
+            self.slots[index as usize] = Some(slot);
+            check(self);
+        }
+        self.observed.apply(op);
+        check(self);
+    }
+}
+
+impl Deref for Content {
+    type Target = Observed;
+
+    fn deref(&self) -> &Observed {
+        &self.observed
+    }
+}
+
+impl DerefMut for Content {
+    fn deref_mut(&mut self) -> &mut Observed {
+        &mut self.observed
+    }
+}
+
+impl Rings for Content {
+    fn slot(&self, index: u32) -> RingSlot {
+        self.written(index)
+            .expect("the planner reads slots of rings that stand only")
+    }
+}
+
+// === impl FakeMaps ===
 
 impl FakeMaps {
     /// Empty maps; `check` panics where the content breaks an invariant.
     pub(crate) fn new(
         ring_capacity: u32,
-        check: impl Fn(&Observed) + Send + Sync + 'static,
+        check: impl Fn(&Content) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            content: Arc::new(Mutex::new(Observed::empty(ring_capacity, 1, 1))),
+            content: Arc::new(Mutex::new(Content::empty(ring_capacity, 1, 1))),
             flows: Arc::default(),
             sessions: Arc::default(),
             check: Arc::new(check),
@@ -35,15 +110,20 @@ impl FakeMaps {
     }
 }
 
+impl Rings for FakeMaps {
+    fn slot(&self, index: u32) -> RingSlot {
+        self.content.lock().unwrap().slot(index)
+    }
+}
+
 impl LbMaps for FakeMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
-        Ok(self.content.lock().unwrap().clone())
+        Ok(self.content.lock().unwrap().observed.clone())
     }
 
     fn write(&mut self, op: &MapOp) -> Result<(), WriteMapError> {
         let mut content = self.content.lock().unwrap();
-        content.apply(op);
-        (self.check)(&content);
+        content.apply(op, |content| (self.check)(content));
         Ok(())
     }
 
@@ -86,8 +166,16 @@ pub(crate) struct FaultyMaps {
 pub(crate) enum FaultKind {
     /// It has not happened.
     Absent,
+    /// Of a write of slots the first half has happened.
+    Half,
     /// It has happened, but its outcome is an error.
     Unknown,
+}
+
+impl Rings for FaultyMaps {
+    fn slot(&self, index: u32) -> RingSlot {
+        self.inner.slot(index)
+    }
 }
 
 impl LbMaps for FaultyMaps {
@@ -100,11 +188,24 @@ impl LbMaps for FaultyMaps {
             return self.inner.write(op);
         };
         self.faults_seen += 1;
-        if let FaultKind::Unknown = kind {
-            self.inner.write(op)?;
+        match (kind, op) {
+            (FaultKind::Unknown, _) => self.inner.write(op)?,
+            (FaultKind::Half, MapOp::PutSlots(slots)) => {
+                let half = slots[..slots.len() / 2].to_vec();
+                self.inner.write(&MapOp::PutSlots(half))?;
+            }
+            (FaultKind::Half, MapOp::PutRing(ring, servers)) => {
+                let half = PoolRing {
+                    slots: ring.slots / 2,
+                    ..*ring
+                };
+                let op = MapOp::PutRing(half, servers.clone());
+                self.inner.write(&op)?;
+            }
+            (FaultKind::Absent | FaultKind::Half, _) => {}
         }
         Err(WriteMapError {
-            op: Box::new(*op),
+            op: Box::new(op.clone()),
             source: "injected".into(),
         })
     }

@@ -8,18 +8,18 @@ use aya::maps::MapData;
 use lbfabric_abi::{BACKENDS_MAX, FLOW_WAYS, FlowEntry, FlowTick};
 use lbfabric_model::BackendId;
 
-use super::mapping::{Mapping, monotonic_ns};
+use super::shared_words::{SharedWords, monotonic_ns};
 
 /// A mapping of `FLOWS`. Every entry is one word, which both sides write by compare-and-exchange only.
 pub(crate) struct FlowMap {
-    entries: Mapping,
+    entries: SharedWords,
     buckets: u32,
 }
 
 impl FlowMap {
     /// Maps a map with `BPF_F_MMAPABLE`, which holds `buckets` of [`lbfabric_abi::FlowBucket`].
     pub(crate) fn new(map: &MapData, buckets: u32) -> io::Result<Self> {
-        let entries = Mapping::new(map, buckets as usize * FLOW_WAYS)?;
+        let entries = SharedWords::new(map, buckets as usize * FLOW_WAYS)?;
         Ok(Self { entries, buckets })
     }
 

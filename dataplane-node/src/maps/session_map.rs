@@ -11,7 +11,7 @@ use lbfabric_abi::{
 };
 use lbfabric_model::BackendId;
 
-use super::mapping::{Mapping, monotonic_ns};
+use super::shared_words::{SharedWords, monotonic_ns};
 
 /// Words of a session.
 const WORDS: usize = size_of::<Session>() / size_of::<u64>();
@@ -27,9 +27,9 @@ const _: () = assert!(core::mem::offset_of!(Session, back) % 8 == 4);
 
 /// Mappings of `SESSIONS`, `SESSION_TAGS` and `SESSION_BACK`.
 pub(crate) struct SessionMap {
-    sessions: Mapping,
-    tags: Mapping,
-    back: Mapping,
+    sessions: SharedWords,
+    tags: SharedWords,
+    back: SharedWords,
     lines: u32,
 }
 
@@ -43,9 +43,9 @@ impl SessionMap {
     ) -> io::Result<Self> {
         let count = lines as usize * SESSION_WAYS;
         Ok(Self {
-            sessions: Mapping::new(sessions, count * WORDS)?,
-            tags: Mapping::new(tags, count)?,
-            back: Mapping::new(back, 2 * count)?,
+            sessions: SharedWords::new(sessions, count * WORDS)?,
+            tags: SharedWords::new(tags, count)?,
+            back: SharedWords::new(back, 2 * count)?,
             lines,
         })
     }

@@ -14,6 +14,8 @@ pub(crate) struct Desired {
     pub(crate) services: BTreeMap<ServiceId, NodeService>,
     /// What a server takes in.
     pub(crate) server: ServerVips,
+    /// Names of all objects that were decoded and have one.
+    pub(crate) names: BTreeMap<ObjectKey, String>,
     /// Generations of all objects that were decoded.
     pub(crate) generations: BTreeMap<ObjectKey, Generation>,
     /// Objects that this version of the agent does not understand, with the reason.
@@ -41,9 +43,10 @@ impl Desired {
     fn insert(&mut self, key: ObjectKey, object: SnapshotObject) {
         let SnapshotObject {
             generation,
-            name: _,
+            name,
             body,
         } = object;
+        self.names.insert(key, name);
         self.generations.insert(key, generation);
         match (key.kind, body) {
             (ObjectKind::Settings, SnapshotBody::Settings(settings)) => {

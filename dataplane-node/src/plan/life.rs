@@ -40,7 +40,7 @@ impl Deadlines {
             Health::Unknown => Life::until(None, was_alive),
             Health::Down { since, reason: _ } => {
                 let dead_after = Duration::from_millis(pool.flow_keeping.dead_after_ms.into());
-                let dead_at = since + dead_after;
+                let dead_at = *since + dead_after;
                 self.0.insert(id, dead_at);
                 if panic {
                     Life::until(None, true)

@@ -5,7 +5,8 @@ use lbfabric_model::{BackendId, PoolId};
 
 use super::op::{MapOp, PrefixKey};
 
-/// What stands in the maps, as far as the agent wrote it or read it back.
+/// What stands in the maps, as far as the agent wrote it or read it back: all but the slots of the rings, of which there may
+/// be many millions. See [`Rings`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
     pub(crate) settings: Option<Settings>,
@@ -13,8 +14,6 @@ pub(crate) struct Observed {
     pub(crate) filter: BTreeMap<u32, u64>,
     pub(crate) backends: BTreeMap<BackendId, Backend>,
     pub(crate) pools: BTreeMap<PoolId, PoolRing>,
-    /// Slots by index in the flat array; `None` where the content is not known.
-    pub(crate) slots: Vec<Option<RingSlot>>,
     pub(crate) reverse_ports: BTreeMap<Endpoint, Reverse>,
     pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
     pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
@@ -26,6 +25,12 @@ pub(crate) struct Observed {
     pub(crate) flow_buckets: u32,
     /// Lines of `SESSION_TAGS`: a power of two.
     pub(crate) session_lines: u32,
+}
+
+/// The rings' slots, where they lie.
+pub(crate) trait Rings {
+    /// What the slot at an index of the flat array holds. It is part of a pool's ring, and below the capacity.
+    fn slot(&self, index: u32) -> RingSlot;
 }
 
 impl Observed {
@@ -52,18 +57,10 @@ impl Observed {
         alive.map(|(id, _)| *id).collect()
     }
 
-    /// The slot at an index, if its content is known.
-    pub(crate) fn slot(&self, index: u32) -> Option<RingSlot> {
-        self.slots.get(index as usize).copied().flatten()
-    }
-
-    /// Notes what a slot holds.
-    pub(crate) fn note_slot(&mut self, index: u32, slot: RingSlot) {
-        let index = index as usize;
-        if self.slots.len() <= index {
-            self.slots.resize(index + 1, None);
-        }
-        self.slots[index] = Some(slot);
+    /// Whether the flat array has all of a ring's slots.
+    pub(crate) fn has_room_for(&self, ring: PoolRing) -> bool {
+        let end = ring.start.checked_add(ring.slots);
+        end.is_some_and(|end| end <= self.ring_capacity)
     }
 
     /// Every stretch of the flat array that a pool holds or a VIP entry points to.
@@ -76,15 +73,6 @@ impl Observed {
                 start: entry.ring_start,
                 slots: entry.ring_slots,
             }))
-    }
-
-    /// Servers that the ring sends new flows to.
-    pub(crate) fn servers_of(&self, ring: PoolRing) -> BTreeSet<BackendId> {
-        (ring.start..ring.start.saturating_add(ring.slots))
-            .filter_map(|index| self.slot(index))
-            .filter(|slot| slot.cur != RingSlot::NONE)
-            .map(|slot| BackendId(slot.cur))
-            .collect()
     }
 
     /// Takes over a write that has succeeded.
@@ -103,7 +91,7 @@ impl Observed {
             MapOp::PutPool(id, ring) => {
                 self.pools.insert(id, ring);
             }
-            MapOp::PutSlot(index, slot) => self.note_slot(index, slot),
+            MapOp::PutRing(..) | MapOp::PutSlots(_) => {}
             MapOp::PutReversePort(key, value) => {
                 self.reverse_ports.insert(key, value);
             }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use lbfabric_abi::{
     Address, Backend, Endpoint, EndpointPrefix, PoolRing, Reverse, RingSlot, Settings, VipService,
 };
@@ -10,8 +12,9 @@ pub(crate) struct PrefixKey {
     pub(crate) bits: u32,
 }
 
-/// One write to one map. Each is idempotent, and takes effect at once for every packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One write to one map, or to a ring's slots one after the other. Each is idempotent, and takes effect at once for every
+/// packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "a plan is as long as what has changed, and is gone at once"
@@ -22,8 +25,10 @@ pub(crate) enum MapOp {
     PutFilterWord(u32, u64),
     PutBackend(BackendId, Backend),
     PutPool(PoolId, PoolRing),
-    /// The slot at an index of the flat array.
-    PutSlot(u32, RingSlot),
+    /// Every slot of a ring that nothing leads to yet, steady: its server.
+    PutRing(PoolRing, Arc<[u32]>),
+    /// Some slots of a ring, by index in the flat array.
+    PutSlots(Vec<(u32, RingSlot)>),
     PutReversePort(Endpoint, Reverse),
     PutReverseRange(PrefixKey, Reverse),
     PutVipPort(Endpoint, VipService),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lbfabric_abi::{Backend, NextHop, PoolRing, RingSlot};
@@ -11,8 +12,13 @@ use lbfabric_model::{
 };
 
 use super::{
-    Inputs, Memory, Observed, desired::Desired, ring::RingMembers, slots::SlotRules,
-    space::RingSpace, target::Target,
+    Inputs, Memory, Observed,
+    desired::Desired,
+    life::Deadlines,
+    ring::{RingMembers, RingMemory},
+    slots::{SlotMemory, SlotRules},
+    space::RingSpace,
+    target::Target,
 };
 
 /// How long an unknown UDP flow goes to its former server: UDP has no SYN that would tell an old flow from a new one.
@@ -22,71 +28,97 @@ const UDP_HOLD: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct PlacedRing {
     pub(crate) place: PoolRing,
-    /// It does not stand there yet.
-    pub(crate) moved: bool,
-    /// The slots that differ from what is observed.
-    pub(crate) slots: Vec<(u32, RingSlot)>,
+    pub(crate) change: RingChange,
 }
 
-/// How long established flows of a pool may be silent: as long as the most patient of its services wants.
-pub(crate) fn hold_time(desired: &Desired, id: PoolId, pool: &NodePool) -> Duration {
-    let hold = Duration::from_secs(pool.flow_keeping.hold_time_secs.into());
-    let mut services = desired.services.values().filter(|s| s.pool == id);
-    let mut protocols = services.by_ref().map(|service| service.protocol).peekable();
-    if protocols.peek().is_some() && protocols.all(|protocol| protocol == Protocol::Udp) {
-        hold.min(UDP_HOLD)
-    } else {
-        hold
+/// What there is to write of a ring.
+#[derive(Debug)]
+pub(crate) enum RingChange {
+    /// It does not stand at its place yet: all of it, with the server of each slot.
+    Moved(Arc<[u32]>),
+    /// These slots; often none.
+    Slots(Vec<(u32, RingSlot)>),
+}
+
+/// How long established flows of each pool may be silent.
+pub(crate) struct HoldTimes(BTreeMap<PoolId, Duration>);
+
+impl HoldTimes {
+    /// As long as the pool says; shorter where nothing but UDP uses it.
+    pub(crate) fn of(desired: &Desired) -> Self {
+        let mut all_udp: BTreeMap<PoolId, bool> = BTreeMap::new();
+        for service in desired.services.values() {
+            *all_udp.entry(service.pool).or_insert(true) &= service.protocol == Protocol::Udp;
+        }
+        let holds = desired.pools.iter().map(|(id, pool)| {
+            let hold = Duration::from_secs(pool.flow_keeping.hold_time_secs.into());
+            let all_udp = all_udp.get(id).is_some_and(|all| *all);
+            (*id, if all_udp { hold.min(UDP_HOLD) } else { hold })
+        });
+        Self(holds.collect())
+    }
+
+    /// The longest.
+    pub(crate) fn longest(&self) -> Duration {
+        self.0.values().max().copied().unwrap_or_default()
     }
 }
 
 impl Target {
-    pub(crate) fn place_pools(&mut self, inputs: &Inputs<'_>, memory: &mut Memory) {
+    pub(crate) fn place_pools(
+        &mut self,
+        inputs: &Inputs<'_>,
+        memory: &mut Memory,
+        holds: &HoldTimes,
+    ) {
         let observed = inputs.observed;
-        let mut space = RingSpace::new(observed.ring_capacity, observed.occupied());
-        // Servers that flows belong to in some changed slot.
-        let mut bases = BTreeSet::new();
+        let mut space = None;
+        let mut placed = Vec::with_capacity(inputs.desired.pools.len());
+        // All servers first: which of them belong to another pool now counts for the slots of the one that they were in.
         for (id, pool) in &inputs.desired.pools {
             let kept = observed
                 .pools
                 .get(id)
-                .filter(|ring| ring.slots == pool.slots);
-            let Some(place) = kept.copied().or_else(|| space.take(pool.slots)) else {
+                .filter(|ring| ring.slots == pool.slots && observed.has_room_for(**ring));
+            let place = kept.copied().or_else(|| {
+                let space = space.get_or_insert_with(|| {
+                    RingSpace::new(observed.ring_capacity, observed.occupied())
+                });
+                space.take(pool.slots)
+            });
+            let Some(place) = place else {
                 let key = ObjectKey {
                     kind: ObjectKind::Pool,
                     id: id.0,
                 };
-                self.refusals.insert(key, no_space(pool, observed, &space));
+                let largest = space.as_ref().map_or(0, RingSpace::largest_gap);
+                self.refusals.insert(key, no_space(pool, observed, largest));
                 continue;
             };
-            let before = kept
-                .map(|ring| observed.servers_of(*ring))
-                .unwrap_or_default();
-            let chosen = RingMembers::choose(pool, inputs.health, &before);
+            let ring = memory.rings.entry(*id).or_default();
+            let chosen = RingMembers::choose(pool, inputs.health, |server| {
+                kept.is_some_and(|kept| ring.servers(*kept, inputs.rings).contains(&server))
+            });
             if chosen.panic {
                 self.panics.insert(*id);
             }
-            self.add_backends(*id, pool, inputs, memory);
-            let servers = memory.rings.ring(*id, pool, &chosen.members);
-            let mut ring = PlacedRing {
-                place,
-                moved: kept.is_none(),
-                slots: Vec::new(),
-            };
-            if ring.moved {
-                memory.slots.forget(place);
-                let slots = servers.iter().map(|id| RingSlot::steady(*id));
-                ring.slots = (place.start..).zip(slots).collect();
+            self.add_backends(*id, pool, inputs, &mut memory.deadlines);
+            placed.push((*id, pool, place, kept.is_some(), chosen.members));
+        }
+        // Servers that flows belong to in some changed slot.
+        let mut bases = BTreeSet::new();
+        for (id, pool, place, kept, members) in placed {
+            let change = if kept {
+                let pool = (id, pool, holds.0[&id]);
+                self.evolve(pool, place, &members, &mut bases, inputs, memory)
             } else {
-                self.evolve((*id, pool), &servers, &mut ring, &mut bases, inputs, memory);
-            }
-            self.pools.insert(*id, ring);
+                let ring = memory.rings.entry(id).or_default();
+                *ring = RingMemory::default();
+                RingChange::Moved(ring.follow(place, pool, &members).into())
+            };
+            self.pools.insert(id, PlacedRing { place, change });
         }
-        for (id, ring) in &observed.pools {
-            if self.pools.get(id).is_none_or(|placed| placed.moved) {
-                memory.slots.forget(*ring);
-            }
-        }
+        memory.rings.retain(|id, _| self.pools.contains_key(id));
         self.keep_former(&bases, inputs, memory);
     }
 
@@ -95,36 +127,48 @@ impl Target {
         id: PoolId,
         pool: &NodePool,
         inputs: &Inputs<'_>,
-        memory: &mut Memory,
+        deadlines: &mut Deadlines,
     ) {
         let panic = self.panics.contains(&id);
         for backend in &pool.backends {
-            let observed = inputs.observed.backends.get(&backend.id);
-            let life = memory.deadlines.of_member(
-                (pool, backend.id),
-                inputs.health,
-                observed.filter(|entry| entry.pool == id.0),
-                panic,
-                inputs.now,
-            );
-            self.wake(life.ends_at);
             let mut entry = entry_of(backend, inputs.next_hops);
             entry.pool = id.0;
+            let observed = inputs.observed.backends.get(&backend.id);
+            let itself = observed.filter(|observed| is_same_server(observed, &entry));
+            if let (Some(other), None) = (observed, itself)
+                && other.is_alive()
+            {
+                // The id was another server's, which this node has not been told of in between. That one is declared dead
+                // first, so that its flows lose their claim and do not reach this one.
+                let dead = Backend { flags: 0, ..*other };
+                self.backends.insert(backend.id, dead);
+                continue;
+            }
+            let life =
+                deadlines.of_member((pool, backend.id), inputs.health, itself, panic, inputs.now);
+            self.wake(life.ends_at);
             entry.flags = if life.alive { Backend::ALIVE } else { 0 };
             self.backends.insert(backend.id, entry);
         }
     }
 
-    /// Takes the slots of a ring that stands where it stood to their next state.
+    /// Takes the slots of a ring that stands where it stood to their next state: all of them if its members have changed,
+    /// otherwise those that are on their way.
     fn evolve(
         &mut self,
-        (id, pool): (PoolId, &NodePool),
-        servers: &[u32],
-        ring: &mut PlacedRing,
+        (id, pool, hold): (PoolId, &NodePool, Duration),
+        place: PoolRing,
+        members: &[usize],
         bases: &mut BTreeSet<BackendId>,
         inputs: &Inputs<'_>,
         memory: &mut Memory,
-    ) {
+    ) -> RingChange {
+        let Memory { rings, deadlines } = memory;
+        let ring = rings.entry(id).or_default();
+        let follows = ring.follows(place, pool, members);
+        if follows && ring.slots.is_empty() {
+            return RingChange::Slots(Vec::new());
+        }
         let of_pool = |server: BackendId| {
             let entry = inputs.observed.backends.get(&server);
             entry.filter(|entry| entry.pool == id.0)
@@ -133,39 +177,45 @@ impl Target {
             let of_pool = servers.iter().filter(|server| of_pool(**server).is_some());
             of_pool.map(|server| server.0).collect::<BTreeSet<u32>>()
         });
-        let Memory {
-            slots, deadlines, ..
-        } = memory;
         let is_alive = |server: u32| {
             let server = BackendId(server);
-            let wanted = self.backends.get(&server).map(Backend::is_alive);
-            wanted.unwrap_or_else(|| {
-                of_pool(server)
-                    .is_some_and(|entry| deadlines.of_former(server, entry, inputs.now).alive)
-            })
+            match self.backends.get(&server) {
+                Some(wanted) => wanted.keeps_flows_of(id.0),
+                None => of_pool(server)
+                    .is_some_and(|entry| deadlines.of_former(server, entry, inputs.now).alive),
+            }
         };
         let rules = SlotRules {
             now: inputs.now,
-            hold: hold_time(inputs.desired, id, pool),
+            hold,
             is_alive: &is_alive,
             in_table: in_table.as_ref(),
         };
+        let mut changes = Vec::new();
         let mut settles_at: Option<Instant> = None;
-        for (index, cur) in (ring.place.start..).zip(servers) {
-            let Some(observed) = inputs.observed.slot(index) else {
-                ring.slots.push((index, RingSlot::steady(*cur)));
-                continue;
-            };
-            let (slot, at) = slots.next(index, observed, *cur, &rules);
+        let mut step = |slots: &mut SlotMemory, index, observed: RingSlot, cur| {
+            let (slot, at) = slots.next(index, observed, cur, &rules);
             if slot != observed {
-                ring.slots.push((index, slot));
+                changes.push((index, slot));
             }
             if slot.is_changed() {
                 bases.insert(BackendId(slot.base_id()));
             }
             settles_at = settles_at.into_iter().chain(at).min();
+        };
+        if follows {
+            for index in ring.slots.indices() {
+                let observed = inputs.rings.slot(index);
+                step(&mut ring.slots, index, observed, observed.cur);
+            }
+        } else {
+            let servers = ring.follow(place, pool, members);
+            for (index, cur) in (place.start..).zip(servers) {
+                step(&mut ring.slots, index, inputs.rings.slot(index), cur);
+            }
         }
         self.wake(settles_at);
+        RingChange::Slots(changes)
     }
 
     /// Servers that left a pool keep their entry while flows may be on them: in a slot that they are the base of, or as far
@@ -255,14 +305,17 @@ impl Target {
     }
 }
 
-fn no_space(pool: &NodePool, observed: &Observed, space: &RingSpace) -> String {
+fn no_space(pool: &NodePool, observed: &Observed, largest_gap: u32) -> String {
     format!(
-        "its ring needs {} slots in one piece, and of the node's {} slots the largest free piece has {}; start the node \
+        "its ring needs {} slots in one piece, and of the node's {} slots the largest free piece has {largest_gap}; start the node \
          with more --ring-slots, or lower max_backends of new pools",
-        pool.slots,
-        observed.ring_capacity,
-        space.largest_gap()
+        pool.slots, observed.ring_capacity,
     )
+}
+
+/// Whether two entries under one id are of the same server.
+fn is_same_server(a: &Backend, b: &Backend) -> bool {
+    (a.pool, a.ipv4, a.ipv6) == (b.pool, b.ipv4, b.ipv6)
 }
 
 /// A server's entry, as yet of no pool and not alive.

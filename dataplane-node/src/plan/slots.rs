@@ -18,10 +18,10 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{PoolRing, RingSlot};
+use lbfabric_abi::RingSlot;
 
-/// What the agent remembers of changed and marked slots of the flat array beside what the maps say, by index. It is lost with
-/// the agent: then slots count as changed since they were found so, and may have had any server.
+/// What the agent remembers of a ring's changed and marked slots beside what the maps say, by index. It is lost with the
+/// agent: then slots count as changed since they were found so, and may have had any server.
 #[derive(Debug, Default)]
 pub(crate) struct SlotMemory(HashMap<u32, Remembered>);
 
@@ -64,7 +64,10 @@ impl SlotMemory {
         rules: &SlotRules<'_>,
     ) -> (RingSlot, Option<Instant>) {
         if observed == RingSlot::steady(cur) {
-            self.0.remove(&index);
+            // Nearly always nothing of a ring is remembered, or little.
+            if !self.0.is_empty() {
+                self.0.remove(&index);
+            }
             return (observed, None);
         }
         let entry = self.0.entry(index);
@@ -90,17 +93,16 @@ impl SlotMemory {
         (RingSlot::steady(cur), None)
     }
 
-    /// Forgets the slots of a ring that is gone, or written anew.
-    pub(crate) fn forget(&mut self, ring: PoolRing) {
-        if !self.0.is_empty() {
-            let end = ring.start.saturating_add(ring.slots);
-            self.0.retain(|index, _| !(ring.start..end).contains(index));
-        }
-    }
-
-    /// Whether any slot is changed or marked.
+    /// Whether no slot is changed or marked.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The slots that are changed or marked, or were when they were last looked at.
+    pub(crate) fn indices(&self) -> Vec<u32> {
+        let mut indices: Vec<u32> = self.0.keys().copied().collect();
+        indices.sort_unstable();
+        indices
     }
 }
 

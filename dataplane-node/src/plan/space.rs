@@ -6,6 +6,8 @@ pub(crate) struct RingSpace {
     capacity: u32,
     /// Disjoint or overlapping, in order of their start.
     taken: Vec<PoolRing>,
+    /// No gap of so many slots lies before `taken[index]`, up to which all that is taken ends at the third number.
+    searched: (u32, usize, u32),
 }
 
 impl RingSpace {
@@ -13,14 +15,22 @@ impl RingSpace {
         let mut taken: Vec<PoolRing> = taken.into_iter().collect();
         taken.sort_by_key(|ring| (ring.start, ring.slots));
         taken.dedup();
-        Self { capacity, taken }
+        Self {
+            capacity,
+            taken,
+            searched: (0, 0, 0),
+        }
     }
 
     /// Takes the first gap that is large enough.
     pub(crate) fn take(&mut self, slots: u32) -> Option<PoolRing> {
-        let mut start = 0u32;
+        // A node that is given thousands of pools of one size must not look at all of them for each.
+        let (first, mut start) = match self.searched {
+            (searched_for, first, start) if slots >= searched_for => (first, start),
+            _ => (0, 0),
+        };
         let mut at = self.taken.len();
-        for (index, ring) in self.taken.iter().enumerate() {
+        for (index, ring) in self.taken.iter().enumerate().skip(first) {
             if ring.start >= start && ring.start - start >= slots {
                 at = index;
                 break;
@@ -32,6 +42,7 @@ impl RingSpace {
         }
         let ring = PoolRing { start, slots };
         self.taken.insert(at, ring);
+        self.searched = (slots, at, start);
         Some(ring)
     }
 

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lbfabric_abi::{
     Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FilterRegion, FlowKey,
@@ -12,7 +12,7 @@ use super::{
     Inputs, Memory,
     filter::Filter,
     op::PrefixKey,
-    pools::{PlacedRing, hold_time},
+    pools::{HoldTimes, PlacedRing},
     service::ServiceEntries,
 };
 
@@ -41,8 +41,9 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn build(inputs: &Inputs<'_>, memory: &mut Memory) -> Self {
+        let holds = HoldTimes::of(inputs.desired);
         let mut target = Self {
-            settings: settings(inputs),
+            settings: settings(inputs, holds.longest()),
             refusals: inputs.desired.undecodable.clone(),
             ..Self::default()
         };
@@ -55,8 +56,7 @@ impl Target {
                 reason.to_owned(),
             );
         }
-        memory.rings.retain(&inputs.desired.pools);
-        target.place_pools(inputs, memory);
+        target.place_pools(inputs, memory, &holds);
         for id in inputs.desired.services.keys() {
             if let Err(reason) = target.add_service(*id, inputs) {
                 let key = ObjectKey {
@@ -220,7 +220,7 @@ impl Target {
     }
 }
 
-fn settings(inputs: &Inputs<'_>) -> Settings {
+fn settings(inputs: &Inputs<'_>, longest_hold: Duration) -> Settings {
     let Inputs {
         desired,
         observed,
@@ -242,11 +242,7 @@ fn settings(inputs: &Inputs<'_>) -> Settings {
     // Entries are found by the key that they were made with, so it lives as long as the maps.
     let flow_key = observed.settings.map(|settings| settings.flow_key);
     let flow_key = flow_key.filter(|key| *key != FlowKey::default());
-    let holds = desired
-        .pools
-        .iter()
-        .map(|(id, pool)| hold_time(desired, *id, pool));
-    let idle = holds.max().unwrap_or_default().as_millis();
+    let idle = longest_hold.as_millis();
     let mut settings = Settings {
         ring_key: FlowKey::expand([word(low), word(high)]),
         flow_key: flow_key.unwrap_or(inputs.flow_key),

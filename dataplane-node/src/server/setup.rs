@@ -90,6 +90,27 @@ impl ServerSetup {
         Ok(())
     }
 
+    /// Follows what is wanted: the VIPs to hold, also of those that were wanted, and when the next of these goes.
+    pub(crate) fn hold(
+        &mut self,
+        wanted: &BTreeSet<IpAddr>,
+        hold_secs: u32,
+        now: u64,
+    ) -> Result<(BTreeSet<IpAddr>, Option<u64>), SetupError> {
+        let before = self.record.held.clone();
+        self.record.held.want(wanted, hold_secs, now);
+        if self.record.held != before {
+            self.save()?;
+        }
+        for (vip, until) in &self.record.held.leaving {
+            if !before.leaving.contains_key(vip) {
+                info!(%vip, secs = until - now, "VIP not wanted any more, held for its flows");
+            }
+        }
+        let held = &self.record.held;
+        Ok((held.all(), held.next_end()))
+    }
+
     /// Adds VIPs that are missing. One that somebody else has configured is used as it is, and never removed.
     pub(crate) async fn add_vips(&mut self, vips: &BTreeSet<IpAddr>) -> Result<(), SetupError> {
         let (loopback, up) = self.loopback().await?;

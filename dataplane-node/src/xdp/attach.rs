@@ -1,81 +1,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::iter;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::{
-    Ebpf, EbpfLoader,
-    programs::{
-        ProgramError, Xdp, XdpMode,
-        links::{FdLink, LinkError, PinnedLink},
-        loaded_programs,
-        xdp::{XdpLink, XdpLinkId},
-    },
+use aya::programs::{
+    ProgramError, Xdp, XdpMode,
+    links::{FdLink, LinkError, PinnedLink},
+    loaded_programs,
+    xdp::{XdpLink, XdpLinkId},
 };
 use tracing::{info, warn};
 
-use super::{Fault, Pins, fault::errno};
-use crate::{XdpModeChoice, chain::Chain, netlink::LinkView, object};
-
-/// Which of the programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProgramKind {
-    LoadBalancer,
-    Server,
-}
-
-impl ProgramKind {
-    const fn program(self) -> &'static str {
-        match self {
-            Self::LoadBalancer => "lbfabric_lb",
-            Self::Server => "lbfabric_server",
-        }
-    }
-
-    /// The large maps that the program does not use.
-    const fn unused_maps(self) -> &'static [&'static str] {
-        match self {
-            Self::LoadBalancer => &["SERVER_VIPS"],
-            Self::Server => &[
-                "VIP_PORTS4",
-                "VIP_PORTS6",
-                "VIP_RANGES",
-                "VIP_ADDRESSES",
-                "POOLS",
-                "RINGS",
-                "BACKENDS",
-                "FLOWS",
-                "REVERSE_PORTS4",
-                "REVERSE_PORTS6",
-                "REVERSE_RANGES",
-                "SESSIONS",
-                "SESSION_TAGS",
-                "SESSION_BACK",
-                "NAT_CURSOR",
-                "SERVICE_COUNTERS",
-                "BACKEND_COUNTERS",
-            ],
-        }
-    }
-}
-
-/// Sizes that an operator may choose; they hold from the first load until everything is detached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MapSizes {
-    pub(crate) ring_slots: u32,
-    /// A power of two.
-    pub(crate) flow_buckets: u32,
-    /// Lines of 8 full-NAT sessions, a power of two.
-    pub(crate) session_lines: u32,
-}
-
-/// The object with its maps, and the program, in the kernel.
-pub(crate) struct Loaded {
-    pub(crate) ebpf: Ebpf,
-    kind: ProgramKind,
-    pins: Pins,
-}
+use super::{
+    Fault, Pins,
+    fault::errno,
+    generations::{self, Outgoing},
+    load::Loaded,
+};
+use crate::{XdpModeChoice, chain::Chain, netlink::LinkView};
 
 /// The program on an interface. Dropping it leaves the program there, because the link is pinned.
 #[derive(Debug)]
@@ -87,9 +31,12 @@ pub(crate) struct Attached {
     _link: FdLink,
 }
 
-/// What became of the link that an earlier agent left.
+/// What became of a link that an earlier agent left.
 enum Adoption {
-    Adopted(Attached),
+    Adopted {
+        link: FdLink,
+        generic: bool,
+    },
     Absent,
     /// It was of no use and is gone, with this program.
     Removed {
@@ -98,64 +45,30 @@ enum Adoption {
 }
 
 impl Loaded {
-    /// Loads the program. Maps that are pinned already are taken over with their content.
-    pub(crate) fn load(kind: ProgramKind, pins: &Pins, sizes: MapSizes) -> Result<Self, Fault> {
-        pins.prepare()?;
-        let mut options = EbpfLoader::new();
-        options
-            .default_map_pin_directory(pins.folder())
-            .map_max_entries("RINGS", sizes.ring_slots)
-            .map_max_entries("FLOWS", sizes.flow_buckets)
-            .map_max_entries("SESSIONS", 8 * sizes.session_lines)
-            .map_max_entries("SESSION_TAGS", sizes.session_lines)
-            .map_max_entries("SESSION_BACK", 2 * sizes.session_lines);
-        for map in kind.unused_maps() {
-            options.map_max_entries(map, 1);
-        }
-        let ebpf = options
-            .load(object::object())
-            .map_err(|error| Fault::of("create the maps", &error))?;
-        let mut loaded = Self {
-            ebpf,
-            kind,
-            pins: pins.clone(),
-        };
-        match kind {
-            ProgramKind::LoadBalancer => {
-                object::load_balancer(&mut loaded.ebpf)
-                    .map_err(|error| Fault::of("load the programs", &error))?;
-                loaded.pin_programs()?;
+    /// The folder of another layout of the maps whose program forwards on one of the interfaces.
+    pub(crate) fn other_layout_in_use(
+        &self,
+        interfaces: &[String],
+        links: &BTreeMap<String, LinkView>,
+    ) -> Result<Option<PathBuf>, Fault> {
+        let others = self
+            .pins
+            .of_other_layouts()
+            .map_err(|error| unlisted(&error))?;
+        for interface in interfaces {
+            let Some(link) = links.get(interface) else {
+                continue;
+            };
+            if carries(link, &self.pins.link(interface))? {
+                continue;
             }
-            ProgramKind::Server => object::load(loaded.program()?)
-                .map_err(|error| Fault::of("load the program", &error))?,
+            for other in &others {
+                if carries(link, &other.link(interface))? {
+                    return Ok(Some(other.folder().to_owned()));
+                }
+            }
         }
-        Ok(loaded)
-    }
-
-    /// Keeps the program array beyond this process: the kernel empties one that no process has and that is not pinned.
-    fn pin_programs(&mut self) -> Result<(), Fault> {
-        let id = self
-            .program()?
-            .info()
-            .map_err(|error| Fault::of("look at the program", &error))?
-            .id();
-        let pin = self.pins.programs(id);
-        if let Some(programs) = self.ebpf.map_mut("PROGRAMS") {
-            programs
-                .pin(&pin)
-                .map_err(|error| Fault::of("pin the programs", &error))?;
-        }
-        Ok(())
-    }
-
-    fn program(&mut self) -> Result<&mut Xdp, Fault> {
-        let name = self.kind.program();
-        let missing = || Fault::Other {
-            doing: "find the program",
-            detail: format!("the eBPF object has no XDP program {name}"),
-        };
-        let program = self.ebpf.program_mut(name).ok_or_else(missing)?;
-        <&mut Xdp>::try_from(program).map_err(|_wrong_type| missing())
+        Ok(None)
     }
 
     /// Puts the program on an interface: in the place of an earlier agent's, or new.
@@ -165,17 +78,34 @@ impl Loaded {
         link: &LinkView,
         choice: XdpModeChoice,
     ) -> Result<Attached, Fault> {
-        let pin = self.pins.link(interface);
+        let own = self.pins.link(interface);
         let mut others = link
             .xdp
             .as_ref()
             .map(|xdp| xdp.programs.clone())
             .unwrap_or_default();
-        match self.adopt(&pin, interface, link, choice)? {
-            Adoption::Adopted(attached) => return Ok(attached),
-            Adoption::Absent => {}
-            Adoption::Removed { program } => {
-                others.remove(&program);
+        let other_layouts = self
+            .pins
+            .of_other_layouts()
+            .map_err(|error| unlisted(&error))?;
+        let elsewhere = other_layouts.iter().map(|pins| pins.link(interface));
+        for pin in iter::once(own.clone()).chain(elsewhere) {
+            match self.adopt(&pin, interface, link, choice)? {
+                Adoption::Adopted {
+                    link: held,
+                    generic,
+                } => {
+                    let held = if pin == own {
+                        held
+                    } else {
+                        move_pin(held, &pin, &own)?
+                    };
+                    return Ok(attached(interface, link, generic, held));
+                }
+                Adoption::Absent => {}
+                Adoption::Removed { program } => {
+                    others.remove(&program);
+                }
             }
         }
         if !others.is_empty() {
@@ -186,15 +116,10 @@ impl Loaded {
         }
         let (fd_link, generic) = self.attach_new(interface, link.index, choice)?;
         let pinned = fd_link
-            .pin(&pin)
+            .pin(&own)
             .map_err(|error| Fault::of("pin the link", &error))?;
         info!(%interface, generic, "XDP program attached");
-        Ok(Attached {
-            interface: interface.to_owned(),
-            ifindex: link.index,
-            generic,
-            _link: pinned.into(),
-        })
+        Ok(attached(interface, link, generic, pinned.into()))
     }
 
     /// Replaces the program in a pinned link, in one step for every packet. The pin of a dead link, or of one of another mode
@@ -206,20 +131,9 @@ impl Loaded {
         link: &LinkView,
         choice: XdpModeChoice,
     ) -> Result<Adoption, Fault> {
-        let pinned = match PinnedLink::from_pin(pin) {
-            Ok(pinned) => pinned,
-            Err(LinkError::SyscallError(error))
-                if error.io_error.kind() == io::ErrorKind::NotFound =>
-            {
-                return Ok(Adoption::Absent);
-            }
-            Err(error) => return Err(Fault::of("open the pinned link", &error)),
+        let Some((old, program)) = open_link(pin)? else {
+            return Ok(Adoption::Absent);
         };
-        let old = FdLink::from(pinned);
-        let program = old
-            .info()
-            .map_err(|error| Fault::of("look at the pinned link", &error))?
-            .program_id();
         let xdp = link
             .xdp
             .as_ref()
@@ -243,18 +157,36 @@ impl Loaded {
         let failed =
             |error: &(dyn std::error::Error + 'static)| Fault::of("replace the program", error);
         let old = XdpLink::try_from(old).map_err(|error| failed(&error))?;
-        let program = self.program()?;
+        let program = self.entry()?;
         let id = program
             .attach_to_link(old)
             .map_err(|error| failed(&error))?;
-        let fd_link = take_fd_link(program, id)?;
-        info!(%interface, generic, "XDP program and maps adopted");
-        Ok(Adoption::Adopted(Attached {
-            interface: interface.to_owned(),
-            ifindex: link.index,
-            generic,
-            _link: fd_link,
-        }))
+        let link = take_fd_link(program, id)?;
+        info!(%interface, generic, "XDP program adopted");
+        Ok(Adoption::Adopted { link, generic })
+    }
+
+    /// Removes what the programs that run now do not need: other interfaces' links, former program arrays, other layouts.
+    pub(crate) fn remove_former(&self, interfaces: &[String]) -> Result<Outgoing, Fault> {
+        for interface in self.pins.links().map_err(|error| unlisted(&error))? {
+            if !interfaces.contains(&interface) {
+                info!(%interface, "detaching: the interface is not asked for any more");
+                detach(&self.pins, &interface)?;
+            }
+        }
+        let mut outgoing = generations::remove_unused(&self.pins, self.generation.as_ref())?;
+        for other in self
+            .pins
+            .of_other_layouts()
+            .map_err(|error| unlisted(&error))?
+        {
+            outgoing.extend(Outgoing::of_all(&other)?);
+            other
+                .remove()
+                .map_err(|error| Fault::of("remove the maps of another layout", &error))?;
+            info!(folder = %other.folder().display(), "maps of another layout removed");
+        }
+        Ok(outgoing)
     }
 
     fn attach_new(
@@ -263,7 +195,7 @@ impl Loaded {
         ifindex: u32,
         choice: XdpModeChoice,
     ) -> Result<(FdLink, bool), Fault> {
-        let program = self.program()?;
+        let program = self.entry()?;
         let native = match choice {
             XdpModeChoice::Generic => None,
             XdpModeChoice::Auto | XdpModeChoice::Native => {
@@ -334,6 +266,51 @@ fn take_fd_link(program: &mut Xdp, id: XdpLinkId) -> Result<FdLink, Fault> {
         .map_err(|error| Fault::of("attach the program", &error))?;
     FdLink::try_from(link)
         .map_err(|error| Fault::too_old("hold the program by a link", Chain(&error).to_string()))
+}
+
+fn attached(interface: &str, view: &LinkView, generic: bool, link: FdLink) -> Attached {
+    Attached {
+        interface: interface.to_owned(),
+        ifindex: view.index,
+        generic,
+        _link: link,
+    }
+}
+
+/// A pinned link, and the program in it.
+pub(super) fn open_link(pin: &Path) -> Result<Option<(FdLink, u32)>, Fault> {
+    let link = match PinnedLink::from_pin(pin) {
+        Ok(pinned) => FdLink::from(pinned),
+        Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(Fault::of("open the pinned link", &error)),
+    };
+    let info = link
+        .info()
+        .map_err(|error| Fault::of("look at the pinned link", &error))?;
+    Ok(Some((link, info.program_id())))
+}
+
+/// Whether the pinned link is what holds the program on the interface.
+fn carries(view: &LinkView, pin: &Path) -> Result<bool, Fault> {
+    let link = open_link(pin)?;
+    Ok(link
+        .zip(view.xdp.as_ref())
+        .is_some_and(|((_, program), xdp)| xdp.programs.contains(&program)))
+}
+
+/// Pins a link in another place. It is pinned all the time, so that it outlives this process.
+fn move_pin(link: FdLink, from: &Path, to: &Path) -> Result<FdLink, Fault> {
+    let pinned = link
+        .pin(to)
+        .map_err(|error| Fault::of("pin the link", &error))?;
+    unpin(from)?;
+    Ok(pinned.into())
+}
+
+fn unlisted(error: &io::Error) -> Fault {
+    Fault::of("list the pins", error)
 }
 
 fn unpin(pin: &Path) -> Result<(), Fault> {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -5,7 +6,7 @@ use std::path::PathBuf;
 use nix::sys::utsname::uname;
 
 use super::capabilities;
-use crate::chain::Chain;
+use crate::{chain::Chain, netlink::LinkView};
 
 /// Why the program does not run. The text is for the operator, complete without a cause: it is reported to the controller
 /// and becomes the reason of refusals.
@@ -21,7 +22,7 @@ pub(crate) enum Fault {
          user namespace"
     )]
     NotPermitted { doing: &'static str, detail: String },
-    #[error("kernel too old: {release} ({doing}: {detail}); Linux 5.15 or newer is needed")]
+    #[error("kernel too old: {release} ({doing}: {detail}); Linux 6.1 or newer is needed")]
     KernelTooOld {
         release: String,
         doing: &'static str,
@@ -60,6 +61,22 @@ impl Fault {
                 Self::too_old(doing, detail)
             }
             _ => Self::Other { doing, detail },
+        }
+    }
+
+    /// Whether these links, just read, do not show it any more.
+    pub(crate) fn may_be_over(&self, links: &BTreeMap<String, LinkView>) -> bool {
+        match self {
+            Self::InterfaceGone { interface } => links.contains_key(interface),
+            Self::OtherProgram { interface, .. } => {
+                links.get(interface).is_some_and(|link| link.xdp.is_none())
+            }
+            Self::Capability { .. }
+            | Self::NotPermitted { .. }
+            | Self::KernelTooOld { .. }
+            | Self::NativeRefused { .. }
+            | Self::PinDir { .. }
+            | Self::Other { .. } => true,
         }
     }
 
@@ -110,6 +127,7 @@ fn kernel_release() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::XdpView;
 
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
@@ -132,6 +150,35 @@ mod tests {
         assert!(
             matches!(fault(libc::ENOMEM), Fault::Other { detail, .. } if detail.contains("outer: "))
         );
+    }
+
+    #[test]
+    fn what_links_show_decides_whether_trying_again_is_worth_it() {
+        let link = |xdp| LinkView {
+            index: 3,
+            mac: None,
+            up: true,
+            xdp,
+        };
+        let program = XdpView {
+            programs: [7].into(),
+            generic: false,
+        };
+        let interface = || "eth0".to_owned();
+        let none = BTreeMap::new();
+        let free = BTreeMap::from([(interface(), link(None))]);
+        let taken = BTreeMap::from([(interface(), link(Some(program)))]);
+        let gone = Fault::InterfaceGone {
+            interface: interface(),
+        };
+        assert!(!gone.may_be_over(&none) && gone.may_be_over(&free) && gone.may_be_over(&taken));
+        let other = Fault::OtherProgram {
+            interface: interface(),
+            program: "x".to_owned(),
+        };
+        assert!(!other.may_be_over(&none) && other.may_be_over(&free));
+        assert!(!other.may_be_over(&taken));
+        assert!(fault(libc::ENOMEM).may_be_over(&none));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aya::maps::{Array, HashMap, Map, MapData};
 use lbfabric_abi::{Backend, Endpoint, LAYOUT_VERSION, VipService};
 use lbfabric_node::{NodeAgent, NodeConfig, Role, XdpModeChoice};
+use lbfabric_proto::v1;
 use tokio::time::{Instant, sleep};
 
 use crate::namespace::{Namespace, run};
@@ -98,7 +99,8 @@ impl Fixture {
         });
     }
 
-    fn map(&self, name: &str) -> Option<MapData> {
+    /// A pinned map.
+    pub(crate) fn map(&self, name: &str) -> Option<MapData> {
         MapData::from_pin(self.maps_dir().join(name)).ok()
     }
 
@@ -133,9 +135,14 @@ impl Fixture {
         bytes.try_into().expect("six bytes")
     }
 
-    /// The id of the XDP program on the node's interface, or 0.
+    /// The id of the XDP program on the node's interface `lb0`, or 0.
     pub(crate) fn program_id(&self) -> u32 {
-        let text = self.node.ip(&["-d", "link", "show", "lb0"]);
+        self.program_id_on("lb0")
+    }
+
+    /// The id of the XDP program on one of the node's interfaces, or 0.
+    pub(crate) fn program_id_on(&self, interface: &str) -> u32 {
+        let text = self.node.ip(&["-d", "link", "show", interface]);
         let mut words = text
             .split_whitespace()
             .skip_while(|word| *word != "prog/xdp")
@@ -146,14 +153,17 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        for folder in [
-            format!("v{LAYOUT_VERSION}"),
-            format!("v{LAYOUT_VERSION}-server"),
-        ] {
-            let _removed = std::fs::remove_dir_all(self.pin_dir.join(folder));
+        let folders = std::fs::read_dir(&self.pin_dir).into_iter().flatten();
+        for folder in folders.flatten() {
+            let _removed = std::fs::remove_dir_all(folder.path());
         }
         let _removed = std::fs::remove_dir(&self.pin_dir);
     }
+}
+
+/// What an agent reports while its program forwards.
+pub(crate) fn attached(report: &v1::NodeReport) -> bool {
+    report.fault.is_empty() && report.xdp_mode() != v1::XdpMode::Unspecified
 }
 
 /// As the agent does; here because some tests use the file system before they start one.

@@ -1,19 +1,18 @@
 use std::net::{IpAddr, SocketAddr};
 
-use aya::programs::{Xdp, XdpMode};
 use lbfabric_abi::{Endpoint, NextHop};
-use lbfabric_node::{Role, XdpModeChoice, detach};
+use lbfabric_node::{Role, XdpModeChoice};
 use lbfabric_proto::v1;
 use tokio::net::TcpListener;
 
 use crate::{
-    fixture::{Fixture, eventually},
+    fixture::{Fixture, attached, eventually},
     namespace::run,
     played_controller::PlayedController,
 };
 
 /// A service `10.99.0.1:80` over the peer, probed on port 80 every 100 ms.
-fn web(mode: v1::Mode) -> v1::FabricSpec {
+pub(crate) fn web(mode: v1::Mode) -> v1::FabricSpec {
     let check = v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port: 80 });
     v1::FabricSpec {
         pools: vec![v1::PoolSpec {
@@ -50,7 +49,7 @@ fn vip() -> Endpoint {
 }
 
 /// A listener in the peer's namespace, on every address. It accepts nobody: the kernel completes the connections.
-fn listen_in_peer(fixture: &Fixture) -> std::net::TcpListener {
+pub(crate) fn listen_in_peer(fixture: &Fixture) -> std::net::TcpListener {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             fixture.peer.enter();
@@ -72,10 +71,6 @@ fn send_from_peer(fixture: &Fixture, count: usize) {
             }
         });
     });
-}
-
-fn attached(report: &v1::NodeReport) -> bool {
-    report.fault.is_empty() && report.xdp_mode() != v1::XdpMode::Unspecified
 }
 
 #[test]
@@ -194,66 +189,6 @@ fn without_any_controller_a_restarted_agent_goes_on() {
 }
 
 #[test]
-fn another_program_is_named_and_left_alone() {
-    let fixture = Fixture::new();
-    fixture.run(|| async {
-        let scratch = fixture.pin_dir.join("other");
-        std::fs::create_dir_all(&scratch).expect("a folder on the BPF file system");
-        let mut other = aya::EbpfLoader::new()
-            .default_map_pin_directory(&scratch)
-            .map_max_entries("SESSIONS", 1)
-            .map_max_entries("SESSION_TAGS", 1)
-            .map_max_entries("SESSION_BACK", 1)
-            .load(lbfabric_node::object::object())
-            .expect("loading needs root");
-        let program: &mut Xdp = other
-            .program_mut("lbfabric_pass")
-            .unwrap()
-            .try_into()
-            .unwrap();
-        program.load().unwrap();
-        let link = program.attach("lb0", XdpMode::Skb).unwrap();
-        let foreign = fixture.program_id();
-
-        let mut controller = PlayedController::start().await;
-        controller.apply(&web(v1::Mode::L4Dsr));
-        let config = fixture.config(Role::LoadBalancer, controller.address);
-        let agent = fixture.start(config).await;
-        let report = eventually("a fault and a refusal", || {
-            controller.report_if(|report| !report.fault.is_empty() && !report.refusals.is_empty())
-        })
-        .await;
-        assert!(
-            report.fault.contains("another XDP program on lb0"),
-            "{}",
-            report.fault
-        );
-        assert!(report.fault.contains("lbfabric_pass"), "{}", report.fault);
-        assert!(
-            report.refusals[0].reason.contains("lbfabric_pass"),
-            "{report:?}"
-        );
-        assert_eq!(fixture.program_id(), foreign);
-
-        // The agent takes its place by itself once it is free.
-        let program: &mut Xdp = other
-            .program_mut("lbfabric_pass")
-            .unwrap()
-            .try_into()
-            .unwrap();
-        program.detach(link).unwrap();
-        drop(other);
-        std::fs::remove_dir_all(&scratch).expect("removing the other maps");
-        let free = |report: &v1::NodeReport| attached(report) && report.refusals.is_empty();
-        eventually("attached and nothing refused", || {
-            controller.report_if(free)
-        })
-        .await;
-        agent.stop().await;
-    });
-}
-
-#[test]
 fn an_interface_that_goes_is_reported_and_one_that_returns_is_used() {
     let fixture = Fixture::new();
     fixture.run(|| async {
@@ -333,73 +268,6 @@ fn a_server_that_fails_is_reported_with_its_reason() {
             "{reason}"
         );
         agent.stop().await;
-    });
-}
-
-#[test]
-fn a_missing_capability_is_named() {
-    let fixture = Fixture::new();
-    fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&web(v1::Mode::L4Dsr));
-        let mut agent = tokio::process::Command::new("setpriv")
-            .args([
-                "--bounding-set=-all",
-                "--inh-caps=-all",
-                env!("CARGO_BIN_EXE_lbfabric-node"),
-            ])
-            .args([
-                "--name",
-                "lb1",
-                "--interface",
-                "lb0",
-                "--controller",
-                &controller.address.to_string(),
-            ])
-            .arg("--pin-dir")
-            .arg(&fixture.pin_dir)
-            .arg("--state-dir")
-            .arg(fixture.state_dir.path())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("setpriv of util-linux");
-        let refused =
-            |report: &v1::NodeReport| !report.fault.is_empty() && !report.refusals.is_empty();
-        let report = eventually("a fault", || controller.report_if(refused)).await;
-        assert!(
-            report
-                .fault
-                .starts_with("capability missing: CAP_BPF, CAP_NET_ADMIN"),
-            "{}",
-            report.fault
-        );
-        assert_eq!(report.refusals[0].reason, report.fault);
-        agent.kill().await.expect("the agent still runs");
-    });
-}
-
-#[test]
-fn detaching_removes_everything_and_needs_the_agent_stopped() {
-    let fixture = Fixture::new();
-    fixture.run(|| async {
-        let controller = PlayedController::start().await;
-        let config = fixture.config(Role::LoadBalancer, controller.address);
-        let agent = fixture.start(config).await;
-        eventually("attached", || controller.report_if(attached)).await;
-        let state_dir = Some(fixture.state_dir.path());
-        let early = detach(&fixture.pin_dir, &[], state_dir).await;
-        assert!(early.is_err_and(|error| error.to_string().contains("another agent runs")));
-        drop(agent);
-        assert_ne!(fixture.program_id(), 0);
-        detach(&fixture.pin_dir, &["lb0".to_owned()], state_dir)
-            .await
-            .expect("detached");
-        eventually("detached", || (fixture.program_id() == 0).then_some(())).await;
-        assert!(!fixture.pin_dir.exists());
-        // Once more is no error.
-        detach(&fixture.pin_dir, &[], state_dir)
-            .await
-            .expect("nothing to do");
     });
 }
 

@@ -23,10 +23,15 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    pub(crate) fn new(purpose: &str) -> Self {
+    /// A name that nothing else on this machine has.
+    pub(crate) fn unused_name(purpose: &str) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lbn{}-{number}{purpose}", std::process::id());
+        format!("lbn{}-{number}{purpose}", std::process::id())
+    }
+
+    pub(crate) fn new(purpose: &str) -> Self {
+        let name = Self::unused_name(purpose);
         run("ip", &["netns", "add", &name]);
         let namespace = Self { name };
         namespace.ip(&["link", "set", "lo", "up"]);
@@ -39,11 +44,37 @@ impl Namespace {
         run("ip", &args)
     }
 
+    /// Does something in here, on a thread of its own.
+    pub(crate) fn within<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+        let outcome = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                self.enter();
+                what()
+            });
+            thread.join()
+        });
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// Moves the current thread in here, for its whole life; threads that it starts follow.
     pub(crate) fn enter(&self) {
-        let file =
-            File::open(format!("/var/run/netns/{}", self.name)).expect("the namespace exists");
-        nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
+        self.door().enter();
+    }
+
+    /// For threads that may outlive this.
+    pub(crate) fn door(&self) -> Door {
+        let path = format!("/var/run/netns/{}", self.name);
+        Door(File::open(path).expect("the namespace exists"))
+    }
+}
+
+/// The way into a network namespace.
+pub(crate) struct Door(File);
+
+impl Door {
+    /// As [`Namespace::enter`].
+    pub(crate) fn enter(self) {
+        nix::sched::setns(self.0, nix::sched::CloneFlags::CLONE_NEWNET)
             .expect("entering a network namespace needs root");
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A DSR service over the node itself, which is a server here, on two VIPs of each family.
-fn dsr(vips: &[&str]) -> v1::FabricSpec {
+fn dsr(vips: &[&str], hold_time_secs: u32) -> v1::FabricSpec {
     v1::FabricSpec {
         pools: vec![v1::PoolSpec {
             name: "web".to_owned(),
@@ -17,6 +17,7 @@ fn dsr(vips: &[&str]) -> v1::FabricSpec {
                 addresses: vec!["10.88.0.1".to_owned(), "fd88::1".to_owned()],
                 ..v1::BackendSpec::default()
             }],
+            hold_time_secs,
             ..v1::PoolSpec::default()
         }],
         services: vec![v1::ServiceSpec {
@@ -85,7 +86,7 @@ fn vips_and_settings_come_and_go() {
             .node
             .ip(&["addr", "add", "10.99.0.2/32", "dev", "lo"]);
         let mut controller = PlayedController::start().await;
-        controller.apply(&dsr(&["10.99.0.1", "10.99.0.2", "fd99::1"]));
+        controller.apply(&dsr(&["10.99.0.1", "10.99.0.2", "fd99::1"], 1));
         let config = fixture.config(Role::Server, controller.address);
         let agent = fixture.start(config).await;
         let there = |address: &str| fixture.on_loopback(address).then_some(());
@@ -101,7 +102,7 @@ fn vips_and_settings_come_and_go() {
         let report = eventually("a report", || controller.report_if(running)).await;
         assert!(report.refusals.is_empty(), "{report:?}");
 
-        controller.apply(&dsr(&["fd99::1", "fd99::2"]));
+        controller.apply(&dsr(&["fd99::1", "fd99::2"], 1));
         eventually("the new VIP", || there("fd99::2/128")).await;
         eventually("the old VIP away", || gone("10.99.0.1/32")).await;
         assert!(
@@ -129,7 +130,7 @@ fn after_a_crash_exactly_its_own_changes_are_undone() {
             .node
             .ip(&["addr", "add", "10.99.0.2/32", "dev", "lo"]);
         let mut controller = PlayedController::start().await;
-        controller.apply(&dsr(&["10.99.0.1", "10.99.0.2"]));
+        controller.apply(&dsr(&["10.99.0.1", "10.99.0.2"], 1));
         let config = fixture.config(Role::Server, controller.address);
         let agent = fixture.start(config.clone()).await;
         let there = || fixture.on_loopback("10.99.0.1/32").then_some(());
@@ -151,5 +152,39 @@ fn after_a_crash_exactly_its_own_changes_are_undone() {
         assert!(fixture.on_loopback("10.99.0.2/32"));
         assert_eq!(fixture.settings(), former);
         assert!(!fixture.pin_dir.exists());
+    });
+}
+
+/// The nodes keep sending a server that left its pool the packets of established flows, so it goes on holding their VIP:
+/// for the hold time, also if its agent is started again meanwhile, and without any other VIP being affected.
+#[test]
+fn a_server_that_leaves_its_pool_holds_the_vip_for_the_hold_time() {
+    let fixture = Fixture::new();
+    fixture.run(|| async {
+        let mut controller = PlayedController::start().await;
+        controller.apply(&dsr(&["10.99.0.1"], 3600));
+        let config = fixture.config(Role::Server, controller.address);
+        let agent = fixture.start(config.clone()).await;
+        let on_loopback = |address: &str| fixture.on_loopback(address).then_some(());
+        eventually("the VIP", || on_loopback("10.99.0.1/32")).await;
+
+        // The server's place in the pool is taken by another.
+        let mut without = dsr(&["10.99.0.1"], 3600);
+        without.pools[0].backends[0].addresses = vec!["10.88.0.9".to_owned()];
+        controller.forget();
+        controller.apply(&without);
+        let answered = || (!controller.heard().results.is_empty()).then_some(());
+        eventually("the change carried out", answered).await;
+        assert!(fixture.on_loopback("10.99.0.1/32"));
+
+        drop(agent);
+        controller.forget();
+        let agent = fixture.start(config).await;
+        let reported = || controller.report_if(|report| report.fault.is_empty());
+        eventually("a report of the next agent", reported).await;
+        assert!(fixture.on_loopback("10.99.0.1/32"));
+
+        agent.stop().await;
+        assert!(!fixture.on_loopback("10.99.0.1/32"));
     });
 }

@@ -299,7 +299,6 @@ fn without_cur_only_old_flows_are_served() {
 /// Free, expired, of a dead server, of a first packet alone, in use: and the oldest of each kind.
 #[test]
 fn what_a_full_bucket_gives_up() {
-    const DEAD: u32 = 9;
     let packet = syn(Family::V6);
     let tag = place(&packet).tag;
     let entry = |n: u32, server, age, first| {
@@ -310,23 +309,23 @@ fn what_a_full_bucket_gives_up() {
     let mut entries = [
         entry(1, SERVER, 30, false),
         entry(2, SERVER, 20, true),
-        entry(3, DEAD, 10, true),
+        entry(3, SERVER, 10, true),
         entry(4, SERVER, idle + 20, false),
         FlowEntry::FREE,
         entry(6, SERVER, 40, false),
         entry(7, SERVER, 25, true),
-        entry(8, DEAD, 12, false),
+        entry(8, SERVER, 12, false),
     ];
     let mut table = Table::new(Mode::Dnat, changed());
     for (way, live) in [
         (4, false),
         (3, false),
-        (2, false),
-        (7, false),
         (6, false),
         (1, false),
+        (2, false),
         (5, true),
         (0, true),
+        (7, true),
     ] {
         table.put(&packet, entries);
         let mut events = vec!["flow-miss", "flow-insert"];

@@ -50,6 +50,22 @@ fn address(family: Family) -> BoxedStrategy<IpAddr> {
     }
 }
 
+/// Clients are not VIPs, nor martians: those are not served.
+fn apart(ip: IpAddr, is_client: bool) -> IpAddr {
+    let first = |octet: u8| if is_client { 0x2a } else { octet & !0x0a };
+    match ip {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            [first(a), b, c, d].into()
+        }
+        IpAddr::V6(v6) => {
+            let mut octets = v6.octets();
+            octets[0] = first(octets[0]);
+            octets.into()
+        }
+    }
+}
+
 trait ConcatArray {
     fn concat_array(self) -> [u8; 4];
 }
@@ -69,8 +85,8 @@ fn case() -> impl Strategy<Value = Case> {
         };
         (
             prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)],
-            (address(family), word()).prop_map(SocketAddr::from),
-            (address(family), word()).prop_map(SocketAddr::from),
+            (address(family), word()).prop_map(|(ip, port)| (apart(ip, true), port).into()),
+            (address(family), word()).prop_map(|(ip, port)| (apart(ip, false), port).into()),
             address(family),
             word(),
             2..=255u8,

@@ -1,6 +1,6 @@
 //! The programs in the kernel, with maps of their own.
 
-use std::{fmt, thread};
+use std::{fmt, net::IpAddr, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
@@ -8,6 +8,7 @@ use aya::{
     programs::Xdp,
 };
 use lbfabric_abi::{COUNTER_SLOTS, FlowEvent};
+use lbfabric_node::{MapKeeper, object};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -23,7 +24,7 @@ pub(crate) const SESSION_LINES: u32 = 512;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
-const NOT_KEPT: [&str; 3] = ["PROGRAMS", "SCRATCH", "ROUTES"];
+const NOT_KEPT: [&str; 4] = ["PROGRAMS", "SCRATCH", "ROUTES", "FRAGMENTS"];
 
 /// Which program to run.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,7 @@ pub(crate) struct Ran {
 /// How large the tables are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
+    pub(crate) ring_slots: u32,
     pub(crate) flow_buckets: u32,
     pub(crate) session_lines: u32,
 }
@@ -62,6 +64,7 @@ pub(crate) struct Sizes {
 impl Default for Sizes {
     fn default() -> Self {
         Self {
+            ring_slots: RING_SLOTS,
             flow_buckets: FLOW_BUCKETS,
             session_lines: SESSION_LINES,
         }
@@ -89,19 +92,13 @@ impl Kernel {
 
     /// As [`Kernel::load`], with other sizes.
     pub(crate) fn load_with(sizes: Sizes) -> Self {
-        let load = move || load_with_private_pins(sizes);
-        let mut ebpf = thread::spawn(load).join().unwrap();
-        if let Err(error) = lbfabric_node::object::load_balancer(&mut ebpf) {
-            panic!("{error}: {error:#?}");
+        let mut ebpf = unloaded(sizes);
+        if let Err(error) = object::load_all(&mut ebpf) {
+            panic!("refused: {error:#?}");
         }
         for program in [Program::Server, Program::Pass] {
-            let xdp: &mut Xdp = ebpf
-                .program_mut(program.name())
-                .unwrap()
-                .try_into()
-                .unwrap();
-            if let Err(error) = lbfabric_node::object::load(xdp) {
-                panic!("{} was refused: {error:#?}", program.name());
+            if let Err(error) = object::load_named(&mut ebpf, program.name()) {
+                panic!("refused: {error:#?}");
             }
         }
         Self { ebpf }
@@ -157,10 +154,9 @@ impl Kernel {
         (Action::from_number(result.return_value), out)
     }
 
-    /// How many instructions the verifier followed to accept the program.
-    pub(crate) fn verified_instructions(&self, program: &str) -> u32 {
-        let xdp: &Xdp = self.ebpf.program(program).unwrap().try_into().unwrap();
-        xdp.info().unwrap().verified_instruction_count().unwrap()
+    /// The agent's writer over these maps. It takes most of them: of those that tests name, `RINGS` and `FLOWS` stay.
+    pub(crate) fn keeper(&mut self, own: &[IpAddr]) -> MapKeeper {
+        MapKeeper::open(&mut self.ebpf, own).unwrap()
     }
 
     /// A hash table, plain or LRU.
@@ -193,9 +189,12 @@ impl Kernel {
     }
 
     fn counters(&self) -> Vec<u64> {
-        (0..COUNTER_SLOTS)
-            .map(|slot| self.per_cpu::<u64>("COUNTERS", slot).iter().sum())
-            .collect()
+        (0..COUNTER_SLOTS).map(|slot| self.counter(slot)).collect()
+    }
+
+    /// A counter, over all CPUs.
+    pub(crate) fn counter(&self, slot: u32) -> u64 {
+        self.per_cpu::<u64>("COUNTERS", slot).iter().sum()
     }
 }
 
@@ -239,6 +238,12 @@ impl fmt::Debug for Ran {
         }
         Ok(())
     }
+}
+
+/// The object with its maps; the kernel has taken none of its programs yet.
+pub(crate) fn unloaded(sizes: Sizes) -> Ebpf {
+    let load = move || load_with_private_pins(sizes);
+    thread::spawn(load).join().unwrap()
 }
 
 /// All names by slot.
@@ -289,12 +294,12 @@ fn load_with_private_pins(sizes: Sizes) -> Ebpf {
         .map_max_entries("BACKENDS", IDS)
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
-        .map_max_entries("RINGS", RING_SLOTS)
+        .map_max_entries("RINGS", sizes.ring_slots)
         .map_max_entries("FLOWS", sizes.flow_buckets)
         .map_max_entries("SESSIONS", 8 * sizes.session_lines)
         .map_max_entries("SESSION_TAGS", sizes.session_lines)
         .map_max_entries("SESSION_BACK", 2 * sizes.session_lines)
-        .load(lbfabric_node::object::object())
+        .load(object::object())
         .expect("these tests load XDP programs: run them as root");
     for (name, _) in ebpf.maps() {
         let is_kept = !NOT_KEPT.contains(&name);

@@ -159,30 +159,20 @@ fn udp_lengths_that_cannot_be() {
     }
 }
 
+/// Fragments after the first, each with nothing before it.
 #[test]
-fn fragments() {
+fn fragments_without_their_first() {
     for mode in MODES {
         let fabric = Fabric::new(mode);
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            // More to come; not the first; the last; with "don't fragment" set; with the reserved bit.
-            for (high, low) in [
-                (0x20, 0),
-                (0x20, 1),
-                (0x00, 1),
-                (0x1f, 0xff),
-                (0x60, 0),
-                (0xa0, 0),
-            ] {
+            // More to come; the last; with the reserved bit.
+            for (high, low) in [(0x20, 1), (0x00, 1), (0x1f, 0xff), (0x80, 1)] {
                 let mut frame = request(Family::V4, protocol).build();
                 frame[ETHERNET + 6] = high;
                 frame[ETHERNET + 7] = low;
                 fix_ipv4_checksum(&mut frame);
-                assert_dropped(
-                    &fabric,
-                    &frame,
-                    "drop-fragment",
-                    &format!("{high:#x} {low:#x}"),
-                );
+                let what = format!("{high:#x} {low:#x}");
+                assert_dropped(&fabric, &frame, "drop-fragment", &what);
             }
             let mut whole = request(Family::V4, protocol).build();
             whole[ETHERNET + 6] = 0x40;

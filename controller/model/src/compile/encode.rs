@@ -62,7 +62,7 @@ pub(super) fn encode_service(
         vips: prefixes(&service.vips),
         ports: match &service.ports {
             Ports::Any => vec![ANY_PORT],
-            Ports::Ranges(ranges) => ranges.iter().map(encode_range).collect(),
+            Ports::Ranges(ranges) => ranges.iter().copied().map(encode_range).collect(),
         },
         protocol: service.protocol.to_proto().into(),
         mode: service.mode.to_proto().into(),
@@ -84,10 +84,10 @@ pub(super) fn encode_service(
     )
 }
 
-fn encode_range(PortRange { first, last }: &PortRange) -> v1::NodePortRange {
+fn encode_range(PortRange { first, last }: PortRange) -> v1::NodePortRange {
     v1::NodePortRange {
-        first: (*first).into(),
-        last: (*last).into(),
+        first: first.into(),
+        last: last.into(),
     }
 }
 

@@ -8,24 +8,45 @@
 //!
 //! So a flow that the table does not know is on base, and a flow that the table cannot take is put there.
 
-use lbfabric_abi::{Backend, FlowEntry, FlowEvent, FlowTick, RingSlot, Settings};
+use lbfabric_abi::{Backend, FlowEntry, FlowEvent, FlowPlace, FlowTick, RingSlot, Settings};
 
 use super::{
     bucket::{Bucket, Cheapest},
-    headers::protocol,
     maps,
-    packet::Packet,
 };
 
-/// The server of a packet's flow in a slot that the table is read for, or [`RingSlot::NONE`]. It is a server of `pool`.
+/// A packet in a slot that the table is read for.
+#[repr(C, align(8))]
+pub(crate) struct Question {
+    pub(crate) place: FlowPlace,
+    pub(crate) slot: RingSlot,
+    /// The pool that the server has to be of.
+    pub(crate) pool: u32,
+    /// It asks for a TCP connection.
+    pub(crate) is_syn: bool,
+    /// It may be a flow's first, and may be forged: a flood's packets are all first ones.
+    pub(crate) is_first: bool,
+    pub(crate) zero: [u8; 2],
+}
+
+/// The server of a packet's flow, or [`RingSlot::NONE`].
 #[inline(never)]
-pub(crate) fn server(packet: &Packet, settings: &Settings, slot: RingSlot, pool: u32) -> u32 {
-    let place = packet.flow.place(&settings.flow_key);
+pub(crate) fn server(question: &Question) -> u32 {
+    let Question {
+        place,
+        slot,
+        pool,
+        is_syn,
+        is_first,
+        zero: _,
+    } = *question;
+    let Some(settings) = maps::settings() else {
+        return unknown(slot);
+    };
     let Some(bucket) = maps::flow_bucket(place.bucket(settings.flow_mask)) else {
         return unknown(slot);
     };
     let now = FlowTick::at(maps::coarse_clock());
-    let is_syn = packet.is_syn;
     let same_tag = bucket.find(place.tag);
     if let Some(held) = same_tag
         && keeps(held.entry, now, settings, pool)
@@ -44,8 +65,6 @@ pub(crate) fn server(packet: &Packet, settings: &Settings, slot: RingSlot, pool:
     if !slot.is_changed() || chosen == RingSlot::NONE {
         return chosen;
     }
-    // A flood's packets are all first ones.
-    let is_first = is_syn || packet.flow.protocol == protocol::UDP;
     let new = FlowEntry::new(place.tag, chosen, now, is_first);
     let taken = match same_tag {
         // It has no claim any more, and would be found again.
@@ -86,10 +105,7 @@ fn is_alive(server: u32) -> bool {
 /// Writes an entry, in the place of the cheapest one; false if another CPU has just taken that.
 #[inline(always)]
 fn insert(bucket: Bucket, new: FlowEntry, now: FlowTick, settings: &Settings) -> bool {
-    // No entry names a server beyond the map: there the answer does not matter, but the verifier must not know it.
-    let flags =
-        |entry: FlowEntry| maps::backend(entry.server()).map_or(entry.0 as u32, |it| it.flags);
-    let Cheapest { held, is_live } = bucket.cheapest(now, settings.flow_idle_ticks, flags);
+    let Cheapest { held, is_live } = bucket.cheapest(now, settings.flow_idle_ticks);
     let taken = held.replace(new);
     if taken && is_live {
         maps::count(FlowEvent::EvictLive.index());

@@ -7,11 +7,12 @@ use super::{
     aligned::Aligned,
     dnat,
     exit::Exit,
+    fragments,
     frame::Frame,
     headers::Headers,
     ip::Ip,
     maps,
-    packet::{Family, Packet},
+    packet::{Family, Scratch},
     route,
     v4::V4,
     v6::V6,
@@ -22,15 +23,16 @@ use super::{
 /// Packets to the node's own addresses do not come here: what a server answers to the node's health checks is the node's.
 #[inline(always)]
 pub(crate) fn translate(frame: &Frame) -> Result<Exit, DropReason> {
-    let packet = &maps::scratch().ok_or(DropReason::Internal)?.packet;
-    match packet.family {
-        Family::Ipv4 => by_family::<V4>(frame, packet),
-        Family::Ipv6 => by_family::<V6>(frame, packet),
+    let scratch = maps::scratch().ok_or(DropReason::Internal)?;
+    match scratch.packet.family {
+        Family::Ipv4 => by_family::<V4>(frame, scratch),
+        Family::Ipv6 => by_family::<V6>(frame, scratch),
     }
 }
 
 #[inline(always)]
-fn by_family<I: Ip>(frame: &Frame, packet: &Packet) -> Result<Exit, DropReason> {
+fn by_family<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Exit, DropReason> {
+    let packet = &scratch.packet;
     let headers = Headers::<I>::of(frame, packet)?;
     let port = headers.source_port();
     let reverse = match I::reverse_port(headers.source, port, headers.protocol) {
@@ -46,5 +48,8 @@ fn by_family<I: Ip>(frame: &Frame, packet: &Packet) -> Result<Exit, DropReason> 
         },
     };
     let new = dnat::answer(&headers, reverse);
-    route::send(frame, &headers, &new, Verdict::DnatAnswer)
+    let exit = route::send(frame, &headers, &new, Verdict::DnatAnswer)?;
+    let client = packet.flow.destination;
+    fragments::lead_to_client(scratch, Verdict::DnatAnswer, reverse.vip, client);
+    Ok(exit)
 }

@@ -64,17 +64,12 @@ impl Bucket {
 
     /// The entry whose loss costs least.
     #[inline(always)]
-    pub(crate) fn cheapest(
-        self,
-        now: FlowTick,
-        idle: u32,
-        server_flags: impl Fn(FlowEntry) -> u32,
-    ) -> Cheapest {
+    pub(crate) fn cheapest(self, now: FlowTick, idle: u32) -> Cheapest {
         let mut held = self.load(0);
-        let mut most = held.entry.cheapness(now, idle, server_flags(held.entry));
+        let mut most = held.entry.cheapness(now, idle);
         for way in 1..FLOW_WAYS {
             let other = self.load(way);
-            let cheapness = other.entry.cheapness(now, idle, server_flags(other.entry));
+            let cheapness = other.entry.cheapness(now, idle);
             if cheapness > most {
                 (most, held) = (cheapness, other);
             }

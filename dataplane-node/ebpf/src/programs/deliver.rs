@@ -5,6 +5,7 @@ use lbfabric_abi::{DropReason, Mode};
 use super::{
     dnat, dsr,
     exit::Exit,
+    fragments,
     frame::Frame,
     headers::Headers,
     ip::Ip,
@@ -22,10 +23,12 @@ pub(crate) fn forward(frame: &Frame) -> Result<Exit, DropReason> {
         Family::Ipv4 => by_mode::<V4>(frame, scratch),
         Family::Ipv6 => by_mode::<V6>(frame, scratch),
     }?;
-    let Scratch {
-        service, server, ..
-    } = scratch;
-    maps::count_traffic(service.service, *server, scratch.packet.length.into());
+    maps::count_traffic(
+        scratch.service.service,
+        scratch.server,
+        scratch.packet.length.into(),
+    );
+    fragments::lead_to_server(scratch);
     Ok(exit)
 }
 

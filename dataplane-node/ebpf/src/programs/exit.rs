@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use lbfabric_abi::{DropReason, NextProgram, Verdict};
 
-use super::{frame::Frame, maps};
+use super::{frame::Frame, maps, tags};
 
 /// How a packet leaves, other than by being dropped.
 #[derive(Clone, Copy)]
@@ -64,9 +64,25 @@ impl From<Result<Exit, DropReason>> for Step {
     }
 }
 
-/// Counts how the packet leaves and gives the action for it, or goes on with the next program.
+/// As [`leave_as_is`], for the programs behind `lbfabric_general`, which has taken the tags off: they come back unless the
+/// frame leaves through another interface, where they would mean another network.
 #[inline(always)]
 pub(crate) fn leave(frame: &Frame, step: Step) -> u32 {
+    let step = match step {
+        Step::Leave(exit) if matches!(exit.action, XDP_PASS | XDP_TX) => {
+            match tags::put_back(frame) {
+                Ok(()) => step,
+                Err(reason) => Step::Drop(reason),
+            }
+        }
+        Step::Leave(_) | Step::Drop(_) | Step::Next(_) => step,
+    };
+    leave_as_is(frame, step)
+}
+
+/// Counts how the packet leaves and gives the action for it, or goes on with the next program.
+#[inline(always)]
+pub(crate) fn leave_as_is(frame: &Frame, step: Step) -> u32 {
     let (counter, action) = match step {
         Step::Leave(Exit { verdict, action }) => (verdict.index(), action),
         Step::Drop(reason) => (reason.index(), XDP_DROP),

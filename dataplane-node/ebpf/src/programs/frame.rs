@@ -3,7 +3,7 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_fib_lookup as FibLookup,
-    helpers::{bpf_fib_lookup, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_fib_lookup, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 
@@ -13,7 +13,7 @@ pub(crate) struct Frame {
 }
 
 /// Headers that are looked at begin no further from the frame's start.
-const MAX_DISTANCE: u16 = 0x1ff;
+pub(crate) const MAX_DISTANCE: u16 = 0x1ff;
 
 impl Frame {
     pub(crate) const fn new(context: XdpContext) -> Self {
@@ -50,7 +50,14 @@ impl Frame {
         address <= self.end()
     }
 
-    /// How many bytes it has from an address on.
+    /// The bytes of all of it: a large frame has parts that no address leads to.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> u64 {
+        // SAFETY: the context is the one that the kernel gave the program.
+        unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) }
+    }
+
+    /// How many bytes can be read from an address on.
     #[inline(always)]
     pub(crate) fn rest(&self, from: usize) -> u64 {
         // The verifier wants addresses subtracted as 64 bits, also where fewer are looked at later.

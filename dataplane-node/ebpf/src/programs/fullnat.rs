@@ -16,6 +16,7 @@ use super::{
     bytes::load2,
     dnat,
     exit::{Exit, Step},
+    fragments,
     frame::Frame,
     headers::{ETHERNET, Headers},
     ip::Ip,
@@ -84,22 +85,21 @@ pub(crate) fn answer(frame: &Frame) -> Result<Exit, DropReason> {
     let scratch = maps::scratch().ok_or(DropReason::Internal)?;
     let packet = &scratch.packet;
     let sent = match packet.family {
-        Family::Ipv4 => give_back::<V4>(frame, &of::<V4>(frame, packet)?),
-        Family::Ipv6 => give_back::<V6>(frame, &of::<V6>(frame, packet)?),
+        Family::Ipv4 => give_back_any::<V4>(frame, packet)?,
+        Family::Ipv6 => give_back_any::<V6>(frame, packet)?,
     };
-    sent.unwrap_or_else(|| {
+    let Some((held, exit)) = sent else {
         let is_of_vip = scratch.otherwise == Verdict::PassNotServed as u32;
-        Ok(Exit::pass(if is_of_vip {
+        return Ok(Exit::pass(if is_of_vip {
             Verdict::PassNotServed
         } else {
             Verdict::PassNotVip
-        }))
-    })
-}
-
-#[inline(always)]
-fn of<I: Ip>(frame: &Frame, packet: &Packet) -> Result<Headers<I>, DropReason> {
-    Headers::of(frame, packet)
+        }));
+    };
+    let session = held.fields();
+    let (source, destination) = (session.vip, session.client);
+    fragments::lead_to_client(scratch, Verdict::FullnatAnswer, source, destination);
+    Ok(exit)
 }
 
 #[inline(always)]
@@ -131,8 +131,8 @@ fn go_on<I: Ip>(frame: &Frame) -> Option<Exit> {
 }
 
 #[inline(always)]
-fn enter<I: Ip>(frame: &Frame, scratch: &Scratch) -> Result<Step, DropReason> {
-    let headers = Headers::<I>::of(frame, &scratch.packet)?;
+fn enter<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Step, DropReason> {
+    let headers = Headers::<I>::with_ports(frame, &scratch.packet)?;
     headers.check_ttl()?;
     let settings = maps::settings().ok_or(DropReason::Internal)?;
     let place = session::place(settings, &headers);
@@ -155,7 +155,9 @@ fn enter<I: Ip>(frame: &Frame, scratch: &Scratch) -> Result<Step, DropReason> {
             if !held.note(now, after) {
                 return Ok(Step::Next(NextProgram::FullnatForward));
             }
-            return send(frame, &headers, &held, &way).map(Step::Leave);
+            let exit = send(frame, &headers, &held, &way)?;
+            lead(scratch, &held, &way);
+            return Ok(Step::Leave(exit));
         }
         admit::release(held.index, held.life);
     }
@@ -168,7 +170,7 @@ fn enter<I: Ip>(frame: &Frame, scratch: &Scratch) -> Result<Step, DropReason> {
 
 #[inline(always)]
 fn begin<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Step, DropReason> {
-    let headers = Headers::<I>::of(frame, &scratch.packet)?;
+    let headers = Headers::<I>::with_ports(frame, &scratch.packet)?;
     let settings = maps::settings().ok_or(DropReason::Internal)?;
     let place = session::place(settings, &headers);
     let now = session::now();
@@ -178,7 +180,16 @@ fn begin<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Step, DropReason
         return Ok(Step::Next(NextProgram::FullnatForward));
     }
     let way = Way::of(settings, &held).ok_or(DropReason::Internal)?;
-    send(frame, &headers, &held, &way).map(Step::Leave)
+    let exit = send(frame, &headers, &held, &way)?;
+    lead(scratch, &held, &way);
+    Ok(Step::Leave(exit))
+}
+
+/// Has the packet's other fragments follow it.
+#[inline(always)]
+fn lead<I: Ip>(scratch: &mut Scratch, held: &Held, way: &Way<I>) {
+    let server = held.fields().backend.into();
+    fragments::lead_through_node(scratch, server, I::to_abi(way.node));
 }
 
 /// Where a session's packets come from and go to.
@@ -231,27 +242,41 @@ fn send<I: Ip>(
 
 #[inline(always)]
 fn give_back_plain<I: Ip>(frame: &Frame) -> Option<Result<Exit, DropReason>> {
-    give_back(frame, &Headers::<I>::plain(frame)?)
+    let headers = Headers::<I>::plain(frame)?;
+    let held = answered(frame, &headers)?;
+    Some(give_back(frame, &headers, &held))
+}
+
+/// None if the packet is of no session.
+#[inline(always)]
+fn give_back_any<I: Ip>(
+    frame: &Frame,
+    packet: &Packet,
+) -> Result<Option<(Held, Exit)>, DropReason> {
+    let headers = Headers::<I>::with_ports(frame, packet)?;
+    let Some(held) = answered(frame, &headers) else {
+        return Ok(None);
+    };
+    let exit = give_back(frame, &headers, &held)?;
+    Ok(Some((held, exit)))
+}
+
+/// The session of a server's packet, which has been noted.
+#[inline(always)]
+fn answered<I: Ip>(frame: &Frame, headers: &Headers<I>) -> Option<Held> {
+    let held = session::of_server(maps::settings()?, headers)?;
+    let said = session::said(frame, headers);
+    held.note(session::now(), |state| state.after_server(said))
+        .then_some(held)
 }
 
 #[inline(always)]
-fn give_back<I: Ip>(frame: &Frame, headers: &Headers<I>) -> Option<Result<Exit, DropReason>> {
-    let settings = maps::settings()?;
-    let held = session::of_server(settings, headers)?;
-    let said = session::said(frame, headers);
-    if !held.note(session::now(), |state| state.after_server(said)) {
-        return None;
-    }
+fn give_back<I: Ip>(frame: &Frame, headers: &Headers<I>, held: &Held) -> Result<Exit, DropReason> {
     let session = held.fields();
     let new = Rewritten {
         source: I::of(&session.vip),
         destination: I::of(&session.client),
         ports: session.client_ports().rotate_left(16),
     };
-    Some(route::send_known(
-        frame,
-        headers,
-        &new,
-        Verdict::FullnatAnswer,
-    ))
+    route::send_known(frame, headers, &new, Verdict::FullnatAnswer)
 }

@@ -6,15 +6,16 @@ use lbfabric_abi::{
 };
 
 use super::{
-    affinity,
+    affinity::{self, Question},
     exit::{Exit, Step},
+    fragments,
     frame::Frame,
-    headers::Headers,
+    headers::{Headers, protocol},
     ip::Ip,
-    maps, own,
-    packet::{Family, Scratch},
+    maps, martian, own,
+    packet::{Family, Packet, Piece, Scratch},
     parse::{self, Unservable},
-    ring,
+    ring, tags,
     v4::V4,
     v6::V6,
     vip::{self, Found},
@@ -29,8 +30,28 @@ pub(crate) fn balance(frame: &Frame) -> Step {
     if let Err(unservable) = parse::read(frame, &mut scratch.packet) {
         return refuse(unservable, scratch);
     }
+    let step = if scratch.packet.piece == Piece::Later {
+        follow(scratch, settings)
+    } else {
+        find(frame, scratch, settings)
+    };
+    // What stays here leaves as it came.
+    if let Step::Next(_) = step
+        && let Err(reason) = tags::take_off(frame, scratch)
+    {
+        return Step::Drop(reason);
+    }
+    step
+}
+
+/// Finds the service of a packet with ports.
+#[inline(always)]
+fn find(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     let otherwise = match vip::find(&scratch.packet.flow) {
         Found::Service(service) => {
+            if let Err(reason) = martian::check(frame, &scratch.packet) {
+                return Step::Drop(reason);
+            }
             scratch.service = *service;
             return choose(frame, scratch, settings);
         }
@@ -40,19 +61,49 @@ pub(crate) fn balance(frame: &Frame) -> Step {
     // A packet to the node itself can only be a full-NAT answer, also where the node's address is a VIP. All others, the
     // answers to the node's own health checks among them, must arrive as they are, whoever they come from.
     let packet = &scratch.packet;
-    let (source, destination) = (&packet.flow.source, &packet.flow.destination);
-    if may_be(FilterRegion::Own, packet.family, destination)
-        && own::is_source(settings, packet.family, destination)
-    {
+    if is_to_node(packet, settings) {
         scratch.otherwise = otherwise as u32;
         return Step::Next(NextProgram::FullnatAnswer);
     }
-    if matches!(otherwise, Verdict::PassNotVip)
-        && may_be(FilterRegion::Server, packet.family, source)
-    {
-        return Step::Next(NextProgram::Answer);
+    if matches!(otherwise, Verdict::PassNotVip) {
+        if may_be_answer(packet) {
+            return Step::Next(NextProgram::Answer);
+        }
+    } else {
+        fragments::lead_to_kernel(scratch);
     }
     Step::Leave(Exit::pass(otherwise))
+}
+
+/// Sends a fragment after the first one of its packet.
+#[inline(always)]
+fn follow(scratch: &mut Scratch, settings: &Settings) -> Step {
+    let packet = &scratch.packet;
+    let is_to_node = is_to_node(packet, settings);
+    let is_to_vip = maps::is_vip(&packet.flow.destination);
+    if !is_to_node && !is_to_vip && !may_be_answer(packet) {
+        return Step::Leave(Exit::pass(Verdict::PassNotVip));
+    }
+    let otherwise = if is_to_vip && !is_to_node {
+        Verdict::PassNotServed
+    } else {
+        Verdict::PassNotVip
+    };
+    scratch.otherwise = otherwise as u32;
+    Step::Next(NextProgram::Fragment)
+}
+
+#[inline(always)]
+fn is_to_node(packet: &Packet, settings: &Settings) -> bool {
+    let destination = &packet.flow.destination;
+    may_be(FilterRegion::Own, packet.family, destination)
+        && own::is_source(settings, packet.family, destination)
+}
+
+#[inline(always)]
+fn may_be_answer(packet: &Packet) -> bool {
+    may_be(FilterRegion::Server, packet.family, &packet.flow.source)
+        && !martian::is_from_nowhere(packet)
 }
 
 /// Chooses the server of a packet for a service.
@@ -72,7 +123,15 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
         return Step::Next(NextProgram::FullnatForward);
     }
     scratch.server = if slot.consult() {
-        affinity::server(&scratch.packet, settings, slot, scratch.service.pool)
+        let Packet { flow, is_syn, .. } = &scratch.packet;
+        affinity::server(&Question {
+            place: flow.place(&settings.flow_key),
+            slot,
+            pool: scratch.service.pool,
+            is_syn: *is_syn,
+            is_first: *is_syn || flow.protocol == protocol::UDP,
+            zero: [0; 2],
+        })
     } else {
         slot.cur
     };
@@ -95,12 +154,15 @@ fn slot<I: Ip>(
 
 /// What happens to a frame that no service could take. Only those for a VIP are ever dropped.
 #[inline(always)]
-fn refuse(unservable: Unservable, scratch: &Scratch) -> Step {
+fn refuse(unservable: Unservable, scratch: &mut Scratch) -> Step {
     let destination = &scratch.packet.flow.destination;
     let verdict = match unservable {
         Unservable::NotIp => Verdict::PassNotIp,
         Unservable::Broken(reason) if maps::is_vip(destination) => return Step::Drop(reason),
-        Unservable::Protocol if maps::is_vip(destination) => Verdict::PassNotServed,
+        Unservable::Protocol if maps::is_vip(destination) => {
+            fragments::lead_to_kernel(scratch);
+            Verdict::PassNotServed
+        }
         Unservable::NoDestination | Unservable::Broken(_) | Unservable::Protocol => {
             Verdict::PassNotVip
         }

@@ -68,6 +68,11 @@ pub(crate) trait Ip: Sized {
     /// # Safety
     /// The header can be read.
     unsafe fn plain_protocol(ip: usize) -> Option<u8>;
+    /// The protocol behind the header, if it is a plain one.
+    ///
+    /// # Safety
+    /// The header can be read.
+    unsafe fn protocol(ip: usize) -> u8;
     /// Counts the time to live down by `hops`, and brings the header's checksum, if there is one, up to date with that and
     /// with another change.
     ///
@@ -111,6 +116,6 @@ pub(crate) trait Ip: Sized {
     fn of(address: &Address) -> Self::Address;
     /// An address as the maps have it.
     fn to_abi(address: Self::Address) -> Address;
-    /// Whether a packet from there is never right: loopback, multicast, or no address.
+    /// Whether a packet from there is never right: loopback, multicast, or no address of a host.
     fn is_martian(source: Self::Address) -> bool;
 }

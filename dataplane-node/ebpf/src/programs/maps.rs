@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use aya_ebpf::{
     helpers::bpf_ktime_get_coarse_ns,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
 use lbfabric_abi::{
     Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
@@ -18,6 +18,7 @@ use lbfabric_abi::{
 use super::{
     atomic,
     bucket::Bucket,
+    fragments::{FRAGMENTS as FRAGMENTS_COUNT, FragmentKey, Lead},
     frame::Frame,
     packet::Scratch,
     route::{ROUTES as ROUTES_COUNT, Route},
@@ -75,11 +76,13 @@ static SERVICE_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(SERVICES_MAX
 static BACKEND_COUNTERS: PerCpuArray<Traffic> = PerCpuArray::pinned(BACKENDS_MAX, 0);
 // Those that follow are not kept: a program and its maps come and go together.
 #[map]
-static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::PLACES, 0);
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(NextProgram::SLOTS, 0);
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static ROUTES: PerCpuArray<Route> = PerCpuArray::with_max_entries(ROUTES_COUNT, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Lead> = LruHashMap::with_max_entries(FRAGMENTS_COUNT, 0);
 
 /// Goes on with another program. Comes back only if that is not there.
 #[inline(always)]
@@ -221,6 +224,19 @@ pub(crate) fn nat_turn(backend: u32) -> Option<u64> {
     cursor
         .and_then(NonNull::new)
         .map(|cursor| unsafe { atomic::count_up(cursor) })
+}
+
+/// Where the first fragment of a packet has gone.
+#[inline(always)]
+pub(crate) fn lead(key: &FragmentKey) -> Option<&'static Lead> {
+    // SAFETY: an entry that is evicted at this moment may be reused under our hands; the worst that a reuse at this very moment can do is to lead one fragment astray.
+    unsafe { FRAGMENTS.get(key) }
+}
+
+#[inline(always)]
+pub(crate) fn remember_lead(key: &FragmentKey, lead: &Lead) {
+    // Without it, the fragments that follow are dropped, and counted as that.
+    FRAGMENTS.insert(key, lead, 0).ok();
 }
 
 #[inline(always)]

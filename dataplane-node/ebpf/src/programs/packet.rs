@@ -3,23 +3,44 @@
 
 use lbfabric_abi::{Flow, VipService};
 
+use super::fragments::{FragmentKey, Lead};
+
 /// Where a packet comes from and goes to, and where its parts lie.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub(crate) struct Packet {
+    /// Its ports are zero where [`Packet::has_ports`] is not set.
     pub(crate) flow: Flow,
     /// From the network header on, without what Ethernet may have padded.
     pub(crate) length: u32,
-    /// The network header's distance from the frame's start.
+    /// What its fragments have in common, as in the frame; of no meaning for a [`Piece::Whole`].
+    pub(crate) identification: u32,
+    /// The network header's distance from the frame's start: from `lbfabric_general` on without tags.
     pub(crate) ip_at: u16,
-    /// The distance of the header behind it.
+    /// The distance of the header behind it and its options and extension headers.
     pub(crate) l4_at: u16,
     pub(crate) family: Family,
     /// Time to live, or hop limit.
     pub(crate) ttl: u8,
     /// A TCP packet that asks for a connection.
     pub(crate) is_syn: bool,
-    pub(crate) zero: u8,
+    /// A TCP or UDP header is there, in the bounds that its lengths say.
+    pub(crate) has_ports: bool,
+    pub(crate) piece: Piece,
+    /// Bytes of VLAN tags: 0, 4 or 8.
+    pub(crate) tag_bytes: u8,
+    pub(crate) zero: [u8; 6],
+}
+
+/// What of a packet is there.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Whole = 0,
+    /// The first fragment, which has the ports.
+    First = 1,
+    /// Another one.
+    Later = 2,
 }
 
 /// The version of IP.
@@ -50,4 +71,9 @@ pub(crate) struct Scratch {
     pub(crate) owner: u32,
     /// The new flow's session.
     pub(crate) session: u32,
+    /// The tags that the frame came with.
+    pub(crate) tags: u64,
+    /// Where what is known of a packet's fragments is put together.
+    pub(crate) key: FragmentKey,
+    pub(crate) lead: Lead,
 }

@@ -4,10 +4,12 @@ use lbfabric_abi::DropReason;
 
 use super::{
     bytes::{load1, load2, load4, swap2},
+    extensions,
     frame::Frame,
     headers::{ETHERNET, TCP, UDP, protocol, tcp_flags},
     ip::Ip,
-    packet::Packet,
+    packet::{Family, Packet, Piece},
+    tags,
     v4::V4,
     v6::V6,
 };
@@ -19,9 +21,10 @@ pub(crate) enum Unservable {
     NotIp,
     /// It ends before it says where it goes.
     NoDestination,
-    /// Another protocol, or one behind extension headers. Its destination is known.
+    /// Another protocol, which begins at the packet's `l4_at`, or a packet that has to go on elsewhere first. Its
+    /// destination is known.
     Protocol,
-    /// Broken, or a fragment. Its destination is known.
+    /// Broken. Its destination is known.
     Broken(DropReason),
 }
 
@@ -32,28 +35,68 @@ struct Payload {
     header: u64,
     /// The whole packet's.
     length: u64,
-    is_fragment: bool,
+    piece: Piece,
+    identification: u32,
 }
+
+/// What [`shape`] answers besides the index of a [`DropReason`], which is never as low.
+const READ: u32 = 0;
+const NOT_IP: u32 = 1;
+const NO_DESTINATION: u32 = 2;
+const PROTOCOL: u32 = 3;
+
+/// The reasons that there are for [`Unservable::Broken`].
+const REASONS: [DropReason; 2] = [DropReason::Truncated, DropReason::BadLength];
 
 /// Reads a frame's headers, as far as they are there.
 #[inline(always)]
 pub(crate) fn read(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable> {
-    let start = frame.start();
-    if !frame.reaches(start + ETHERNET) {
-        return Err(Unservable::NotIp);
-    }
-    // SAFETY: the header is in the frame.
-    match unsafe { load2::<12>(start) } {
-        V4::ETHERTYPE => {
-            let payload = read_ip::<V4>(frame, packet, ETHERNET, ipv4)?;
-            read_l4(frame, packet, &payload)
+    match shape(frame, packet) {
+        READ => Ok(()),
+        NOT_IP => Err(Unservable::NotIp),
+        NO_DESTINATION => Err(Unservable::NoDestination),
+        PROTOCOL => Err(Unservable::Protocol),
+        code => {
+            let known = REASONS.into_iter().find(|reason| reason.index() == code);
+            Err(Unservable::Broken(
+                known.unwrap_or(DropReason::ExtensionHeaders),
+            ))
         }
+    }
+}
+
+// A function of its own, which answers by a number: the verifier then goes on once for each answer, not for each way to it.
+#[inline(never)]
+fn shape(frame: &Frame, packet: &mut Packet) -> u32 {
+    match headers(frame, packet) {
+        Ok(()) => READ,
+        Err(Unservable::NotIp) => NOT_IP,
+        Err(Unservable::NoDestination) => NO_DESTINATION,
+        Err(Unservable::Protocol) => PROTOCOL,
+        Err(Unservable::Broken(reason)) => reason.index(),
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most eight")]
+fn headers(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable> {
+    let (ethertype, tag_bytes) = tags::skip(frame).ok_or(Unservable::NotIp)?;
+    packet.tag_bytes = tag_bytes as u8;
+    packet.ip_at = (ETHERNET + tag_bytes) as u16;
+    match ethertype {
+        V4::ETHERTYPE => read_ip::<V4>(frame, packet, ipv4)?,
         V6::ETHERTYPE => {
-            let payload = read_ip::<V6>(frame, packet, ETHERNET, ipv6)?;
-            read_l4(frame, packet, &payload)
+            read_ip::<V6>(frame, packet, ipv6)?;
+            if extensions::begin_with(packet.flow.protocol) {
+                extensions::read(frame, packet)?;
+            }
         }
-        _ => Err(Unservable::NotIp),
+        _ => return Err(Unservable::NotIp),
     }
+    if packet.piece == Piece::Later {
+        return Ok(());
+    }
+    read_l4(frame, packet)
 }
 
 #[inline(always)]
@@ -61,46 +104,53 @@ pub(crate) fn read(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable>
 fn read_ip<I: Ip>(
     frame: &Frame,
     packet: &mut Packet,
-    ip_at: usize,
     read: impl Fn(usize) -> Option<Payload>,
-) -> Result<Payload, Unservable> {
-    let ip = frame.start() + ip_at;
+) -> Result<(), Unservable> {
+    let ip = frame.at(packet.ip_at);
     if !frame.reaches(ip + I::HEADER) {
         return Err(Unservable::NoDestination);
     }
     let payload = read(ip).ok_or(Unservable::NotIp)?;
     // SAFETY: the header is in the frame.
-    unsafe {
-        packet.flow.source = I::to_abi(I::source(ip));
-        packet.flow.destination = I::to_abi(I::destination(ip));
-        packet.ttl = I::ttl(ip);
-    }
+    let (source, destination, ttl) = unsafe { (I::source(ip), I::destination(ip), I::ttl(ip)) };
+    packet.flow.source = I::to_abi(source);
+    packet.flow.destination = I::to_abi(destination);
+    (packet.flow.source_port_be, packet.flow.destination_port_be) = ([0; 2], [0; 2]);
     packet.flow.protocol = payload.protocol;
     packet.flow.zero = [0; 3];
     packet.family = I::FAMILY;
+    packet.ttl = ttl;
     packet.length = payload.length as u32;
-    packet.ip_at = ip_at as u16;
-    packet.l4_at = (ip_at as u64 + payload.header) as u16;
+    packet.identification = payload.identification;
+    packet.piece = payload.piece;
+    packet.l4_at = packet.ip_at + payload.header as u16;
+    (packet.is_syn, packet.has_ports) = (false, false);
+    if matches!(I::FAMILY, Family::Ipv6) && packet.flow.destination.ipv4_word().is_some() {
+        // The maps would take it for the IPv4 address.
+        return Err(Unservable::NoDestination);
+    }
     if payload.header < I::HEADER as u64
         || payload.length < payload.header
-        || payload.length > frame.rest(ip)
+        || payload.length + u64::from(packet.ip_at) > frame.length()
     {
         return Err(Unservable::Broken(DropReason::BadLength));
     }
-    if payload.is_fragment {
-        return Err(Unservable::Broken(DropReason::Fragment));
-    }
-    Ok(payload)
+    Ok(())
 }
+
+/// IPv4's fragment offset, and whether more fragments are to come, as in the frame.
+const OFFSET: u64 = 0xff1f;
+const MORE: u64 = 0x0020;
 
 /// None if it is another version. The header is in the frame.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
 fn ipv4(ip: usize) -> Option<Payload> {
     // SAFETY: the caller's.
-    let (first, fragment, protocol, length) = unsafe {
+    let (first, identification, fragment, protocol, length) = unsafe {
         (
             load1::<0>(ip),
+            load2::<4>(ip),
             load2::<6>(ip),
             load1::<9>(ip),
             V4::length(ip),
@@ -110,8 +160,14 @@ fn ipv4(ip: usize) -> Option<Payload> {
         protocol: protocol as u8,
         header: (first & 0x0f) << 2,
         length,
-        // More are to come, or it is not the first.
-        is_fragment: fragment & 0xff3f != 0,
+        piece: if fragment & OFFSET != 0 {
+            Piece::Later
+        } else if fragment & MORE != 0 {
+            Piece::First
+        } else {
+            Piece::Whole
+        },
+        identification: identification as u32,
     })
 }
 
@@ -126,22 +182,23 @@ fn ipv6(ip: usize) -> Option<Payload> {
         protocol,
         header: V6::HEADER as u64,
         length,
-        is_fragment: protocol == protocol::FRAGMENT,
+        piece: Piece::Whole,
+        identification: 0,
     })
 }
 
 /// Reads the ports of the header behind the IP header, whose lengths hold.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
-fn read_l4(frame: &Frame, packet: &mut Packet, payload: &Payload) -> Result<(), Unservable> {
+fn read_l4(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable> {
     let l4 = frame.at(packet.l4_at);
-    let rest = payload.length - payload.header;
-    packet.is_syn = false;
-    let fixed = match payload.protocol {
-        protocol::TCP => TCP,
-        protocol::UDP => UDP,
-        _ => return Err(Unservable::Protocol),
-    };
+    let is_tcp = packet.flow.protocol == protocol::TCP;
+    if !is_tcp && packet.flow.protocol != protocol::UDP {
+        return Err(Unservable::Protocol);
+    }
+    let fixed = if is_tcp { TCP } else { UDP };
+    let end = u64::from(packet.ip_at) + u64::from(packet.length);
+    let rest = end.wrapping_sub(packet.l4_at.into());
     if rest < fixed as u64 || !frame.reaches(l4 + UDP) {
         return Err(Unservable::Broken(DropReason::Truncated));
     }
@@ -150,7 +207,7 @@ fn read_l4(frame: &Frame, packet: &mut Packet, payload: &Payload) -> Result<(), 
     let [a, b, c, d] = ports.to_ne_bytes();
     packet.flow.source_port_be = [a, b];
     packet.flow.destination_port_be = [c, d];
-    let (length, least) = if payload.protocol == protocol::TCP {
+    let (length, least) = if is_tcp {
         if !frame.reaches(l4 + TCP) {
             return Err(Unservable::Broken(DropReason::Truncated));
         }
@@ -162,8 +219,11 @@ fn read_l4(frame: &Frame, packet: &mut Packet, payload: &Payload) -> Result<(), 
         // SAFETY: the header is in the frame.
         (swap2(unsafe { load2::<4>(l4) }), UDP as u64)
     };
-    if length < least || length > rest {
+    // A datagram goes on in the fragments that follow.
+    let goes_on = packet.piece == Piece::First && !is_tcp;
+    if length < least || (length > rest && !goes_on) {
         return Err(Unservable::Broken(DropReason::BadLength));
     }
+    packet.has_ports = true;
     Ok(())
 }

@@ -1,17 +1,19 @@
-//! The first program, for what nearly all packets are: TCP or UDP in IP without options, to a service of single ports, in a
-//! steady slot; a server's answer whose way is known; or of no concern. All else, failures among it, is left untouched to
+//! The first program, for what nearly all packets are: TCP or UDP in IP without options, to a service of single ports; a server's answer whose way is known; or of no concern. All else, failures among it, is left untouched to
 //! `lbfabric_general`.
 
-use lbfabric_abi::{DropReason, FilterRegion, Mode, NextProgram, RingSlot, Verdict, VipService};
+use lbfabric_abi::{
+    DropReason, FilterRegion, FlowPlace, Mode, NextProgram, RingSlot, Settings, Verdict, VipService,
+};
 
 use super::{
+    affinity::{self, Question},
     bytes::load2,
     dnat, dsr,
     exit::{Exit, Step},
     frame::Frame,
-    headers::{ETHERNET, Headers},
+    headers::{ETHERNET, Headers, protocol},
     ip::Ip,
-    maps, rewrite, ring, route, tunnel,
+    maps, martian, rewrite, ring, route, tunnel,
     v4::V4,
     v6::V6,
 };
@@ -63,7 +65,10 @@ fn forward<I: Ip>(frame: &Frame) -> Step {
     let Some(service) = I::vip_port(headers.destination, port, headers.protocol) else {
         return GENERAL;
     };
-    if service.mode == Mode::Fullnat as u8 && service.flags & VipService::GENERAL == 0 {
+    if service.mode == Mode::Fullnat as u8
+        && service.flags & VipService::GENERAL == 0
+        && !is_odd(&headers)
+    {
         return Step::Next(NextProgram::FullnatPlain);
     }
     match serve(frame, &headers, service) {
@@ -82,29 +87,71 @@ fn serve<I: Ip>(
     const DNAT: u8 = Mode::Dnat as u8;
     const DSR: u8 = Mode::Dsr as u8;
     const TUNNEL: u8 = Mode::Tunnel as u8;
+    const FULLNAT: u8 = Mode::Fullnat as u8;
     // Which reason does not matter: it is found out again.
     const REFUSED: DropReason = DropReason::Internal;
 
-    let is_special = service.flags & VipService::GENERAL != 0
+    let is_special = service.mode == FULLNAT
+        || service.flags & VipService::GENERAL != 0
         || service.flags & VipService::CLAMP_MSS != 0 && headers.is_syn();
-    if is_special || I::is_martian(headers.source) || headers.source == headers.destination {
+    if is_special || is_odd(headers) {
         return Err(REFUSED);
     }
     let settings = maps::settings().ok_or(REFUSED)?;
     let hash = ring::hash(settings, service, headers);
     let slot = ring::slot(service, hash)?;
-    if slot.consult() || slot.cur == RingSlot::NONE {
+    if slot.cur == RingSlot::NONE {
         return Err(REFUSED);
     }
-    let backend = maps::backend(slot.cur).ok_or(REFUSED)?;
+    let server = if slot.consult() {
+        affinity::server(&question(headers, settings, slot, service.pool))
+    } else {
+        slot.cur
+    };
+    // None: no backend has that id.
+    let backend = maps::backend(server).ok_or(REFUSED)?;
     let exit = match service.mode {
         TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend),
         DSR => dsr::forward::<I>(frame, backend),
         DNAT => dnat::forward(frame, headers, service, backend),
         _ => Err(REFUSED),
     }?;
-    maps::count_traffic(service.service, slot.cur, headers.length);
+    maps::count_traffic(service.service, server, headers.length);
     Ok(exit)
+}
+
+/// Whether a packet comes from or goes to where none should.
+#[inline(always)]
+fn is_odd<I: Ip>(headers: &Headers<I>) -> bool {
+    I::is_martian(headers.source)
+        || headers.source == headers.destination
+        || martian::is_to_group(headers.ip - ETHERNET)
+        || maps::passes_filter(I::bit(FilterRegion::Vip, headers.source))
+}
+
+#[inline(always)]
+fn question<I: Ip>(
+    headers: &Headers<I>,
+    settings: &Settings,
+    slot: RingSlot,
+    pool: u32,
+) -> Question {
+    let is_syn = headers.is_syn();
+    let hash = I::hash(
+        &settings.flow_key,
+        headers.source,
+        headers.destination,
+        headers.ports,
+        headers.protocol,
+    );
+    Question {
+        place: FlowPlace::of(hash),
+        slot,
+        pool,
+        is_syn,
+        is_first: is_syn || headers.protocol == protocol::UDP,
+        zero: [0; 2],
+    }
 }
 
 #[inline(always)]

@@ -17,7 +17,7 @@ pub(crate) struct Rewritten<I: Ip> {
 }
 
 /// Gives the packet other addresses and ports, and counts down its time to live by `hops`, 0 or 1. One hop has to be left:
-/// [`Headers::check_ttl`].
+/// [`Headers::check_ttl`]. Where there are no ports, the checksum that covers the addresses is in another fragment.
 #[inline(always)]
 pub(crate) fn flow<I: Ip>(
     frame: &Frame,
@@ -25,11 +25,6 @@ pub(crate) fn flow<I: Ip>(
     new: &Rewritten<I>,
     hops: u8,
 ) -> Result<(), DropReason> {
-    let is_tcp = headers.protocol == protocol::TCP;
-    let checksum = opaque(headers.l4 + if is_tcp { 16 } else { 6 });
-    if !frame.reaches(checksum + 2) {
-        return Err(DropReason::Internal);
-    }
     let Rewritten {
         source,
         destination,
@@ -48,11 +43,21 @@ pub(crate) fn flow<I: Ip>(
         I::set_source(headers.ip, source);
         I::set_destination(headers.ip, destination);
         I::update(headers.ip, hops, change);
-        store4::<0>(headers.l4, ports.into());
     }
-    let change = change.sub32(headers.ports).add32(ports);
-    // SAFETY: the frame reaches behind it.
-    unsafe { l4_checksum(checksum, is_tcp, change) };
+    if headers.has_ports {
+        let is_tcp = headers.protocol == protocol::TCP;
+        let checksum = opaque(headers.l4 + if is_tcp { 16 } else { 6 });
+        // It does. Asked here because Linux 6.1 does not remember between two looks at `has_ports` what it knew in the first.
+        if !frame.reaches(checksum + 2) {
+            return Err(DropReason::Internal);
+        }
+        let change = change.sub32(headers.ports).add32(ports);
+        // SAFETY: `Headers` are whole in the frame, which reaches behind the checksum.
+        unsafe {
+            store4::<0>(headers.l4, ports.into());
+            l4_checksum(checksum, is_tcp, change);
+        }
+    }
     Ok(())
 }
 

@@ -109,12 +109,16 @@ fn source<O: Ip>(
 /// Cuts off what Ethernet has padded, which the outer length would not cover, and makes room for the outer header.
 #[inline(always)]
 fn make_room(frame: &Frame, length: u64, header_length: usize) -> Result<(), DropReason> {
-    let rest = frame.rest(frame.start());
     let used = ETHERNET as u64 + length;
-    if rest > used {
-        frame
-            .cut_tail((rest - used) as usize)
-            .ok_or(DropReason::Internal)?;
+    // Nearly always the packet ends where the frame does, which needs no question to the kernel. A frame that can be read
+    // less far than its packet goes has other parts.
+    if frame.rest(frame.start()) != used {
+        let whole = frame.length();
+        if whole > used {
+            frame
+                .cut_tail((whole - used) as usize)
+                .ok_or(DropReason::Internal)?;
+        }
     }
     frame.grow_head(header_length).ok_or(DropReason::NoHeadroom)
 }

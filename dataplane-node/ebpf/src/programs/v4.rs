@@ -80,6 +80,12 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
+    unsafe fn protocol(ip: usize) -> u8 {
+        // SAFETY: the caller's.
+        unsafe { load1::<9>(ip) as u8 }
+    }
+
+    #[inline(always)]
     unsafe fn update(ip: usize, hops: u8, change: Checksum) {
         // SAFETY: the caller's.
         unsafe {

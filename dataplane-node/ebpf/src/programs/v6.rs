@@ -18,6 +18,15 @@ use super::{
 /// IPv6.
 pub(crate) struct V6;
 
+impl V6 {
+    /// Whether it is an IPv4 address in the form of RFC 4291 section 2.5.5.2. In the maps it would be taken for that.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "half of a word")]
+    pub(crate) const fn is_mapped([high, low]: [u64; 2]) -> bool {
+        high == 0 && low as u32 == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+    }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "words of a header")]
 impl Ip for V6 {
     type Address = [u64; 2];
@@ -80,6 +89,12 @@ impl Ip for V6 {
         let (first, next_header) = unsafe { (load1::<0>(ip), load1::<6>(ip) as u8) };
         let is_plain = matches!(next_header, protocol::TCP | protocol::UDP);
         (first >> 4 == 6 && is_plain).then_some(next_header)
+    }
+
+    #[inline(always)]
+    unsafe fn protocol(ip: usize) -> u8 {
+        // SAFETY: the caller's.
+        unsafe { load1::<6>(ip) as u8 }
     }
 
     #[inline(always)]
@@ -184,8 +199,9 @@ impl Ip for V6 {
 
     #[inline(always)]
     fn is_martian([high, low]: [u64; 2]) -> bool {
-        // The unspecified address, the loopback address and multicast, RFC 4291 section 2.4.
-        let is_low = high == 0 && (low == 0 || low == 1u64.to_be());
+        // The unspecified address, the loopback address and multicast, RFC 4291 section 2.4; and IPv4 addresses that stand
+        // for IPv6 ones, which are for programs, not for the wire.
+        let is_low = high == 0 && (low == 0 || low == 1u64.to_be() || Self::is_mapped([high, low]));
         is_low || high.to_ne_bytes()[0] == 0xff
     }
 }

@@ -148,14 +148,3 @@ fn a_failed_write_does_not_count_as_a_change() {
     slot.holds = RingSlot::steady(1);
     assert_eq!(slot.plan(50, 2, None), (RingSlot::changed(2, 1), Some(100)));
 }
-
-#[test]
-fn what_is_forgotten_is_forgotten_within_the_ring_only() {
-    let mut slot = Slot::new(RingSlot::steady(1));
-    slot.plan(0, 2, None);
-    let ring = |start| PoolRing { start, slots: 3 };
-    slot.memory.forget(ring(1));
-    assert!(!slot.memory.is_empty());
-    slot.memory.forget(ring(0));
-    assert!(slot.memory.is_empty());
-}

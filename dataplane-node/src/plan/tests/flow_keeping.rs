@@ -14,7 +14,7 @@ impl Case {
     fn bases(&self) -> BTreeSet<u32> {
         let ring = self.observed.pools[&PoolId(1)];
         (ring.start..ring.start + ring.slots)
-            .map(|index| self.observed.slot(index).unwrap().base_id())
+            .map(|index| self.observed.slot(index).base_id())
             .collect()
     }
 
@@ -79,7 +79,7 @@ fn a_server_that_fails_and_comes_back_in_time_loses_nothing() {
     case.set_health(2, Health::Up);
     case.run_at(5, None);
     let bases = |slots: &[Option<RingSlot>]| -> Vec<u32> {
-        slots.iter().map(|slot| slot.unwrap().base_id()).collect()
+        slots.iter().flatten().map(|slot| slot.base_id()).collect()
     };
     assert_eq!(bases(&case.observed.slots), bases(&before));
     assert_eq!(case.run_at(9, None).wake_at, None);
@@ -186,4 +186,58 @@ fn the_flow_key_lives_as_long_as_the_maps() {
     assert_eq!(settings.flow_idle_ticks, FlowTick::idle_of_ms(900_000));
     settings.flow_key = FlowKey([9; 5]);
     assert_eq!(case.run().ops, []);
+}
+
+/// Row 34 of the checklist: an id that another server had, of which this node was not told that it is gone.
+#[test]
+fn row_34_a_reused_id_takes_over_no_flows() {
+    let moved = |pool: &mut NodePool, id: u32| {
+        let backends = &mut pool.backends;
+        let server = backends.iter_mut().find(|it| it.id.0 == id).unwrap();
+        server.ipv4 = Some("10.9.9.9".parse().unwrap());
+        server.name = "another".to_owned();
+    };
+    for to_pool in [0u32, 1, 2] {
+        let mut case = three_up(Mode::Dsr);
+        case.fail(2);
+        case.run();
+        assert_eq!(case.bases(), [1, 2, 3].into());
+        case.set_health(2, Health::Up);
+        if to_pool == 1 {
+            moved(case.desired.pools.get_mut(&PoolId(1)).unwrap(), 2);
+        } else {
+            leave(&mut case, 2);
+            case.desired
+                .pools
+                .insert(PoolId(to_pool), pool_with_check(&[2]));
+            moved(case.desired.pools.get_mut(&PoolId(to_pool)).unwrap(), 2);
+        }
+        // Write by write: nobody's flows are sent to the new server by what was known of the old one.
+        let old = case.entry(2).unwrap();
+        let mut rounds = Vec::new();
+        while rounds.last() != Some(&0) {
+            let ops = case.plan().ops;
+            rounds.push(ops.len());
+            for op in ops {
+                case.observed.apply(&op, |_| {});
+                let entry = case.entry(2).unwrap();
+                assert!(entry.ipv4 == old.ipv4 || !has_claims_on(&case, 2), "{op:?}");
+                if entry.ipv4 == old.ipv4 {
+                    let dead_or_untouched = entry == old || !entry.is_alive();
+                    assert!(dead_or_untouched, "{op:?}");
+                }
+            }
+        }
+        let entry = case.entry(2).unwrap();
+        assert_eq!((entry.ipv4, entry.pool), ([10, 9, 9, 9], to_pool));
+        assert!(entry.is_alive() && rounds.len() < 5);
+    }
+}
+
+/// Whether unknown flows of a changed slot of pool 1 go to a server.
+fn has_claims_on(case: &Case, id: u32) -> bool {
+    let ring = case.observed.pools[&PoolId(1)];
+    (ring.start..ring.start + ring.slots)
+        .map(|index| case.observed.slot(index))
+        .any(|slot| slot.is_changed() && slot.base_id() == id)
 }

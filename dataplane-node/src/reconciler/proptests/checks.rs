@@ -3,7 +3,7 @@
 use super::*;
 
 /// What must hold after every single write.
-pub(super) fn check_always(content: &Observed) {
+pub(super) fn check_always(content: &Content) {
     let entries: Vec<&VipService> = content
         .vip_ports
         .values()
@@ -13,7 +13,7 @@ pub(super) fn check_always(content: &Observed) {
         assert!(entry.ring_slots > 0);
         for index in entry.ring_start..entry.ring_start + entry.ring_slots {
             let slot = content
-                .slot(index)
+                .written(index)
                 .expect("a VIP entry leads to an unwritten slot");
             for server in [slot.cur, slot.base_id()] {
                 assert!(
@@ -33,7 +33,7 @@ pub(super) fn check_always(content: &Observed) {
 
 /// While a service stays on its pool with destination NAT, every server of its ring has its answers rewritten. `kept` is
 /// such a service, by id, with its pool.
-pub(super) fn check_answers(content: &Observed, kept: Option<(ServiceId, PoolId)>) {
+pub(super) fn check_answers(content: &Content, kept: Option<(ServiceId, PoolId)>) {
     let Some((service, pool)) = kept else { return };
     let Some(ring) = content.pools.get(&pool) else {
         return;
@@ -60,8 +60,8 @@ pub(super) fn check_answers(content: &Observed, kept: Option<(ServiceId, PoolId)
 /// From one state at rest to the next: a server that may be alive and that flows are on is still there, as are the flows of
 /// a steady slot. `flows` are the servers that the flow table named, `failed` those that ever failed a check.
 pub(super) fn check_flows(
-    before: &Observed,
-    after: &Observed,
+    before: &Content,
+    after: &Content,
     flows: &BTreeSet<BackendId>,
     failed: &BTreeSet<BackendId>,
 ) {
@@ -81,7 +81,7 @@ pub(super) fn check_flows(
             continue;
         }
         for index in ring.start..ring.start + ring.slots {
-            let (old, new) = (before.slot(index).unwrap(), after.slot(index).unwrap());
+            let (old, new) = (before.slot(index), after.slot(index));
             let base = after.backends.get(&BackendId(old.base_id()));
             if !old.is_changed() && base.is_some_and(Backend::is_alive) {
                 assert_eq!(old.base_id(), new.base_id(), "slot {index}");
@@ -101,7 +101,7 @@ pub(super) fn only_dnat(desired: &Desired) -> Option<(ServiceId, PoolId)> {
 }
 
 /// The service that the program would find: the exact port first, then the longest prefix.
-fn lookup(content: &Observed, vip: IpAddr, port: u16) -> Option<VipService> {
+fn lookup(content: &Content, vip: IpAddr, port: u16) -> Option<VipService> {
     let address = Address::from(vip);
     if let Some(entry) = content.vip_ports.get(&Endpoint::new(address, port, 6)) {
         return Some(*entry);
@@ -138,7 +138,7 @@ fn expected_ring(pool: &NodePool, health: &HealthView, before: &BTreeSet<Backend
 }
 
 /// The maps against the desired state.
-pub(super) fn check_final(content: &Observed, step: &Step, outcome: &Reconciled) {
+pub(super) fn check_final(content: &Content, step: &Step, outcome: &Reconciled) {
     let refused = |kind, id| outcome.refusals.contains_key(&ObjectKey { kind, id });
     for id in 0..4u32 {
         let vip: IpAddr = format!("203.0.113.{id}").parse().unwrap();
@@ -178,7 +178,7 @@ pub(super) fn check_final(content: &Observed, step: &Step, outcome: &Reconciled)
         }
         let ring = content.pools[id];
         let slots: Vec<u32> = (ring.start..ring.start + ring.slots)
-            .map(|index| content.slot(index).unwrap().cur)
+            .map(|index| content.slot(index).cur)
             .collect();
         // What unprobed servers count as depends on the ring before; the ring itself must be a fixed point of the rule.
         assert_eq!(

@@ -1,4 +1,4 @@
-//! An array map in the agent's memory: it is too large, and changes too fast, for a call for each entry.
+//! An array map in the agent's memory: some are too large, or change too fast, for a call for each entry.
 #![expect(
     unsafe_code,
     reason = "memory that is shared with the program in the kernel"
@@ -12,24 +12,27 @@ use std::sync::atomic::AtomicU64;
 
 use aya::maps::MapData;
 
-/// A mapping of an array whose entries are whole words of 8 bytes, which both sides read and write as such.
-pub(super) struct Mapping {
-    words: NonNull<AtomicU64>,
+/// A mapping of an array with `BPF_F_MMAPABLE` whose values consist of words of 8 bytes, each of which both sides read and
+/// write as a whole.
+pub(super) struct SharedWords {
+    first: NonNull<AtomicU64>,
     count: usize,
 }
 
 // SAFETY: the mapping belongs to this value alone until it is dropped, and is not bound to a thread.
-unsafe impl Send for Mapping {}
+unsafe impl Send for SharedWords {}
+// SAFETY: all access is by atomic operations on whole words.
+unsafe impl Sync for SharedWords {}
 
-impl Mapping {
-    /// Maps a map with `BPF_F_MMAPABLE`, which holds `count` words.
+impl SharedWords {
+    /// Maps the first `count` words of a map, which has that many.
     pub(super) fn new(map: &MapData, count: usize) -> io::Result<Self> {
         let fd = map.fd().as_fd().as_raw_fd();
         // SAFETY: a new mapping, at a place of the kernel's choice, changes no memory that is in use.
         let address = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                count * size_of::<AtomicU64>(),
+                Self::bytes(count),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 fd,
@@ -39,23 +42,26 @@ impl Mapping {
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let words = NonNull::new(address.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { words, count })
+        let first = NonNull::new(address.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { first, count })
     }
 
-    /// All its words.
+    /// All words.
     pub(super) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping has this length and begins at a page. Both sides write words as a whole, and it is not unmapped
         // while `self` lives.
-        unsafe { slice::from_raw_parts(self.words.as_ptr(), self.count) }
+        unsafe { slice::from_raw_parts(self.first.as_ptr(), self.count) }
+    }
+
+    const fn bytes(count: usize) -> usize {
+        count * size_of::<AtomicU64>()
     }
 }
 
-impl Drop for Mapping {
+impl Drop for SharedWords {
     fn drop(&mut self) {
-        let bytes = self.count * size_of::<AtomicU64>();
         // SAFETY: the mapping is this value's, and nothing refers to it any more.
-        let unmapped = unsafe { libc::munmap(self.words.as_ptr().cast(), bytes) };
+        let unmapped = unsafe { libc::munmap(self.first.as_ptr().cast(), Self::bytes(self.count)) };
         debug_assert_eq!(unmapped, 0);
     }
 }

@@ -1,0 +1,324 @@
+//! Specifications: sound ones, and ones of anything at all.
+
+use lbfabric_proto::v1;
+use proptest::prelude::*;
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![9 => "[a-d]", 1 => "[a-c-]{0,2}|\\PC{0,4}"]
+}
+
+fn address() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (0u8..8).prop_map(|n| format!("10.0.0.{n}")),
+        4 => (0u8..8).prop_map(|n| format!("fd00::{n}")),
+        1 => "[0-9.:a-f]{0,12}",
+    ]
+}
+
+fn vip() -> impl Strategy<Value = String> {
+    prop_oneof![
+        5 => (0u8..8).prop_map(|n| format!("192.0.2.{n}")),
+        5 => (0u8..8).prop_map(|n| format!("2001:db8::{n}")),
+        2 => prefix(),
+        1 => address(),
+    ]
+}
+
+/// A prefix, often with bits set behind it.
+fn prefix() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => (0u8..8, 24u8..33).prop_map(|(n, bits)| format!("192.0.2.{}/{bits}", n << 4)),
+        3 => (0u8..4, 0u8..130).prop_map(|(n, bits)| format!("2001:db8:{n}::/{bits}")),
+        1 => (0u8..34).prop_map(|bits| format!("0.0.0.0/{bits}")),
+        1 => "[0-9.:a-f]{0,12}/[0-9]{0,3}",
+    ]
+}
+
+fn port() -> impl Strategy<Value = String> {
+    prop_oneof![
+        5 => (1u16..).prop_map(|n| n.to_string()),
+        3 => (1u16.., 1u16..).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+        1 => Just("any".to_owned()),
+        1 => "[0-9-]{0,6}",
+    ]
+}
+
+fn backend() -> impl Strategy<Value = v1::BackendSpec> {
+    (
+        name(),
+        prop::collection::vec(address(), 0..3),
+        prop::option::of(prop_oneof![0u32..300, any::<u32>()]),
+        prop_oneof![4 => Just(String::new()), 2 => "[0-3a-c]{2}", 1 => "\\PC{0,18}"],
+    )
+        .prop_map(
+            |(name, addresses, weight, quic_server_id)| v1::BackendSpec {
+                name,
+                addresses,
+                weight,
+                quic_server_id,
+            },
+        )
+}
+
+fn health_check() -> impl Strategy<Value = v1::HealthCheckSpec> {
+    (0u32..70_000, 0u32..70_000, 0u32..70_000, 0u32..12, 0u32..12).prop_map(
+        |(port, interval_ms, timeout_ms, rise, fall)| v1::HealthCheckSpec {
+            check: (port % 7 != 0)
+                .then_some(v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port })),
+            interval_ms,
+            timeout_ms,
+            rise,
+            fall,
+        },
+    )
+}
+
+fn pool() -> impl Strategy<Value = v1::PoolSpec> {
+    (
+        name(),
+        prop::collection::vec(backend(), 0..4),
+        prop::option::weighted(0.2, health_check()),
+        prop_oneof![9 => 0u32..4, 1 => any::<u32>()],
+        prop_oneof![9 => 0u32..=32_400, 1 => any::<u32>()],
+        prop::option::of(prop_oneof![9 => 0u32..=3_600_000, 1 => any::<u32>()]),
+    )
+        .prop_map(
+            |(name, backends, health_check, max_backends, hold_time_secs, dead_after_ms)| {
+                v1::PoolSpec {
+                    name,
+                    backends,
+                    health_check,
+                    max_backends,
+                    hold_time_secs,
+                    dead_after_ms,
+                }
+            },
+        )
+}
+
+fn service() -> impl Strategy<Value = v1::ServiceSpec> {
+    (
+        name(),
+        prop::collection::vec(vip(), 0..3),
+        prop::collection::vec(port(), 0..3),
+        (0i32..5, 0i32..6, 0i32..6),
+        name(),
+        prop_oneof![9 => Just(0u32), 1 => any::<u32>()],
+        options(),
+    )
+        .prop_map(
+            |(name, vips, ports, (protocol, mode, affinity), pool, backend_port, options)| {
+                v1::ServiceSpec {
+                    name,
+                    vips,
+                    ports,
+                    protocol,
+                    mode,
+                    pool,
+                    affinity,
+                    backend_port,
+                    ..options
+                }
+            },
+        )
+}
+
+/// What a service may leave out.
+fn options() -> impl Strategy<Value = v1::ServiceSpec> {
+    let number = || prop_oneof![2 => Just(0u32), 2 => 1u32..9_000_000, 1 => any::<u32>()];
+    let tunnel =
+        (0i32..4, number(), 0i32..4).prop_map(|(encapsulation, gue_port, outer_source)| {
+            v1::TunnelSpec {
+                encapsulation,
+                gue_port,
+                outer_source,
+            }
+        });
+    let limits = [number(), number(), number(), number()].prop_map(|[a, b, c, d]| v1::LimitsSpec {
+        new_flows_per_second: a,
+        new_flow_burst: b,
+        source_new_flows_per_second: c,
+        source_new_flow_burst: d,
+    });
+    let sources = || prop::collection::vec(prop_oneof![3 => prefix(), 1 => vip()], 0..3);
+    (
+        prop::option::weighted(0.2, tunnel),
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.2),
+        prop::option::weighted(0.3, limits),
+        sources(),
+        sources(),
+    )
+        .prop_map(
+            |(tunnel, clamp_mss, client_address_option, limits, allow_sources, deny_sources)| {
+                v1::ServiceSpec {
+                    tunnel,
+                    clamp_mss,
+                    client_address_option,
+                    limits,
+                    allow_sources,
+                    deny_sources,
+                    ..v1::ServiceSpec::default()
+                }
+            },
+        )
+}
+
+/// A specification of anything at all.
+fn wild_fabric() -> impl Strategy<Value = v1::FabricSpec> {
+    (
+        prop::collection::vec(pool(), 0..4),
+        prop::collection::vec(service(), 0..4),
+        prop::collection::vec((name(), prop::collection::vec(address(), 0..3)), 0..2),
+    )
+        .prop_map(|(pools, services, nodes)| v1::FabricSpec {
+            pools,
+            services,
+            nodes: nodes
+                .into_iter()
+                .map(|(name, source_addresses)| v1::NodeSpec {
+                    name,
+                    source_addresses,
+                })
+                .collect(),
+        })
+}
+
+/// A pool without mistakes: every server has both families.
+fn sound_pool(at: usize) -> impl Strategy<Value = v1::PoolSpec> {
+    let backend = (0u8..6, prop::option::of(0u32..=65_535));
+    let backends = prop::collection::vec(backend, 0..4);
+    let health_check = prop::option::of((1u32..=65_535, 100u32..60_000));
+    let keeping = (0u32..=32_400, prop::option::of(0u32..=3_600_000));
+    (backends, health_check, keeping).prop_map(move |(backends, health_check, keeping)| {
+        v1::PoolSpec {
+            name: format!("p{at}"),
+            backends: (0..)
+                .zip(backends)
+                .map(|(i, (address, weight))| v1::BackendSpec {
+                    name: format!("s{i}"),
+                    addresses: vec![
+                        format!("10.{at}.{i}.{address}"),
+                        format!("fd00:{at}:{i}::{address}"),
+                    ],
+                    weight,
+                    quic_server_id: format!("{at:02x}{i:02X}"),
+                })
+                .collect(),
+            health_check: health_check.map(|(port, interval_ms)| v1::HealthCheckSpec {
+                check: Some(v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port })),
+                interval_ms,
+                ..Default::default()
+            }),
+            max_backends: 0,
+            hold_time_secs: keeping.0,
+            dead_after_ms: keeping.1,
+        }
+    })
+}
+
+/// A service without mistakes, if the pool is there: no two of them share a VIP.
+fn sound_service(at: usize, pools: usize) -> impl Strategy<Value = v1::ServiceSpec> {
+    let ports = prop::collection::btree_set(1u16..60_000, 1..4);
+    let kind = (0i32..4, 1i32..5, 0i32..5, any::<[bool; 4]>());
+    (ports, 0u16..5, kind, sound_options(), 0..pools).prop_map(
+        move |(
+            ports,
+            width,
+            (protocol, mode, affinity, [prefix, every, mss, toa]),
+            options,
+            pool,
+        )| {
+            let any = protocol == 3 && mode >= 3;
+            let protocol = if protocol == 3 && !any { 2 } else { protocol };
+            let tcp = protocol < 2;
+            v1::ServiceSpec {
+                name: format!("v{at}"),
+                vips: vec![
+                    format!("192.0.2.{}{}", at << 4, if prefix { "/28" } else { "" }),
+                    format!("2001:db8:{at}::{}", if every { "/48" } else { "" }),
+                ],
+                ports: match ports.len() {
+                    _ if any || every => vec!["any".to_owned()],
+                    1 => ports
+                        .iter()
+                        .map(|port| format!("{port}-{}", port + width))
+                        .collect(),
+                    _ => ports.iter().map(u16::to_string).collect(),
+                },
+                protocol,
+                mode,
+                pool: format!("p{pool}"),
+                affinity: if affinity == 4 && protocol != 2 {
+                    1
+                } else {
+                    affinity
+                },
+                clamp_mss: mss && tcp,
+                client_address_option: toa && tcp && mode == 2,
+                tunnel: options.tunnel.filter(|_| mode == 4),
+                limits: options.limits.filter(|_| !any),
+                ..options
+            }
+        },
+    )
+}
+
+/// What any service may have, but for its mode and protocol.
+fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
+    let tunnel = (any::<bool>(), 0u32..65_536, 0i32..3).prop_map(|(gue, port, outer_source)| {
+        v1::TunnelSpec {
+            encapsulation: if gue { 2 } else { 1 },
+            gue_port: if gue { port } else { 0 },
+            outer_source,
+        }
+    });
+    let limits = (1u32..=10_000_000, 0u32..=10_000_000).prop_map(|(rate, burst)| v1::LimitsSpec {
+        new_flows_per_second: rate,
+        new_flow_burst: burst,
+        source_new_flows_per_second: burst,
+        source_new_flow_burst: burst / 2,
+    });
+    let sources = prop::collection::btree_set((0u8..16, 20u8..33), 0..6);
+    (prop::option::of(tunnel), prop::option::of(limits), sources).prop_map(
+        |(tunnel, limits, sources)| {
+            // Bit 4 is in the prefix of every length.
+            let text = |(n, bits): &(u8, u8)| format!("10.0.{}.0/{bits}", n << 4);
+            let (allow, deny): (Vec<_>, Vec<_>) = sources.iter().partition(|(n, _)| n % 2 == 0);
+            v1::ServiceSpec {
+                tunnel,
+                limits,
+                allow_sources: allow.into_iter().map(text).collect(),
+                deny_sources: deny.into_iter().map(text).collect(),
+                ..v1::ServiceSpec::default()
+            }
+        },
+    )
+}
+
+/// A specification without mistakes.
+pub(super) fn sound_fabric() -> impl Strategy<Value = v1::FabricSpec> {
+    const POOLS: usize = 3;
+    const SERVICES: usize = 4;
+    let pools: Vec<_> = (0..POOLS).map(sound_pool).collect();
+    let services: Vec<_> = (0..SERVICES).map(|at| sound_service(at, POOLS)).collect();
+    (pools, services, 0..=SERVICES).prop_map(|(pools, mut services, kept)| {
+        services.truncate(kept);
+        v1::FabricSpec {
+            pools,
+            services,
+            nodes: vec![],
+        }
+    })
+}
+
+/// A sound specification, one with mistakes put in, or anything at all.
+pub(super) fn fabric() -> impl Strategy<Value = v1::FabricSpec> {
+    let spoilt = (sound_fabric(), wild_fabric()).prop_map(|(mut sound, wild)| {
+        sound.pools.extend(wild.pools);
+        sound.services.extend(wild.services);
+        sound.nodes.extend(wild.nodes);
+        sound
+    });
+    prop_oneof![2 => sound_fabric(), 2 => spoilt, 1 => wild_fabric()]
+}

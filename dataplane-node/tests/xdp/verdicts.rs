@@ -1,0 +1,319 @@
+//! What must become of a frame: the reference's word on a small fabric with a service of each mode, ranges, and routes.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use lbfabric_abi::{Affinity, Flow, Mode, slot_of};
+
+use super::{
+    fabric::{Family, OTHER_SERVER, RING_KEY, RING_SLOTS, SERVER},
+    reference::{Odd, Seen, What, is_martian, read},
+};
+
+/// Where the first fragment went, or what is to be done with a packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Way {
+    Pass,
+    Drop,
+    /// To a server.
+    Server(Mode, u32),
+    /// To a server from this address of the node.
+    Node(SocketAddr, u32),
+    /// To a client, from this VIP; which of the two kinds of answers.
+    Client {
+        from: SocketAddr,
+        to: SocketAddr,
+        is_dnat: bool,
+    },
+}
+
+/// What must become of a frame. Rarely more than one thing: where the kernel's tables may have forgotten.
+pub(crate) struct Expected {
+    pub(crate) seen: Option<Seen>,
+    pub(crate) ways: Vec<(&'static str, Way)>,
+}
+
+type Key = (IpAddr, IpAddr, u32, u8);
+
+/// The fabric, and what it remembers.
+#[derive(Default)]
+pub(crate) struct Reference {
+    leads: HashMap<Key, (Instant, Way)>,
+    /// The node's port of each full-NAT flow.
+    nodes: HashMap<(SocketAddr, SocketAddr, u8), (SocketAddr, u64)>,
+    /// The client's flow of what a server answers.
+    clients: HashMap<(SocketAddr, SocketAddr, u8), (SocketAddr, SocketAddr, u64)>,
+    flows: u64,
+}
+
+/// Ports of the VIPs, by mode; each protocol has them.
+pub(crate) const PORTS: [(u16, Mode); 4] = [
+    (80, Mode::Dnat),
+    (81, Mode::Fullnat),
+    (82, Mode::Dsr),
+    (83, Mode::Tunnel),
+];
+/// A range by DNAT, whose ports stay.
+pub(crate) const RANGE: std::ops::Range<u16> = 0x4000..0x5000;
+/// Where the servers of the DNAT service on port 80 listen.
+pub(crate) const DNAT_PORT: u16 = 8080;
+
+/// Fragments follow for fifteen seconds, as long as so few packets are under way that none is forgotten.
+const CERTAIN: Duration = Duration::from_secs(5);
+const FORGOTTEN: Duration = Duration::from_secs(16);
+/// A quarter of the tests' full-NAT tables.
+const FLOWS_CERTAIN: u64 = 1000;
+
+/// The server in a ring slot.
+pub(crate) fn ring() -> Vec<u32> {
+    let servers = [SERVER, OTHER_SERVER];
+    servers
+        .into_iter()
+        .cycle()
+        .take(RING_SLOTS as usize)
+        .collect()
+}
+
+pub(crate) fn family(ip: IpAddr) -> Family {
+    if ip.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+pub(crate) fn server(id: u32, family: Family) -> IpAddr {
+    if id == SERVER {
+        family.server().ip()
+    } else {
+        family.other_server().ip()
+    }
+}
+
+impl Reference {
+    pub(crate) fn expect(&self, frame: &[u8]) -> Expected {
+        let seen = match read(frame) {
+            Ok(seen) => seen,
+            Err(odd) => {
+                let names = match odd {
+                    Odd::NotIp => vec!["pass-not-ip"],
+                    Odd::Short => vec!["pass-not-vip"],
+                    // Nobody asks for the version of what concerns nobody.
+                    Odd::Version => vec!["pass-not-ip", "pass-not-vip"],
+                };
+                let ways = names.into_iter().map(|name| (name, Way::Pass)).collect();
+                return Expected { seen: None, ways };
+            }
+        };
+        let ways = self.ways(frame, &seen);
+        Expected {
+            seen: Some(seen),
+            ways,
+        }
+    }
+
+    fn ways(&self, frame: &[u8], seen: &Seen) -> Vec<(&'static str, Way)> {
+        let family = family(seen.destination);
+        let is_vip = seen.destination == family.vip().ip();
+        let otherwise = if is_vip {
+            "pass-not-served"
+        } else {
+            "pass-not-vip"
+        };
+        let pass = vec![(otherwise, Way::Pass)];
+        match seen.what {
+            What::Broken(reason) if is_vip => vec![(reason, Way::Drop)],
+            What::Broken(_) | What::Other(_) => pass,
+            What::Later(protocol) => self.follow(seen, protocol, is_vip),
+            What::Ports(protocol, source, destination) => {
+                let from = SocketAddr::new(seen.source, source);
+                let to = SocketAddr::new(seen.destination, destination);
+                if is_vip && let Some(mode) = mode(destination) {
+                    return vec![self.serve(frame, seen, mode, (from, to, protocol))];
+                }
+                if to.ip() == family.node() {
+                    self.answer((from, to, protocol), seen, otherwise)
+                } else if !is_vip && let Some(vip) = answered(from) {
+                    let way = Way::Client {
+                        from: vip,
+                        to,
+                        is_dnat: true,
+                    };
+                    Self::sent(way, seen)
+                } else {
+                    pass
+                }
+            }
+        }
+    }
+
+    fn serve(
+        &self,
+        frame: &[u8],
+        seen: &Seen,
+        mode: Mode,
+        (from, to, protocol): (SocketAddr, SocketAddr, u8),
+    ) -> (&'static str, Way) {
+        if frame[0] & 1 != 0 {
+            return ("drop-martian", Way::Drop);
+        }
+        if from.ip() == to.ip() {
+            return ("drop-land", Way::Drop);
+        }
+        if is_martian(from.ip()) {
+            return ("drop-martian", Way::Drop);
+        }
+        let flow = Flow {
+            source: from.ip().into(),
+            destination: to.ip().into(),
+            source_port_be: from.port().to_be_bytes(),
+            destination_port_be: to.port().to_be_bytes(),
+            protocol,
+            zero: [0; 3],
+        };
+        let hash = flow.affinity_hash(&RING_KEY, Affinity::FiveTuple as u8);
+        let id = ring()[slot_of(hash, RING_SLOTS) as usize];
+        if mode == Mode::Fullnat {
+            // Port 0: not known yet.
+            let node = match self.nodes.get(&(from, to, protocol)) {
+                Some((known, since)) if self.flows - since < FLOWS_CERTAIN => *known,
+                _ => SocketAddr::new(family(from.ip()).node(), 0),
+            };
+            return Self::sent(Way::Node(node, id), seen)[0];
+        }
+        Self::sent(Way::Server(mode, id), seen)[0]
+    }
+
+    /// A packet to the node's own address.
+    fn answer(
+        &self,
+        flow: (SocketAddr, SocketAddr, u8),
+        seen: &Seen,
+        otherwise: &'static str,
+    ) -> Vec<(&'static str, Way)> {
+        let mut ways = Vec::new();
+        let known = self.clients.get(&flow);
+        if let Some((client, vip, _)) = known {
+            let way = Way::Client {
+                from: *vip,
+                to: *client,
+                is_dnat: false,
+            };
+            ways = Self::sent(way, seen);
+        }
+        let is_certain = known.is_some_and(|(_, _, made)| self.flows - made < FLOWS_CERTAIN);
+        if !is_certain {
+            ways.push((otherwise, Way::Pass));
+        }
+        ways
+    }
+
+    fn follow(&self, seen: &Seen, protocol: u8, is_vip: bool) -> Vec<(&'static str, Way)> {
+        let without = if is_vip {
+            ("drop-fragment", Way::Drop)
+        } else {
+            ("pass-not-vip", Way::Pass)
+        };
+        let Some((made, way)) = key(seen, protocol).and_then(|key| self.leads.get(&key)) else {
+            return vec![without];
+        };
+        let mut ways = if made.elapsed() > FORGOTTEN {
+            Vec::new()
+        } else {
+            Self::sent(*way, seen)
+        };
+        if made.elapsed() > CERTAIN {
+            ways.push(without);
+        }
+        ways
+    }
+
+    /// The names under which a packet goes this way.
+    fn sent(way: Way, seen: &Seen) -> Vec<(&'static str, Way)> {
+        let expired = ("drop-ttl-expired", Way::Drop);
+        match way {
+            Way::Pass => vec![("pass-not-served", way)],
+            Way::Drop => unreachable!("no fragment goes ahead to be dropped"),
+            Way::Server(Mode::Dsr, _) => vec![("l4-dsr", way)],
+            Way::Server(Mode::Tunnel, _) => vec![("l4-tunnel", way)],
+            _ if seen.ttl <= 1 => vec![expired],
+            Way::Server(..) => vec![("l4-dnat", way)],
+            Way::Node(..) => vec![("l4-fullnat", way)],
+            // Which of them, the routing table says.
+            Way::Client { is_dnat, .. } => {
+                let name = if is_dnat {
+                    "l4-dnat-answer"
+                } else {
+                    "l4-fullnat-answer"
+                };
+                vec![
+                    (name, way),
+                    ("pass-to-route", way),
+                    ("drop-no-route", Way::Drop),
+                ]
+            }
+        }
+    }
+
+    /// Takes notice of where a frame went: `way` with the node's port if there is one.
+    pub(crate) fn went(&mut self, seen: &Seen, way: Way) {
+        let What::Ports(protocol, source, destination) = seen.what else {
+            if let What::Other(protocol) = seen.what {
+                self.lead(seen, protocol, way);
+            }
+            return;
+        };
+        self.lead(seen, protocol, way);
+        if let Way::Node(node, id) = way {
+            let from = SocketAddr::new(seen.source, source);
+            let to = SocketAddr::new(seen.destination, destination);
+            self.flows += 1;
+            self.nodes.insert((from, to, protocol), (node, self.flows));
+            let server = SocketAddr::new(server(id, family(from.ip())), destination);
+            self.clients
+                .insert((server, node, protocol), (from, to, self.flows));
+        }
+    }
+
+    fn lead(&mut self, seen: &Seen, protocol: u8, way: Way) {
+        let is_vip = seen.destination == family(seen.destination).vip().ip();
+        // What is not for a VIP passes in any case, unless it is an answer.
+        let is_led = match way {
+            Way::Drop => false,
+            Way::Pass => is_vip,
+            Way::Server(..) | Way::Node(..) | Way::Client { .. } => true,
+        };
+        if is_led && let Some(key) = key(seen, protocol) {
+            self.leads.insert(key, (Instant::now(), way));
+        }
+    }
+}
+
+fn key(seen: &Seen, protocol: u8) -> Option<Key> {
+    let protocol = if seen.source.is_ipv4() { protocol } else { 0 };
+    Some((
+        seen.source,
+        seen.destination,
+        seen.identification?,
+        protocol,
+    ))
+}
+
+fn mode(port: u16) -> Option<Mode> {
+    let single = PORTS.iter().find(|(single, _)| *single == port);
+    let range = RANGE.contains(&port).then_some(Mode::Dnat);
+    single.map(|(_, mode)| *mode).or(range)
+}
+
+/// The VIP that a server's endpoint answers for, by DNAT.
+fn answered(from: SocketAddr) -> Option<SocketAddr> {
+    let family = family(from.ip());
+    let is_server = [SERVER, OTHER_SERVER]
+        .iter()
+        .any(|id| server(*id, family) == from.ip());
+    let port = match from.port() {
+        DNAT_PORT => 80,
+        port if RANGE.contains(&port) => port,
+        _ => return None,
+    };
+    is_server.then(|| SocketAddr::new(family.vip().ip(), port))
+}
