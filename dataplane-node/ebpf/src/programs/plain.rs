@@ -65,10 +65,10 @@ fn forward<I: Ip>(frame: &Frame) -> Step {
     let Some(service) = I::vip_port(headers.destination, port, headers.protocol) else {
         return GENERAL;
     };
-    if service.mode == Mode::Fullnat as u8
-        && service.flags & VipService::GENERAL == 0
-        && !is_odd(&headers)
-    {
+    if service.flags & VipService::GENERAL != 0 || is_odd(&headers) {
+        return GENERAL;
+    }
+    if service.mode == Mode::Fullnat as u8 {
         return Step::Next(NextProgram::FullnatPlain);
     }
     match serve(frame, &headers, service) {
@@ -87,14 +87,10 @@ fn serve<I: Ip>(
     const DNAT: u8 = Mode::Dnat as u8;
     const DSR: u8 = Mode::Dsr as u8;
     const TUNNEL: u8 = Mode::Tunnel as u8;
-    const FULLNAT: u8 = Mode::Fullnat as u8;
     // Which reason does not matter: it is found out again.
     const REFUSED: DropReason = DropReason::Internal;
 
-    let is_special = service.mode == FULLNAT
-        || service.flags & VipService::GENERAL != 0
-        || service.flags & VipService::CLAMP_MSS != 0 && headers.is_syn();
-    if is_special || is_odd(headers) {
+    if service.flags & VipService::CLAMP_MSS != 0 && headers.is_syn() {
         return Err(REFUSED);
     }
     let settings = maps::settings().ok_or(REFUSED)?;
