@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::namespace::{Namespace, run};
 
 /// Far above any of the agent's own times, so that a slow machine does not fail a test.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A node `lb0 10.88.0.1` and its peer `sv0 10.88.0.2`, connected by a veth; pins and state of their own.
 pub(crate) struct Fixture {
@@ -116,9 +116,9 @@ impl Fixture {
     }
 
     pub(crate) fn vip_entry(&self, endpoint: Endpoint) -> Option<VipService> {
-        let map =
-            HashMap::<_, Endpoint, VipService>::try_from(Map::HashMap(self.map("VIP_PORTS")?));
-        map.ok()?.get(&endpoint, 0).ok()
+        let key = endpoint.key4().expect("the tests' VIPs are IPv4");
+        let map = HashMap::<_, u64, VipService>::try_from(Map::HashMap(self.map("VIP_PORTS4")?));
+        map.ok()?.get(&key, 0).ok()
     }
 
     /// The link-layer address of a peer's interface.
