@@ -20,6 +20,7 @@ pub enum FilterRegion {
 /// Words of a region, 64 bits each.
 pub const FILTER_REGION_WORDS: u32 = 1 << FILTER_WORD_BITS;
 /// Words of `FILTER`.
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
 pub const FILTER_WORDS: u32 = FilterRegion::ALL.len() as u32 * FILTER_REGION_WORDS;
 const FILTER_WORD_BITS: u32 = 13;
 
@@ -64,7 +65,6 @@ impl FilterRegion {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "19 bits")]
     const fn bit(self, product: u64) -> FilterBit {
         let hash = (product >> (64 - 6 - FILTER_WORD_BITS)) as u32;
         FilterBit {

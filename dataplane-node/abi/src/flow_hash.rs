@@ -51,9 +51,8 @@ impl FlowKey {
 
 /// The slot of a ring with `slots` slots that a hash falls on: the hash's upper half as a fraction, without a division.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "below `slots`")]
 pub const fn slot_of(hash: u64, slots: u32) -> u32 {
-    ((hash >> 32) * slots as u64 >> 32) as u32
+    (((hash >> 32) * slots as u64) >> 32) as u32
 }
 
 #[inline(always)]
