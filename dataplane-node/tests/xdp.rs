@@ -22,6 +22,8 @@ mod xdp {
     mod dnat;
     mod drops;
     mod dsr;
+    mod explain;
+    mod explained_fabric;
     mod fabric;
     mod fragments;
     mod fullnat;
