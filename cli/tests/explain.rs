@@ -92,7 +92,7 @@ fn every_command_of_the_page_answers_as_it_shows() {
                     .and_then(|line| line.strip_prefix("# "));
                 let name = name.expect("a file begins with its name");
                 script += &file(name, content);
-                script += &format!("lbfabric apply -f {name}\n");
+                script += &["lbfabric apply -f ", name, "\n"].concat();
                 applied += 1;
             }
             "sh" => assert_eq!(

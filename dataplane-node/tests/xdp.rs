@@ -37,6 +37,7 @@ mod xdp {
     #[cfg(target_arch = "x86_64")]
     mod linux_6_1;
     mod loads;
+    mod losses;
     mod malformed;
     mod martians;
     mod network;

@@ -36,6 +36,7 @@ pub(super) fn server<M: Lookup>(
         told.choice(Choice::QuicFirst);
     }
     let server = if service.mode == Mode::Fullnat as u8 {
+        // What admission would choose. A session of the flow, once it is looked up, goes before it.
         told.choice(Choice::AtAdmission);
         slot.cur
     } else if slot.consult() {

@@ -154,7 +154,7 @@ impl<M: Lookup> Question<'_, M> {
     /// What is not for a service is for the node, a server's answer, or of no concern.
     fn not_served(&self, otherwise: Verdict, told: &mut Told) -> Result<Verdict, Stop> {
         if self.is_to_node() {
-            // Here a full-NAT session would tell whose answer it is.
+            // A full-NAT session, once it is looked up, tells whether it is an answer.
             told.step(Step::OwnAddress);
             return Ok(otherwise);
         }

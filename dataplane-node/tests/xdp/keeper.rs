@@ -22,9 +22,9 @@ use super::{
     selection::destination,
 };
 
-const SLOTS: u32 = 257;
-const BUCKETS: u32 = 4096;
-const POOL: u32 = 1;
+pub(crate) const SLOTS: u32 = 257;
+pub(crate) const BUCKETS: u32 = 4096;
+pub(crate) const POOL: u32 = 1;
 
 /// The agent's writer, and what it was sent.
 pub(crate) struct Agent {
@@ -35,7 +35,7 @@ pub(crate) struct Agent {
 }
 
 /// A server of a pool: its id, the last byte of its address, and its weight.
-type Server = (u32, u8, u32);
+pub(crate) type Server = (u32, u8, u32);
 
 impl Agent {
     /// Nothing but settings. `own` are the node's addresses.
@@ -55,7 +55,7 @@ impl Agent {
     }
 
     /// A service of one pool.
-    fn new(kernel: &mut Kernel, servers: &[Server]) -> Self {
+    pub(crate) fn new(kernel: &mut Kernel, servers: &[Server]) -> Self {
         let mut agent = Self::bare(kernel, &[Family::V4.node()]);
         let IpAddr::V4(vip) = Family::V4.vip().ip() else {
             panic!("an IPv4 VIP");
@@ -101,7 +101,7 @@ impl Agent {
         self.keeper.deliver(delta).unwrap();
     }
 
-    fn set_pool(&mut self, id: u32, servers: &[Server]) {
+    pub(crate) fn set_pool(&mut self, id: u32, servers: &[Server]) {
         let backends = servers.iter().map(|(id, host, weight)| v1::NodeBackend {
             id: *id,
             name: format!("s{host}"),
@@ -144,14 +144,14 @@ impl Agent {
 }
 
 /// A packet of the n-th flow.
-fn packet(n: u32) -> Packet {
+pub(crate) fn packet(n: u32) -> Packet {
     let [_, a, b, c] = n.to_be_bytes();
     let client = SocketAddr::new(Ipv4Addr::new(198, a, b, c).into(), 40_000);
     request(Family::V4, Protocol::Tcp).from(client)
 }
 
 /// The last byte of the address of the server that a packet goes to; no packet is dropped.
-fn send(kernel: &Kernel, packet: &Packet) -> u8 {
+pub(crate) fn send(kernel: &Kernel, packet: &Packet) -> u8 {
     let (action, frame) = kernel.run_uncounted(Program::Lb, &packet.build(), INGRESS);
     assert_eq!(action, Action::Redirect);
     let to = destination(Family::V4, &frame);
