@@ -108,18 +108,11 @@ fn tests_that_are_named_after_rows_are_in_the_table() {
     let page = fs::read_to_string(root().join("docs/checklist.md")).expect("there is a table");
     let rows = rows(&page);
     let mut found = Vec::new();
-    for folder in [
-        "dataplane-node/tests/xdp",
-        "dataplane-node/tests/netns",
-        "dataplane-node/src/plan/tests",
-    ] {
-        let files = fs::read_dir(root().join(folder)).expect("the folder is there");
-        for file in files {
-            let source = fs::read_to_string(file.expect("it can be listed").path());
-            let source = source.expect("sources are UTF-8");
+    for folder in ["dataplane-node/tests", "dataplane-node/src", "cli/tests"] {
+        for source in sources(&root().join(folder)) {
             for name in source.lines().filter_map(named_after_row) {
-                let number: Option<u32> =
-                    name[4..].split('_').next().and_then(|it| it.parse().ok());
+                let number = name[4..].split('_').next();
+                let number: Option<u32> = number.and_then(|it| it.parse().ok());
                 let row = rows.iter().find(|row| Some(row.number) == number);
                 if !row.is_some_and(|row| row.tests.contains(&format!("::{name}`"))) {
                     found.push(format!("{name} is not in its row"));
@@ -128,6 +121,20 @@ fn tests_that_are_named_after_rows_are_in_the_table() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The Rust sources in a folder and in those in it.
+fn sources(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("it can be listed").path());
+    let sources = paths.flat_map(|path| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(extension) if extension == "rs" => {
+            vec![fs::read_to_string(&path).expect("sources are UTF-8")]
+        }
+        Some(_) | None => Vec::new(),
+    });
+    sources.collect()
 }
 
 fn named_after_row(line: &str) -> Option<&str> {
