@@ -58,9 +58,13 @@ pub(crate) fn server_of(mac: &[u8]) -> Option<u32> {
 
 impl Fabric {
     pub(crate) fn new(kernel: &mut Kernel) -> Self {
-        let own = [Family::V4, Family::V6]
-            .map(|family| [family.node(), family.second_node()])
-            .concat();
+        // The last two are in a VIP's prefixes, which leave them to the node.
+        let own = [
+            Family::V4.node(),
+            Family::V6.node(),
+            Ipv4Addr::new(203, 0, 114, 255).into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0xe, 0, 0, 0, 0, 0xff).into(),
+        ];
         let mut fabric = Self {
             agent: Agent::bare(kernel, &own),
             members: (0..=POOLS)
