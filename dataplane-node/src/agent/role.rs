@@ -179,6 +179,10 @@ impl RoleState {
                     let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
                     texts.join("; ")
                 })?;
+                if lb.program.filling().is_some() {
+                    let reason = "a program with another layout of the maps forwards until its own are filled";
+                    return Err(reason.to_owned());
+                }
                 let maps = lb.program.maps().map(Reconciler::maps);
                 let maps = maps.ok_or_else(|| "its program does not run".to_owned())?;
                 let links = situation.network.links.iter();
