@@ -6,7 +6,7 @@
 //! | `SETTINGS` | array of 1 | 0 | [`Settings`] |
 //! | `FILTER` | array of [`FILTER_WORDS`] | [`FilterBit::word`] | `u64`, bits of addresses |
 //! | `VIP_PORTS4` | hash | [`Endpoint::key4`] | [`VipService`] |
-//! | `VIP_PORTS6` | hash | [`Endpoint`] | [`VipService`] |
+//! | `VIP_PORTS6` | hash | [`Endpoint::key6`] | [`VipPort6`] |
 //! | `VIP_RANGES` | LPM trie | [`EndpointPrefix`] | [`VipService`] |
 //! | `VIP_PREFIXES` | LPM trie | [`Address`] | [`VipPrefix`] |
 //! | `VIP_ADDRESSES` | hash | [`Address`] | `u32`, always 1 |
@@ -56,7 +56,7 @@ pub use address::Address;
 pub use backend::{Backend, NextHop};
 pub use checksum::Checksum;
 pub use counters::{COUNTER_SLOTS, DropReason, FlowEvent, Traffic, Verdict, counter_names};
-pub use endpoint::{Endpoint, EndpointPrefix, VipPrefix};
+pub use endpoint::{Endpoint, EndpointPrefix, VipPort6, VipPrefix};
 pub use filter::{FILTER_WORDS, FilterBit, FilterRegion};
 pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};
 pub use flow_table::{FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};

@@ -9,7 +9,8 @@ use aya::{
 };
 use lbfabric_abi::{
     Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, PoolRing, QuicServer, Reverse,
-    RingSlot, Settings, SourcePrefix, SourceTokens, Traffic, VipPrefix, VipService, counter_names,
+    RingSlot, Settings, SourcePrefix, SourceTokens, Traffic, VipPort6, VipPrefix, VipService,
+    counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -40,7 +41,7 @@ pub(crate) struct AyaMaps {
     pub(super) settings: Array<MapData, Settings>,
     pub(super) filter: Array<MapData, u64>,
     pub(super) vip_ports4: HashMap<MapData, u64, VipService>,
-    pub(super) vip_ports6: HashMap<MapData, Endpoint, VipService>,
+    pub(super) vip_ports6: HashMap<MapData, u64, VipPort6>,
     pub(super) vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
     pub(super) vip_prefixes: LpmTrie<MapData, Address, VipPrefix>,
     pub(super) vip_addresses: HashMap<MapData, Address, u32>,
@@ -194,7 +195,13 @@ impl AyaMaps {
             MapOp::PutGuard(ServiceId(id), guard) => self.guards.insert(id, guard, 0),
             MapOp::PutVipPort(key, service) => match key.key4() {
                 Some(key) => self.vip_ports4.insert(key, service, 0),
-                None => self.vip_ports6.insert(key, service, 0),
+                None => {
+                    let entry = VipPort6 {
+                        endpoint: key,
+                        service,
+                    };
+                    self.vip_ports6.insert(key.key6(), entry, 0)
+                }
             },
             MapOp::PutVipRange(key, service) => self.vip_ranges.insert(&trie_key(key), service, 0),
             MapOp::PutVipPrefix(it) => {
@@ -221,7 +228,7 @@ impl AyaMaps {
         match *op {
             MapOp::RemoveVipPort(key) => match key.key4() {
                 Some(key) => self.vip_ports4.remove(&key),
-                None => self.vip_ports6.remove(&key),
+                None => self.vip_ports6.remove(&key.key6()),
             },
             MapOp::RemoveVipRange(key) => self.vip_ranges.remove(&trie_key(key)),
             MapOp::RemoveVipPrefix(VipPrefix { address, bits }) => {
@@ -268,11 +275,16 @@ impl Rings for AyaMaps {
 impl LbMaps for AyaMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
         let mut observed = Observed::empty(self.rings.capacity(), self.flows.buckets());
-        observed.vip_ports = endpoints(&self.vip_ports4, &self.vip_ports6, "VIP_PORTS")?;
+        let ports6 = self.vip_ports6.iter();
+        let ports6 = ports6.map(|it| it.map(|(_, it)| (it.endpoint, it.service)));
+        observed.vip_ports = endpoints(&self.vip_ports4, ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
         observed.vip_addresses = entries(self.vip_addresses.keys(), "VIP_ADDRESSES", |it| it)?;
-        observed.reverse_ports =
-            endpoints(&self.reverse_ports4, &self.reverse_ports6, "REVERSE_PORTS")?;
+        observed.reverse_ports = endpoints(
+            &self.reverse_ports4,
+            self.reverse_ports6.iter(),
+            "REVERSE_PORTS",
+        )?;
         observed.reverse_ranges = prefixes(self.reverse_ranges.iter(), "REVERSE_RANGES")?;
         observed.pools = entries(self.pools.iter(), "POOLS", |(id, ring)| (PoolId(id), ring))?;
         self.read_protection(&mut observed)?;
@@ -334,13 +346,13 @@ fn entries<E, T, C: FromIterator<T>>(
 /// What the tables of both families hold.
 fn endpoints<V: Pod>(
     ipv4: &HashMap<MapData, u64, V>,
-    ipv6: &HashMap<MapData, Endpoint, V>,
+    ipv6: impl Iterator<Item = Result<(Endpoint, V), MapError>>,
     map: &'static str,
 ) -> Result<BTreeMap<Endpoint, V>, ReadMapError> {
     let ipv4 = ipv4
         .iter()
         .map(|entry| entry.map(|(key, value)| (Endpoint::from_key4(key), value)));
-    entries(ipv4.chain(ipv6.iter()), map, |entry| entry)
+    entries(ipv4.chain(ipv6), map, |entry| entry)
 }
 
 fn prefixes<V>(

@@ -4,7 +4,7 @@ use aya::{
 };
 use lbfabric_abi::{
     Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Settings,
-    SourcePrefix, SourceTokens, VipPrefix, VipService,
+    SourcePrefix, SourceTokens, VipPort6, VipPrefix, VipService,
 };
 
 use super::{AyaMaps, ReadMapError, aya_maps::unreadable};
@@ -22,7 +22,9 @@ impl Lookup for AyaMaps {
     fn vip_port(&self, endpoint: &Endpoint) -> Result<Option<VipService>, ReadMapError> {
         match endpoint.key4() {
             Some(key) => entry(&self.vip_ports4, &key, "VIP_PORTS4"),
-            None => entry(&self.vip_ports6, endpoint, "VIP_PORTS6"),
+            None => Ok(entry(&self.vip_ports6, &endpoint.key6(), "VIP_PORTS6")?
+                .filter(|it: &VipPort6| it.endpoint == *endpoint)
+                .map(|it| it.service)),
         }
     }
 

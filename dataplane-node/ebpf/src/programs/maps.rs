@@ -13,7 +13,7 @@ use lbfabric_abi::{
     GUE_PORT_WORDS, Guard, NAT_FLOWS_DEFAULT, NatForward, NatReverse, NextProgram, POOLS_MAX,
     PoolRing, QuicServer, RECENT_BUCKETS, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX,
     SOURCE_PREFIXES_MAX, SOURCE_TOKEN_SETS, Settings, SourcePrefix, SourceTokens, Traffic,
-    VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipPrefix, VipService,
+    VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipPort6, VipPrefix, VipService,
 };
 
 use super::{
@@ -39,7 +39,7 @@ static FILTER: Array<u64> = Array::pinned(FILTER_WORDS, 0);
 #[map]
 static VIP_PORTS4: HashMap<u64, VipService> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
 #[map]
-static VIP_PORTS6: HashMap<Endpoint, VipService> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
+static VIP_PORTS6: HashMap<u64, VipPort6> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
 #[map]
 static VIP_RANGES: LpmTrie<EndpointPrefix, VipService> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
 #[map]
@@ -178,11 +178,11 @@ pub(crate) fn vip_port4(key: u64) -> Option<&'static VipService> {
     unsafe { VIP_PORTS4.get(key) }
 }
 
-/// The service of exactly this IPv6 endpoint.
+/// The service of an IPv6 endpoint with this [`Endpoint::key6`], and which endpoint that is.
 #[inline(always)]
-pub(crate) fn vip_port6(endpoint: &Endpoint) -> Option<&'static VipService> {
+pub(crate) fn vip_port6(key: u64) -> Option<&'static VipPort6> {
     // SAFETY: as for `VIP_PORTS4`.
-    unsafe { VIP_PORTS6.get(endpoint) }
+    unsafe { VIP_PORTS6.get(key) }
 }
 
 /// The service of the narrowest range with this endpoint; with all bits of `endpoint`, as VIPs are called there.

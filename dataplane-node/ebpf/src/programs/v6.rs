@@ -168,7 +168,14 @@ impl Ip for V6 {
 
     #[inline(always)]
     fn vip_port(address: [u64; 2], port: u16, protocol: u8) -> Option<&'static VipService> {
-        maps::vip_port6(&endpoint(address, port, protocol))
+        let found = maps::vip_port6(Endpoint::key6_of(words(address), port, protocol))?;
+        let at = core::ptr::from_ref(&found.endpoint) as usize;
+        let end = u64::from(port) | u64::from(protocol) << 16;
+        // SAFETY: an endpoint is twenty bytes.
+        let differs = unsafe {
+            load8::<0>(at) ^ address[0] | load8::<8>(at) ^ address[1] | load4::<16>(at) ^ end
+        };
+        (differs == 0).then_some(&found.service)
     }
 
     #[inline(always)]

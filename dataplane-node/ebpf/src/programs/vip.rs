@@ -13,7 +13,10 @@ use lbfabric_abi::{
     Address, Endpoint, EndpointPrefix, Flow, Protocol, Settings, VIP_PREFIX_LEVELS_MAX, VipService,
 };
 
-use super::{aligned::Aligned, frame::opaque, headers::protocol, maps, own, packet::Packet};
+use super::{
+    aligned::Aligned, frame::opaque, headers::protocol, ip::Ip as _, maps, own, packet::Packet,
+    v6::V6,
+};
 
 /// What is known of a packet's destination.
 pub(crate) enum Found {
@@ -35,7 +38,7 @@ pub(crate) fn find(packet: &Packet, settings: &Settings) -> Found {
     });
     let exact = match endpoint.key4() {
         Some(key) => maps::vip_port4(key),
-        None => maps::vip_port6(&endpoint),
+        None => exact6(&endpoint),
     };
     if let Some(service) = exact {
         return Found::Service(service);
@@ -67,12 +70,21 @@ pub(crate) fn service_of(flow: &Flow) -> Option<&'static VipService> {
     });
     let exact = match endpoint.key4() {
         Some(key) => maps::vip_port4(key),
-        None => maps::vip_port6(&endpoint),
+        None => exact6(&endpoint),
     };
     if exact.is_some() {
         return exact;
     }
     in_ranges(flow, otherwise(flow), flow.destination, 0)
+}
+
+#[inline(always)]
+fn exact6(endpoint: &Endpoint) -> Option<&'static VipService> {
+    V6::vip_port(
+        V6::of(&endpoint.address),
+        u16::from_ne_bytes(endpoint.port_be),
+        endpoint.protocol,
+    )
 }
 
 /// The longest prefix with the packet's port and protocol. Not inlined: what follows is then the same for the verifier, however
