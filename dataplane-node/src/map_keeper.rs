@@ -9,7 +9,7 @@ use lbfabric_proto::v1;
 
 use crate::{
     maps::{AyaMaps, LbMaps as _, OpenMapsError, ReadMapError},
-    plan::{Desired, Health, HealthView, Local, NatPorts},
+    plan::{Desired, Health, HealthView, Local, NatPorts, Way},
     random::random_words,
     reconciler::{PlanInputs, ReconcileError, Reconciled, Reconciler},
     snapshot::{DeltaError, HeldSnapshot},
@@ -28,7 +28,7 @@ pub struct MapKeeper {
     held: HeldSnapshot,
     desired: Desired,
     health: HealthView,
-    next_hops: BTreeMap<IpAddr, NextHop>,
+    next_hops: BTreeMap<IpAddr, Way>,
     local: Local,
 }
 
@@ -107,7 +107,10 @@ impl MapKeeper {
     /// Notes how every server that is desired is reached.
     pub fn reach_all_by(&mut self, hop: NextHop) {
         let addresses = self.desired.backend_addresses();
-        self.next_hops = addresses.into_iter().map(|it| (it, hop)).collect();
+        self.next_hops = addresses
+            .into_iter()
+            .map(|it| (it, Way { hop, mtu: 0 }))
+            .collect();
     }
 
     /// Brings the maps to what is known by `now`.

@@ -30,6 +30,9 @@ mod xdp {
     mod guard;
     mod gue;
     mod gue_decap;
+    mod icmp;
+    mod icmp_own;
+    mod icmp_packets;
     mod keeper;
     mod kernel;
     #[cfg(target_arch = "x86_64")]
@@ -45,6 +48,7 @@ mod xdp {
     mod quic;
     mod reference;
     mod selection;
+    mod sent_back;
     mod shapes;
     mod tunnel;
     mod untouched;

@@ -6,7 +6,7 @@ use aya::Pod;
 use crate::{
     Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatForward, NatReverse,
     PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens, Traffic,
-    VipPrefix, VipService,
+    VipNetwork, VipService,
 };
 
 macro_rules! pod {
@@ -37,6 +37,6 @@ pod!(
     SourcePrefix,
     SourceTokens,
     Traffic,
-    VipPrefix,
+    VipNetwork,
     VipService
 );

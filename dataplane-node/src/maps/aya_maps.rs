@@ -9,7 +9,7 @@ use aya::{
 };
 use lbfabric_abi::{
     Address, Backend, Endpoint, EndpointPrefix, Guard, PoolRing, QuicServer, Reverse, RingSlot,
-    Settings, SourcePrefix, Traffic, VipPrefix, VipService, counter_names,
+    Settings, SourcePrefix, Traffic, VipNetwork, VipPrefix, VipService, counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -42,7 +42,7 @@ pub(crate) struct AyaMaps {
     vip_ports4: HashMap<MapData, u64, VipService>,
     vip_ports6: HashMap<MapData, Endpoint, VipService>,
     vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
-    vip_prefixes: LpmTrie<MapData, Address, VipPrefix>,
+    vip_prefixes: LpmTrie<MapData, Address, VipNetwork>,
     vip_addresses: HashMap<MapData, Address, u32>,
     quic_servers: HashMap<MapData, QuicServer, u32>,
     source_rules: LpmTrie<MapData, SourcePrefix, u32>,
@@ -140,10 +140,9 @@ impl AyaMaps {
     }
 
     fn read_protection(&self, observed: &mut Observed) -> Result<(), ReadMapError> {
-        observed.vip_prefixes =
-            entries(self.vip_prefixes.iter(), "VIP_PREFIXES", |(_, prefix)| {
-                prefix
-            })?;
+        observed.vip_prefixes = entries(self.vip_prefixes.iter(), "VIP_PREFIXES", |(_, it)| {
+            (it.prefix, it.flags)
+        })?;
         observed.quic_servers = entries(self.quic_servers.iter(), "QUIC_SERVERS", |(key, id)| {
             (key, BackendId(id))
         })?;
@@ -191,11 +190,12 @@ impl AyaMaps {
                 None => self.vip_ports6.insert(key, service, 0),
             },
             MapOp::PutVipRange(key, service) => self.vip_ranges.insert(&trie_key(key), service, 0),
-            MapOp::PutVipPrefix(it) => {
-                let key = Key::new(it.bits, it.address);
-                self.vip_prefixes.insert(&key, it, 0)
+            MapOp::PutVipPrefix(prefix, flags) => {
+                let key = Key::new(prefix.bits, prefix.address);
+                self.vip_prefixes
+                    .insert(&key, VipNetwork { prefix, flags }, 0)
             }
-            MapOp::PutVipAddress(address) => self.vip_addresses.insert(address, 1, 0),
+            MapOp::PutVipAddress(address, flags) => self.vip_addresses.insert(address, flags, 0),
             MapOp::ClearBackend(BackendId(id)) => self.backends.set(id, Backend::default(), 0),
             MapOp::RemoveVipPort(_)
             | MapOp::RemoveVipRange(_)
@@ -246,8 +246,8 @@ impl AyaMaps {
             | MapOp::PutGuard(..)
             | MapOp::PutVipPort(..)
             | MapOp::PutVipRange(..)
-            | MapOp::PutVipPrefix(_)
-            | MapOp::PutVipAddress(_)
+            | MapOp::PutVipPrefix(..)
+            | MapOp::PutVipAddress(..)
             | MapOp::ClearBackend(_) => Ok(()),
         }
     }
@@ -264,7 +264,7 @@ impl LbMaps for AyaMaps {
         let mut observed = Observed::empty(self.rings.capacity(), self.flows.buckets());
         observed.vip_ports = endpoints(&self.vip_ports4, &self.vip_ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
-        observed.vip_addresses = entries(self.vip_addresses.keys(), "VIP_ADDRESSES", |it| it)?;
+        observed.vip_addresses = entries(self.vip_addresses.iter(), "VIP_ADDRESSES", |it| it)?;
         observed.reverse_ports =
             endpoints(&self.reverse_ports4, &self.reverse_ports6, "REVERSE_PORTS")?;
         observed.reverse_ranges = prefixes(self.reverse_ranges.iter(), "REVERSE_RANGES")?;

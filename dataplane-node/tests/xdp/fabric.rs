@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use aya::maps::lpm_trie::Key;
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, EndpointPrefix, FilterBit, FilterRegion, FlowKey, Mode,
-    NextHop, Protocol, Reverse, RingSlot, Settings, Traffic, VipService,
+    NextHop, Protocol, Reverse, RingSlot, Settings, Traffic, VipFlags, VipService,
 };
 
 use super::{
@@ -198,6 +198,10 @@ impl Fabric {
         filter.set(word, old | 1 << bit, 0).unwrap();
     }
 
+    #[expect(
+        clippy::large_types_passed_by_value,
+        reason = "it is written once for each test"
+    )]
     pub(crate) fn settings(&mut self, settings: Settings) {
         let sources4 = settings.source4.map(IpAddr::from);
         let sources6 = settings.source6.map(IpAddr::from);
@@ -230,7 +234,15 @@ impl Fabric {
         self.pass_filter(FilterRegion::Vip, vip);
         self.kernel
             .hash::<Address, u32>("VIP_ADDRESSES")
-            .insert(Address::from(vip), 1, 0)
+            .insert(Address::from(vip), VipFlags::KNOWN | VipFlags::ECHO, 0)
+            .unwrap();
+    }
+
+    /// Leaves the VIP without a healthy server.
+    pub(crate) fn unserve(&mut self, vip: IpAddr) {
+        self.kernel
+            .hash::<Address, u32>("VIP_ADDRESSES")
+            .insert(Address::from(vip), VipFlags::KNOWN, 0)
             .unwrap();
     }
 
