@@ -11,10 +11,7 @@ use std::{
 const LINES_MAX: usize = 1_000;
 /// A longer file owes a reason here.
 const LINES_WITHOUT_REASON: usize = 500;
-const LONG_FILES: &[(&str, &str)] = &[(
-    "dataplane-node/tests/xdp/churn.rs",
-    "one property, with the model and the player of the agent's part that it is held against",
-)];
+const LONG_FILES: &[(&str, &str)] = &[];
 /// Names that say nothing.
 const BANNED_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc"];
 

@@ -22,6 +22,8 @@ mod xdp {
     mod dnat;
     mod drops;
     mod dsr;
+    mod explain;
+    mod explained_fabric;
     mod fabric;
     mod fragments;
     mod fullnat;
@@ -38,6 +40,7 @@ mod xdp {
     #[cfg(target_arch = "x86_64")]
     mod linux_6_1;
     mod loads;
+    mod losses;
     mod malformed;
     mod martians;
     mod network;

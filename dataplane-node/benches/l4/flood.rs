@@ -15,57 +15,53 @@ const LIVE: u8 = 250;
 /// SYNs of the flood, each another flow.
 const SYNS: u32 = 1 << 22;
 
-/// Flows that were live before, each with its server.
-pub(crate) struct Flood {
-    flows: Vec<(Service, SocketAddr, [u8; 4])>,
-}
-
-/// What became of the flows.
+/// What became of flows that were live before the flood.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Survivors {
     pub(crate) live: usize,
     pub(crate) kept: usize,
 }
 
-impl Flood {
-    /// Opens flows, in steady and in changed slots: a SYN, then data.
-    pub(crate) fn begin(kernel: &Kernel) -> Self {
-        let mut flows = Vec::new();
-        for service in [Service::Tunnel, Service::Changed] {
-            for n in 0..LIVE {
-                let client = SocketAddr::from((Ipv4Addr::new(198, 19, 255, n), 4096));
-                let opened = server(kernel, Kind::Syn, service, client);
-                assert_eq!(server(kernel, Kind::Tcp, service, client), opened);
-                flows.push((service, client, opened));
-            }
+/// Opens flows in steady and in changed slots, floods both services, and looks where the flows are sent now. The table holds
+/// what the measurements before have left in it.
+pub(crate) fn survivors(kernel: &mut Kernel) -> Survivors {
+    const SERVICES: [Service; 2] = [Service::Tunnel, Service::Changed];
+    let mut flows = Vec::new();
+    for service in SERVICES {
+        for n in 0..LIVE {
+            let client = SocketAddr::from((Ipv4Addr::new(198, 19, 255, n), 4096));
+            let opened = server(kernel, Kind::Syn, service, client);
+            assert_eq!(server(kernel, Kind::Tcp, service, client), opened);
+            flows.push((service, client, opened));
         }
-        Self { flows }
     }
+    for service in SERVICES {
+        flood(kernel, service);
+    }
+    let kept = flows
+        .iter()
+        .filter(|(service, client, opened)| server(kernel, Kind::Tcp, *service, *client) == *opened)
+        .count();
+    Survivors {
+        live: flows.len(),
+        kept,
+    }
+}
 
-    /// Floods the service with changed slots, which alone can write anything, and looks where the flows are sent now. The
-    /// measurements before it have flooded the other one.
-    pub(crate) fn end(self, kernel: &mut Kernel) -> Survivors {
-        let syn = CASES.iter().find(|case| case.kind == Kind::Syn).unwrap();
-        let to = Service::Changed.vip(Family::V4);
-        let frame = packets::frame(Kind::Syn, crate::cases::client(Family::V4), to);
-        let scenario = Scenario {
-            template: frame[..lbfabric_ebpf_bench::TEMPLATE_BYTES]
-                .try_into()
-                .unwrap(),
-            flow_mask: SYNS - 1,
-            ..syn.scenario()
-        };
-        kernel.set_scenario(&scenario);
-        kernel.set_under(Under::Product);
-        kernel.run_loop(&frame, SYNS);
-        let kept = self.flows.iter().filter(|(service, client, opened)| {
-            server(kernel, Kind::Tcp, *service, *client) == *opened
-        });
-        Survivors {
-            live: self.flows.len(),
-            kept: kept.count(),
-        }
-    }
+fn flood(kernel: &mut Kernel, service: Service) {
+    let syn = CASES.iter().find(|case| case.kind == Kind::Syn).unwrap();
+    let client = crate::cases::client(Family::V4);
+    let frame = packets::frame(Kind::Syn, client, service.vip(Family::V4));
+    let scenario = Scenario {
+        template: frame[..lbfabric_ebpf_bench::TEMPLATE_BYTES]
+            .try_into()
+            .unwrap(),
+        flow_mask: SYNS - 1,
+        ..syn.scenario()
+    };
+    kernel.set_scenario(&scenario);
+    kernel.set_under(Under::Product);
+    kernel.run_loop(&frame, SYNS);
 }
 
 /// The server that a packet goes to.

@@ -82,9 +82,8 @@ fn main() -> ExitCode {
                 .is_none_or(|part| case.name.contains(part))
         })
         .collect();
-    let floods = flood::Flood::begin(&kernel);
     let measured = measure::rounds(&mut kernel, &chosen, options.rounds, options.packets);
-    let flood = floods.end(&mut kernel);
+    let flood = flood::survivors(&mut kernel);
 
     let report = Report {
         rounds: options.rounds,

@@ -8,8 +8,9 @@ use aya::{
     },
 };
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, Guard, PoolRing, QuicServer, Reverse, RingSlot,
-    Settings, SourcePrefix, Traffic, VipNetwork, VipPrefix, VipService, counter_names,
+    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, PoolRing, QuicServer, Reverse,
+    RingSlot, Settings, SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPrefix, VipService,
+    counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -37,26 +38,29 @@ pub(crate) enum OpenMapsError {
 
 /// The maps of the load balancer's program.
 pub(crate) struct AyaMaps {
-    settings: Array<MapData, Settings>,
-    filter: Array<MapData, u64>,
-    vip_ports4: HashMap<MapData, u64, VipService>,
-    vip_ports6: HashMap<MapData, Endpoint, VipService>,
-    vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
-    vip_prefixes: LpmTrie<MapData, Address, VipNetwork>,
-    vip_addresses: HashMap<MapData, Address, u32>,
+    pub(super) settings: Array<MapData, Settings>,
+    pub(super) filter: Array<MapData, u64>,
+    pub(super) vip_ports4: HashMap<MapData, u64, VipService>,
+    pub(super) vip_ports6: HashMap<MapData, Endpoint, VipService>,
+    pub(super) vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
+    pub(super) vip_prefixes: LpmTrie<MapData, Address, VipNetwork>,
+    pub(super) vip_addresses: HashMap<MapData, Address, u32>,
     quic_servers: HashMap<MapData, QuicServer, u32>,
-    source_rules: LpmTrie<MapData, SourcePrefix, u32>,
-    guards: HashMap<MapData, u32, Guard>,
+    pub(super) source_rules: LpmTrie<MapData, SourcePrefix, u32>,
+    pub(super) guards: HashMap<MapData, u32, Guard>,
     pools: HashMap<MapData, u32, PoolRing>,
-    rings: RingMap,
-    backends: Array<MapData, Backend>,
-    flows: FlowMap,
-    reverse_ports4: HashMap<MapData, u64, Reverse>,
-    reverse_ports6: HashMap<MapData, Endpoint, Reverse>,
-    reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
+    pub(super) rings: RingMap,
+    pub(super) backends: Array<MapData, Backend>,
+    pub(super) flows: FlowMap,
+    pub(super) reverse_ports4: HashMap<MapData, u64, Reverse>,
+    pub(super) reverse_ports6: HashMap<MapData, Endpoint, Reverse>,
+    pub(super) reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
     counters: PerCpuArray<MapData, u64>,
     services: PerCpuArray<MapData, Traffic>,
     backend_traffic: PerCpuArray<MapData, Traffic>,
+    pub(super) service_tokens: Array<MapData, u64>,
+    pub(super) source_tokens: Array<MapData, SourceTokens>,
+    pub(super) recent_flows: Array<MapData, FlowBucket>,
 }
 
 pub(super) fn open<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, OpenMapsError>
@@ -119,6 +123,9 @@ impl AyaMaps {
             counters: open(ebpf, "COUNTERS")?,
             services: open(ebpf, "SERVICE_COUNTERS")?,
             backend_traffic: open(ebpf, "BACKEND_COUNTERS")?,
+            service_tokens: open(ebpf, "SERVICE_TOKENS")?,
+            source_tokens: open(ebpf, "SOURCE_TOKENS")?,
+            recent_flows: open(ebpf, "RECENT_FLOWS")?,
         })
     }
 

@@ -200,7 +200,7 @@ impl Fabric {
 
     #[expect(
         clippy::large_types_passed_by_value,
-        reason = "it is written once for each test"
+        reason = "most callers have just made them"
     )]
     pub(crate) fn settings(&mut self, settings: Settings) {
         let sources4 = settings.source4.map(IpAddr::from);
