@@ -10,7 +10,7 @@ use lbfabric_proto::v1;
 use crate::{
     explain::{Names, explain},
     maps::{AyaMaps, LbMaps as _, OpenMapsError, ReadMapError, monotonic_ns},
-    plan::{Desired, Health, HealthView, Local, NatPorts},
+    plan::{Desired, Health, HealthView, Local, NatPorts, Way},
     random::random_words,
     reconciler::{PlanInputs, ReconcileError, Reconciled, Reconciler},
     snapshot::{DeltaError, HeldSnapshot},
@@ -29,7 +29,7 @@ pub struct MapKeeper {
     held: HeldSnapshot,
     desired: Desired,
     health: HealthView,
-    next_hops: BTreeMap<IpAddr, NextHop>,
+    next_hops: BTreeMap<IpAddr, Way>,
     local: Local,
 }
 
@@ -108,7 +108,10 @@ impl MapKeeper {
     /// Notes how every server that is desired is reached.
     pub fn reach_all_by(&mut self, hop: NextHop) {
         let addresses = self.desired.backend_addresses();
-        self.next_hops = addresses.into_iter().map(|it| (it, hop)).collect();
+        self.next_hops = addresses
+            .into_iter()
+            .map(|it| (it, Way { hop, mtu: 0 }))
+            .collect();
     }
 
     /// Brings the maps to what is known by `now`.
@@ -145,7 +148,7 @@ impl MapKeeper {
 
     /// Notes how one server's address is reached.
     pub fn reach_by(&mut self, address: IpAddr, hop: NextHop) {
-        self.next_hops.insert(address, hop);
+        self.next_hops.insert(address, Way { hop, mtu: 0 });
     }
 
     /// What the programs would do with a packet, as the agent answers a controller.

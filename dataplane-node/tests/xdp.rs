@@ -32,6 +32,9 @@ mod xdp {
     mod guard;
     mod gue;
     mod gue_decap;
+    mod icmp;
+    mod icmp_own;
+    mod icmp_packets;
     mod keeper;
     mod kernel;
     #[cfg(target_arch = "x86_64")]
@@ -48,6 +51,7 @@ mod xdp {
     mod quic;
     mod reference;
     mod selection;
+    mod sent_back;
     mod shapes;
     mod tunnel;
     mod untouched;

@@ -111,7 +111,7 @@ impl EndpointPrefix {
     pub const BITS: u32 = 160;
 }
 
-/// A VIP that is a whole prefix, as the value of the LPM trie that finds it: what it is called in the keys of `VIP_RANGES`.
+/// A VIP that is a whole prefix: what it is called in the keys of `VIP_RANGES`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VipPrefix {
@@ -121,7 +121,17 @@ pub struct VipPrefix {
     pub bits: u32,
 }
 
-const _: () = assert!(size_of::<VipPrefix>() == 20);
+/// What is known of a VIP that is a whole prefix: the value of the LPM trie that finds it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VipNetwork {
+    /// Its name.
+    pub prefix: VipPrefix,
+    /// Bits of [`VipFlags`](crate::VipFlags).
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<VipPrefix>() == 20 && size_of::<VipNetwork>() == 24);
 const _: () = assert!(size_of::<Endpoint>() == 20 && size_of::<EndpointPrefix>() == 20);
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use aya::Pod;
 use crate::{
     Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatForward, NatReverse,
     PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens, Traffic,
-    VipPort6, VipPrefix, VipService,
+    VipNetwork, VipPort6, VipService,
 };
 
 macro_rules! pod {
@@ -37,7 +37,7 @@ pod!(
     SourcePrefix,
     SourceTokens,
     Traffic,
+    VipNetwork,
     VipPort6,
-    VipPrefix,
     VipService
 );

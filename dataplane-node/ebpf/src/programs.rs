@@ -6,8 +6,10 @@
 //!   of steady slots     │ ├─────► fullnat_answer
 //!                       │ └─────► guard ──► choose ──► deliver, fullnat_forward
 //!                       ├───────► answer             servers' answers to DNAT
+//!                       ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
 //!                       ├───────► fragment ──► deliver
 //!                       └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
+//!        deliver, fullnat_forward, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
 //! ```
 #![expect(
     unsafe_code,
@@ -28,6 +30,7 @@ mod dsr;
 mod ecn;
 mod exit;
 mod extensions;
+mod fit;
 mod fragments;
 mod frame;
 mod fullnat;
@@ -35,6 +38,7 @@ mod general;
 mod guard;
 mod gue;
 mod headers;
+mod icmp;
 mod ip;
 mod maps;
 mod martian;
@@ -48,6 +52,7 @@ mod ring;
 mod route;
 mod tags;
 mod tokens;
+mod too_big;
 mod tunnel;
 mod v4;
 mod v6;
@@ -78,7 +83,7 @@ fn lbfabric_general(context: XdpContext) -> u32 {
 #[xdp(frags)]
 fn lbfabric_deliver(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, deliver::forward(&frame).into())
+    exit::leave(&frame, deliver::forward(&frame))
 }
 
 #[xdp(frags)]
@@ -90,7 +95,7 @@ fn lbfabric_answer(context: XdpContext) -> u32 {
 #[xdp(frags)]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, fullnat::forward(&frame).into())
+    exit::leave(&frame, fullnat::forward(&frame))
 }
 
 #[xdp(frags)]
@@ -109,6 +114,24 @@ fn lbfabric_guard(context: XdpContext) -> u32 {
 fn lbfabric_choose(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, general::choose_for_guard(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_icmp(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, icmp::handle(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_icmp_to_client(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, icmp::to_client::handle(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_too_big(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, too_big::tell(&frame).into())
 }
 
 #[xdp(frags)]

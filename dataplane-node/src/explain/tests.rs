@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, EndpointPrefix, FilterBit, FilterRegion, FlowBucket,
     FlowEntry, FlowKey, FlowTick, Guard, Mode, NextHop, RateLimit, Reverse, RingSlot, Settings,
-    SourcePrefix, SourceTokens, VipPrefix, VipService,
+    SourcePrefix, SourceTokens, VipFlags, VipPrefix, VipService,
 };
 use lbfabric_model::{BackendId, ServiceId};
 
@@ -49,7 +49,7 @@ impl Maps {
         }
         maps.put(&MapOp::PutSlots(vec![(0, slot)]));
         maps.put(&MapOp::PutVipPort(Endpoint::new(address, 80, 6), service));
-        maps.put(&MapOp::PutVipAddress(address));
+        maps.put(&MapOp::PutVipAddress(address, VipFlags::KNOWN));
         maps
     }
 
@@ -161,7 +161,7 @@ impl Lookup for Maps {
     }
 
     fn is_vip_address(&self, address: &Address) -> Result<bool, ReadMapError> {
-        Ok(self.content.observed.vip_addresses.contains(address))
+        Ok(self.content.observed.vip_addresses.contains_key(address))
     }
 
     fn reverse_port(&self, endpoint: &Endpoint) -> Result<Option<Reverse>, ReadMapError> {

@@ -9,8 +9,8 @@ use aya::{
 };
 use lbfabric_abi::{
     Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, PoolRing, QuicServer, Reverse,
-    RingSlot, Settings, SourcePrefix, SourceTokens, Traffic, VipPort6, VipPrefix, VipService,
-    counter_names,
+    RingSlot, Settings, SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPort6, VipPrefix,
+    VipService, counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -43,7 +43,7 @@ pub(crate) struct AyaMaps {
     pub(super) vip_ports4: HashMap<MapData, u64, VipService>,
     pub(super) vip_ports6: HashMap<MapData, u64, VipPort6>,
     pub(super) vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
-    pub(super) vip_prefixes: LpmTrie<MapData, Address, VipPrefix>,
+    pub(super) vip_prefixes: LpmTrie<MapData, Address, VipNetwork>,
     pub(super) vip_addresses: HashMap<MapData, Address, u32>,
     quic_servers: HashMap<MapData, QuicServer, u32>,
     pub(super) source_rules: LpmTrie<MapData, SourcePrefix, u32>,
@@ -147,10 +147,9 @@ impl AyaMaps {
     }
 
     fn read_protection(&self, observed: &mut Observed) -> Result<(), ReadMapError> {
-        observed.vip_prefixes =
-            entries(self.vip_prefixes.iter(), "VIP_PREFIXES", |(_, prefix)| {
-                prefix
-            })?;
+        observed.vip_prefixes = entries(self.vip_prefixes.iter(), "VIP_PREFIXES", |(_, it)| {
+            (it.prefix, it.flags)
+        })?;
         observed.quic_servers = entries(self.quic_servers.iter(), "QUIC_SERVERS", |(key, id)| {
             (key, BackendId(id))
         })?;
@@ -195,20 +194,22 @@ impl AyaMaps {
             MapOp::PutGuard(ServiceId(id), guard) => self.guards.insert(id, guard, 0),
             MapOp::PutVipPort(key, service) => match key.key4() {
                 Some(key) => self.vip_ports4.insert(key, service, 0),
-                None => {
-                    let entry = VipPort6 {
+                None => self.vip_ports6.insert(
+                    key.key6(),
+                    VipPort6 {
                         endpoint: key,
                         service,
-                    };
-                    self.vip_ports6.insert(key.key6(), entry, 0)
-                }
+                    },
+                    0,
+                ),
             },
             MapOp::PutVipRange(key, service) => self.vip_ranges.insert(&trie_key(key), service, 0),
-            MapOp::PutVipPrefix(it) => {
-                let key = Key::new(it.bits, it.address);
-                self.vip_prefixes.insert(&key, it, 0)
+            MapOp::PutVipPrefix(prefix, flags) => {
+                let key = Key::new(prefix.bits, prefix.address);
+                self.vip_prefixes
+                    .insert(&key, VipNetwork { prefix, flags }, 0)
             }
-            MapOp::PutVipAddress(address) => self.vip_addresses.insert(address, 1, 0),
+            MapOp::PutVipAddress(address, flags) => self.vip_addresses.insert(address, flags, 0),
             MapOp::ClearBackend(BackendId(id)) => self.backends.set(id, Backend::default(), 0),
             MapOp::RemoveVipPort(_)
             | MapOp::RemoveVipRange(_)
@@ -259,8 +260,8 @@ impl AyaMaps {
             | MapOp::PutGuard(..)
             | MapOp::PutVipPort(..)
             | MapOp::PutVipRange(..)
-            | MapOp::PutVipPrefix(_)
-            | MapOp::PutVipAddress(_)
+            | MapOp::PutVipPrefix(..)
+            | MapOp::PutVipAddress(..)
             | MapOp::ClearBackend(_) => Ok(()),
         }
     }
@@ -279,7 +280,7 @@ impl LbMaps for AyaMaps {
         let ports6 = ports6.map(|it| it.map(|(_, it)| (it.endpoint, it.service)));
         observed.vip_ports = endpoints(&self.vip_ports4, ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
-        observed.vip_addresses = entries(self.vip_addresses.keys(), "VIP_ADDRESSES", |it| it)?;
+        observed.vip_addresses = entries(self.vip_addresses.iter(), "VIP_ADDRESSES", |it| it)?;
         observed.reverse_ports = endpoints(
             &self.reverse_ports4,
             self.reverse_ports6.iter(),

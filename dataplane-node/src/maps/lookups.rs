@@ -34,11 +34,9 @@ impl Lookup for AyaMaps {
     }
 
     fn vip_prefix(&self, address: &Address, bits: u32) -> Result<Option<VipPrefix>, ReadMapError> {
-        longest(
-            &self.vip_prefixes,
-            &Key::new(bits, *address),
-            "VIP_PREFIXES",
-        )
+        let key = Key::new(bits, *address);
+        let network = longest(&self.vip_prefixes, &key, "VIP_PREFIXES")?;
+        Ok(network.map(|it| it.prefix))
     }
 
     fn is_vip_address(&self, address: &Address) -> Result<bool, ReadMapError> {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use aya::maps::lpm_trie::Key;
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, EndpointPrefix, FilterBit, FilterRegion, FlowKey, Mode,
-    NextHop, Protocol, Reverse, RingSlot, Settings, Traffic, VipPort6, VipService,
+    NextHop, Protocol, Reverse, RingSlot, Settings, Traffic, VipFlags, VipPort6, VipService,
 };
 
 use super::{
@@ -235,7 +235,15 @@ impl Fabric {
         self.pass_filter(FilterRegion::Vip, vip);
         self.kernel
             .hash::<Address, u32>("VIP_ADDRESSES")
-            .insert(Address::from(vip), 1, 0)
+            .insert(Address::from(vip), VipFlags::KNOWN | VipFlags::ECHO, 0)
+            .unwrap();
+    }
+
+    /// Leaves the VIP without a healthy server.
+    pub(crate) fn unserve(&mut self, vip: IpAddr) {
+        self.kernel
+            .hash::<Address, u32>("VIP_ADDRESSES")
+            .insert(Address::from(vip), VipFlags::KNOWN, 0)
             .unwrap();
     }
 

@@ -76,6 +76,10 @@ pub(crate) fn frames(random: &mut Random, n: u64, answers: &[Answer]) -> Vec<Vec
         5 => destination = odd(random, family),
         _ => {}
     }
+    if matches!(protocol, 1 | 58) {
+        // Type and code: echo requests and errors.
+        ports.0 = random.pick(&[0x0800, 0x8000, 0x0304, 0x0103, 0x0200, 0x0400, 0]);
+    }
     let shape = Shape {
         source,
         destination,

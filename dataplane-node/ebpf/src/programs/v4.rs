@@ -30,6 +30,7 @@ impl Ip for V4 {
     const ETHERTYPE: u64 = u16::from_ne_bytes([0x08, 0x00]) as u64;
     const FAMILY: Family = Family::Ipv4;
     const IN_IP: u8 = protocol::IPIP;
+    const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
     unsafe fn source(ip: usize) -> u32 {
@@ -100,6 +101,12 @@ impl Ip for V4 {
     unsafe fn protocol(ip: usize) -> u8 {
         // SAFETY: the caller's.
         unsafe { load1::<9>(ip) as u8 }
+    }
+
+    #[inline(always)]
+    unsafe fn header_checksum(ip: usize) -> u16 {
+        // SAFETY: the caller's.
+        unsafe { load2::<10>(ip) as u16 }
     }
 
     #[inline(always)]

@@ -35,6 +35,7 @@ impl Ip for V6 {
     const ETHERTYPE: u64 = u16::from_ne_bytes([0x86, 0xdd]) as u64;
     const FAMILY: Family = Family::Ipv6;
     const IN_IP: u8 = protocol::IPV6;
+    const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
     unsafe fn source(ip: usize) -> [u64; 2] {
@@ -109,6 +110,11 @@ impl Ip for V6 {
     unsafe fn protocol(ip: usize) -> u8 {
         // SAFETY: the caller's.
         unsafe { load1::<6>(ip) as u8 }
+    }
+
+    #[inline(always)]
+    unsafe fn header_checksum(_ip: usize) -> u16 {
+        0
     }
 
     #[inline(always)]

@@ -10,7 +10,8 @@
 //! reach it.
 
 use lbfabric_abi::{
-    Address, Endpoint, EndpointPrefix, Flow, Protocol, Settings, VIP_PREFIX_LEVELS_MAX, VipService,
+    Address, Endpoint, EndpointPrefix, Flow, Protocol, Settings, VIP_PREFIX_LEVELS_MAX, VipPrefix,
+    VipService,
 };
 
 use super::{
@@ -93,11 +94,15 @@ fn exact6(endpoint: &Endpoint) -> Option<&'static VipService> {
 fn in_prefixes(flow: &Flow, otherwise: u8) -> Option<&'static VipService> {
     let mut bits = Address::BITS;
     for _ in 0..VIP_PREFIX_LEVELS_MAX {
-        let prefix = maps::vip_prefix(&flow.destination, bits)?;
-        if let Some(service) = in_ranges(flow, otherwise, prefix.address, prefix.bits) {
+        let network = maps::vip_prefix(&flow.destination, bits)?;
+        let VipPrefix {
+            address,
+            bits: length,
+        } = network.prefix;
+        if let Some(service) = in_ranges(flow, otherwise, address, length) {
             return Some(service);
         }
-        bits = prefix.bits.wrapping_sub(1);
+        bits = length.wrapping_sub(1);
     }
     None
 }
