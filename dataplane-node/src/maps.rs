@@ -6,6 +6,7 @@ pub(crate) mod fake;
 mod flow_map;
 mod ring_map;
 mod server_maps;
+mod session_map;
 mod shared_words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,9 @@ pub(crate) trait LbMaps: Rings + Send {
     /// Frees entries of the flow table that were silent for more than `idle_ticks`, and those of other servers than `alive`.
     /// Returns the servers of all others.
     fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle_ticks: u32) -> BTreeSet<BackendId>;
+
+    /// Frees full-NAT sessions that have expired, and those of other servers than `alive`.
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>);
 
     /// Packets by verdict or drop reason, by name, summed over the CPUs.
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError>;

@@ -37,6 +37,8 @@ mod xdp {
     mod loads;
     mod malformed;
     mod martians;
+    mod nat_room;
+    mod nat_states;
     mod network;
     mod outer_source;
     mod packets;
@@ -45,6 +47,7 @@ mod xdp {
     mod quic;
     mod reference;
     mod selection;
+    mod sessions;
     mod shapes;
     mod tunnel;
     mod untouched;

@@ -22,6 +22,12 @@ pub enum NextProgram {
     Clamp = 10,
     /// Chooses the server of a packet that may pass.
     Choose = 9,
+    /// Full NAT towards servers, for plain packets of flows that have a session.
+    FullnatPlain = 11,
+    /// Full NAT back to clients, for plain packets.
+    FullnatPlainAnswer = 12,
+    /// Enters a full-NAT flow that has no session.
+    FullnatAdmit = 13,
 }
 
 impl NextProgram {
@@ -36,6 +42,9 @@ impl NextProgram {
         Self::Fragment,
         Self::Choose,
         Self::Clamp,
+        Self::FullnatPlain,
+        Self::FullnatPlainAnswer,
+        Self::FullnatAdmit,
     ];
     /// Entries of `PROGRAMS`: the largest index and one.
     pub const SLOTS: u32 = {
@@ -68,6 +77,9 @@ impl NextProgram {
             Self::Fragment => "lbfabric_fragment",
             Self::Clamp => "lbfabric_clamp",
             Self::Choose => "lbfabric_choose",
+            Self::FullnatPlain => "lbfabric_fullnat_plain",
+            Self::FullnatPlainAnswer => "lbfabric_fullnat_plain_answer",
+            Self::FullnatAdmit => "lbfabric_fullnat_admit",
         }
     }
 }

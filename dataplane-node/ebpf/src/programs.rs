@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
-//!   plain packets       │ ├─────► fullnat_forward
-//!   of steady slots     │ ├─────► fullnat_answer
-//!                       │ └─────► guard ──► choose ──► deliver, fullnat_forward
-//!                       ├───────► answer             servers' answers to DNAT
-//!                       ├───────► fragment ──► deliver
-//!                       └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
+//!   plain packets │     │ ├─────► fullnat_forward ──► fullnat_admit     new flows
+//!   of steady     │     │ ├─────► fullnat_answer
+//!   slots         │     │ └─────► guard ──► choose ──► deliver, fullnat_forward
+//!                 │     ├───────► answer             servers' answers to DNAT
+//!                 │     ├───────► fragment ──► deliver
+//!                 │     └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
+//!                 ├──► fullnat_plain                 plain packets of sessions; the others go on to general
+//!                 └──► fullnat_plain_answer
 //! ```
 #![expect(
     unsafe_code,
     reason = "packets and maps are memory that the kernel hands over by address"
 )]
 
+mod admit;
 mod affinity;
 mod aligned;
 mod answer;
@@ -46,6 +49,7 @@ mod quic;
 mod rewrite;
 mod ring;
 mod route;
+mod session;
 mod tags;
 mod tokens;
 mod tunnel;
@@ -90,7 +94,7 @@ fn lbfabric_answer(context: XdpContext) -> u32 {
 #[xdp(frags)]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, fullnat::forward(&frame).into())
+    exit::leave(&frame, fullnat::forward(&frame))
 }
 
 #[xdp(frags)]
@@ -109,6 +113,24 @@ fn lbfabric_guard(context: XdpContext) -> u32 {
 fn lbfabric_choose(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, general::choose_for_guard(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_fullnat_admit(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fullnat::admit(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_fullnat_plain(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave_as_is(&frame, fullnat::forward_plain(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_fullnat_plain_answer(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave_as_is(&frame, fullnat::answer_plain(&frame))
 }
 
 #[xdp(frags)]

@@ -13,7 +13,10 @@ use lbfabric_abi::{
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
-use super::{LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, ring_map::RingMap};
+use super::{
+    LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, ring_map::RingMap,
+    session_map::SessionMap,
+};
 use crate::plan::{MapOp, Observed, PrefixKey, Rings, SourceKey};
 
 /// A map of the object is missing, or not of the expected shape.
@@ -51,6 +54,7 @@ pub(crate) struct AyaMaps {
     rings: RingMap,
     backends: Array<MapData, Backend>,
     flows: FlowMap,
+    sessions: SessionMap,
     reverse_ports4: HashMap<MapData, u64, Reverse>,
     reverse_ports6: HashMap<MapData, Endpoint, Reverse>,
     reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
@@ -78,6 +82,17 @@ fn array<'a>(ebpf: &'a Ebpf, map: &'static str) -> Result<(&'a MapData, u32), Op
     Ok((data, info.max_entries()))
 }
 
+fn sessions(ebpf: &Ebpf) -> Result<SessionMap, OpenMapsError> {
+    const SESSIONS: &str = "SESSIONS";
+    let (tags, lines) = array(ebpf, "SESSION_TAGS")?;
+    let (sessions, _) = array(ebpf, SESSIONS)?;
+    let (back, _) = array(ebpf, "SESSION_BACK")?;
+    SessionMap::new(sessions, tags, back, lines).map_err(|source| OpenMapsError::Mapping {
+        map: SESSIONS,
+        source,
+    })
+}
+
 pub(super) fn unreadable(map: &'static str) -> impl Fn(MapError) -> ReadMapError {
     move |source| ReadMapError {
         map,
@@ -98,6 +113,7 @@ impl AyaMaps {
         let (flows, buckets) = array(ebpf, FLOWS)?;
         let flows = FlowMap::new(flows, buckets)
             .map_err(|source| OpenMapsError::Mapping { map: FLOWS, source })?;
+        let sessions = sessions(ebpf)?;
         Ok(Self {
             settings: open(ebpf, "SETTINGS")?,
             filter: open(ebpf, "FILTER")?,
@@ -112,6 +128,7 @@ impl AyaMaps {
             pools: open(ebpf, "POOLS")?,
             rings,
             flows,
+            sessions,
             backends: open(ebpf, "BACKENDS")?,
             reverse_ports4: open(ebpf, "REVERSE_PORTS4")?,
             reverse_ports6: open(ebpf, "REVERSE_PORTS6")?,
@@ -261,7 +278,11 @@ impl Rings for AyaMaps {
 
 impl LbMaps for AyaMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
-        let mut observed = Observed::empty(self.rings.capacity(), self.flows.buckets());
+        let mut observed = Observed::empty(
+            self.rings.capacity(),
+            self.flows.buckets(),
+            self.sessions.lines(),
+        );
         observed.vip_ports = endpoints(&self.vip_ports4, &self.vip_ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
         observed.vip_addresses = entries(self.vip_addresses.keys(), "VIP_ADDRESSES", |it| it)?;
@@ -283,6 +304,10 @@ impl LbMaps for AyaMaps {
 
     fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle_ticks: u32) -> BTreeSet<BackendId> {
         self.flows.sweep(alive, idle_ticks)
+    }
+
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
+        self.sessions.sweep(alive);
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {

@@ -9,7 +9,7 @@ use lbfabric_abi::{
 };
 
 use super::{
-    kernel::{FLOW_BUCKETS, Kernel, Program, Ran},
+    kernel::{FLOW_BUCKETS, Kernel, Program, Ran, SESSION_LINES},
     packets::Packet,
 };
 
@@ -148,6 +148,8 @@ pub(crate) fn settings() -> Settings {
         source6_count: 1,
         nat_port_first: NAT_PORT_FIRST.into(),
         nat_port_count: NAT_PORT_COUNT.into(),
+        nat_port_gap_at: NAT_PORT_COUNT.into(),
+        session_mask: SESSION_LINES - 1,
         ..Settings::default()
     };
     settings.source4[0] = octets4(Family::V4.node());
@@ -198,6 +200,10 @@ impl Fabric {
         filter.set(word, old | 1 << bit, 0).unwrap();
     }
 
+    #[expect(
+        clippy::large_types_passed_by_value,
+        reason = "most callers have just made them"
+    )]
     pub(crate) fn settings(&mut self, settings: Settings) {
         let sources4 = settings.source4.map(IpAddr::from);
         let sources6 = settings.source6.map(IpAddr::from);

@@ -3,7 +3,7 @@
 //! none where there is none. What it cannot read goes on as it is.
 
 use lbfabric_abi::{
-    Backend, Checksum, DropReason, Endpoint, Flow, Mode, NextProgram, Reverse, VipService,
+    Backend, Checksum, DropReason, Endpoint, Flow, Mode, NextProgram, Reverse, Session, VipService,
 };
 
 use super::{
@@ -101,12 +101,20 @@ fn limit_of_answer<I: Ip>(packet: &Packet) -> Option<u64> {
     fitting::<I>(service, backend)
 }
 
-/// Clamps what accepts a connection, `client`, coming from a full-NAT server.
+/// Clamps what accepts a connection, coming from a full-NAT server.
 #[inline(always)]
-pub(crate) fn accepted_from(frame: &Frame, packet: &Packet, client: &Flow, server: u32) {
-    if let Some(service) = vip::service_of(client)
+pub(crate) fn accepted_of(frame: &Frame, packet: &Packet, session: &Session) {
+    let client = Aligned(Flow {
+        source: session.client,
+        destination: session.vip,
+        source_port_be: session.client_port_be,
+        destination_port_be: session.vip_port_be,
+        protocol: session.protocol,
+        zero: [0; 3],
+    });
+    if let Some(service) = vip::service_of(&client)
         && service.flags & VipService::CLAMP_MSS != 0
-        && let Some(backend) = maps::backend(server)
+        && let Some(backend) = maps::backend(session.backend.into())
         && let Some(limit) = by_family(packet.family, service, backend)
     {
         lower_all(frame, frame.at(packet.l4_at), limit);

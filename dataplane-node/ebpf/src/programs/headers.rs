@@ -133,6 +133,17 @@ impl<I: Ip> Headers<I> {
         Ok(unsafe { Self::read(ip, l4, packet.flow.protocol, length) })
     }
 
+    /// As [`Headers::of`], of a packet that is known to have ports.
+    #[inline(always)]
+    pub(crate) fn with_ports(frame: &Frame, packet: &Packet) -> Result<Self, DropReason> {
+        let (ip, l4) = (frame.at(packet.ip_at), frame.at(packet.l4_at));
+        if !frame.reaches(ip + I::HEADER) || !frame.reaches(l4 + UDP) {
+            return Err(DropReason::Internal);
+        }
+        // SAFETY: both headers are in the frame.
+        Ok(unsafe { Self::read(ip, l4, packet.flow.protocol, packet.length.into()) })
+    }
+
     /// # Safety
     /// Both headers are in the frame.
     #[inline(always)]
