@@ -18,7 +18,7 @@ pub enum NextProgram {
     Guard = 7,
     /// Takes a fragment where the first one of its packet has gone.
     Fragment = 8,
-    /// Lowers the MSS option of a client's SYN, or of a DNAT server's SYN-ACK, and leaves the packet to one of the others.
+    /// Lowers the MSS option of a client's SYN, or of a SYN-ACK that comes back through the node, and leaves the packet to one of the others.
     Clamp = 10,
     /// Chooses the server of a packet that may pass.
     Choose = 9,

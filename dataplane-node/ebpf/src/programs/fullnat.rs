@@ -14,7 +14,7 @@ use lbfabric_abi::{Backend, DropReason, NextProgram, SessionState, Settings, Ver
 use super::{
     admit,
     bytes::load2,
-    clamp, dnat,
+    dnat,
     exit::{Exit, Step},
     fragments,
     frame::Frame,
@@ -261,9 +261,6 @@ fn give_back_any<I: Ip>(
     let Some(held) = answered(frame, &headers) else {
         return Ok(None);
     };
-    if packet.is_syn_ack {
-        clamp::accepted_of(frame, packet, held.fields());
-    }
     let exit = give_back(frame, &headers, &held)?;
     Ok(Some((held, exit)))
 }
