@@ -171,7 +171,7 @@ fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, 
         sizes: MapSizes {
             ring_slots: config.ring_slots,
             flow_buckets: config.flow_buckets(),
-            nat_flows: config.nat_flows,
+            session_lines: config.session_lines(),
         },
     };
     match config.role {

@@ -1,6 +1,9 @@
 use std::path::PathBuf;
 
-use lbfabric_abi::{FLOW_BUCKETS_DEFAULT, FLOW_WAYS, NAT_FLOWS_DEFAULT, RING_SLOTS_DEFAULT};
+use lbfabric_abi::{
+    FLOW_BUCKETS_DEFAULT, FLOW_WAYS, NAT_FLOWS_DEFAULT, RING_SLOTS_DEFAULT, SESSION_WAYS,
+    SessionWord,
+};
 pub use lbfabric_model::Role;
 
 /// Where agents have their folders with pins, unless told otherwise.
@@ -43,13 +46,13 @@ pub struct NodeConfig {
     /// Flows that the table of those that changes of a pool have left elsewhere has room for, 8 bytes each, rounded up to a
     /// power of two; counts when the maps are made.
     pub flows: u32,
-    /// Full-NAT flows, about 200 bytes each; counts when the maps are made.
+    /// Full-NAT flows, 88 bytes each, rounded up to a power of two; counts when the maps are made.
     pub nat_flows: u32,
 }
 
-/// [`FLOW_WAYS`].
+/// [`FLOW_WAYS`] and [`SESSION_WAYS`].
 const WAYS: u32 = 8;
-const _: () = assert!(WAYS as usize == FLOW_WAYS);
+const _: () = assert!(WAYS as usize == FLOW_WAYS && WAYS as usize == SESSION_WAYS);
 
 impl NodeConfig {
     /// A configuration with every default, without interfaces and controllers.
@@ -68,6 +71,15 @@ impl NodeConfig {
             flows: FLOW_BUCKETS_DEFAULT * WAYS,
             nat_flows: NAT_FLOWS_DEFAULT,
         }
+    }
+
+    /// The lines of full NAT's sessions: a power of two, at most 2^21.
+    pub(crate) fn session_lines(&self) -> u32 {
+        const MAX: u32 = SessionWord::SESSIONS_MAX / WAYS;
+        self.nat_flows
+            .div_ceil(WAYS)
+            .clamp(1, MAX)
+            .next_power_of_two()
     }
 
     /// The buckets of the flow table: a power of two, at most 2^24.

@@ -7,6 +7,7 @@ mod flow_map;
 mod lookups;
 mod ring_map;
 mod server_maps;
+mod session_map;
 mod shared_words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +19,8 @@ use lbfabric_model::{BackendId, ServiceId};
 use crate::plan::{MapOp, Observed, Rings};
 
 pub(crate) use aya_maps::{AyaMaps, OpenMapsError};
-pub(crate) use flow_map::monotonic_ns;
 pub(crate) use server_maps::ServerMaps;
+pub(crate) use shared_words::monotonic_ns;
 
 /// A load balancer's maps. The reconciler knows nothing else of the kernel.
 pub(crate) trait LbMaps: Rings + Send {
@@ -32,6 +33,9 @@ pub(crate) trait LbMaps: Rings + Send {
     /// Frees entries of the flow table that were silent for more than `idle_ticks`, and those of other servers than `alive`.
     /// Returns the servers of all others.
     fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle_ticks: u32) -> BTreeSet<BackendId>;
+
+    /// Frees full-NAT sessions that have expired, and those of other servers than `alive`.
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>);
 
     /// Packets by verdict or drop reason, by name, summed over the CPUs.
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError>;

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{Backend, FlowKey};
+use lbfabric_abi::{Backend, FlowKey, Mode};
 use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     plan::{self, Inputs, MapOp, Observed, Plan, Rings, Way},
 };
 
-/// The flow table is swept this often while that may let a slot or a server go.
+/// The flow table and full NAT's sessions are swept this often while that may let a slot, a server or a port go.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// And this often otherwise: entries must go long before their clock wraps, after 19 hours.
 const SWEEP_INTERVAL_IDLE: Duration = Duration::from_mins(10);
@@ -96,7 +96,7 @@ impl<M: LbMaps> Reconciler<M> {
             left = plan.ops.len();
             if plan.ops.is_empty() {
                 self.observed = Some(observed);
-                return Ok(self.reconciled(writes, plan, inputs.now));
+                return Ok(self.reconciled(writes, plan, inputs));
             }
             for op in &plan.ops {
                 if takes_life(op, &observed) {
@@ -115,7 +115,7 @@ impl<M: LbMaps> Reconciler<M> {
         })
     }
 
-    /// Reads the flow table now, as of what the maps are known to hold, and frees what counts no more.
+    /// Reads the flow table and full NAT's sessions now, as of what the maps are known to hold, and frees what counts no more.
     pub(crate) fn sweep(&mut self) -> BTreeSet<BackendId> {
         let Some(observed) = &self.observed else {
             return BTreeSet::new();
@@ -124,20 +124,23 @@ impl<M: LbMaps> Reconciler<M> {
         self.maps.sweep_flows(&observed.alive(), idle)
     }
 
-    /// Reads the flow table if it is time, and frees what counts no more.
+    /// Reads the flow table and full NAT's sessions if it is time, and frees what counts no more.
     fn sweep_if_due(&mut self, observed: &Observed, now: Instant) -> Option<BTreeSet<BackendId>> {
         if self.sweep_at.is_some_and(|at| now < at) {
             return None;
         }
         let idle = observed.settings.map_or(0, |s| s.flow_idle_ticks);
-        let in_table = self.maps.sweep_flows(&observed.alive(), idle);
+        let alive = observed.alive();
+        self.maps.sweep_sessions(&alive);
+        let in_table = self.maps.sweep_flows(&alive, idle);
         self.sweep_at = Some(now + SWEEP_INTERVAL_IDLE);
         Some(in_table)
     }
 
-    fn reconciled(&mut self, writes: usize, plan: Plan, now: Instant) -> Reconciled {
-        if plan.table_in_use {
-            let soon = now + SWEEP_INTERVAL;
+    fn reconciled(&mut self, writes: usize, plan: Plan, inputs: &PlanInputs<'_>) -> Reconciled {
+        let mut services = inputs.desired.services.values();
+        if plan.table_in_use || services.any(|it| it.mode == Mode::Fullnat) {
+            let soon = inputs.now + SWEEP_INTERVAL;
             self.sweep_at = self.sweep_at.map(|at| at.min(soon));
         }
         Reconciled {

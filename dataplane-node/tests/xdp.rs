@@ -43,6 +43,8 @@ mod xdp {
     mod losses;
     mod malformed;
     mod martians;
+    mod nat_room;
+    mod nat_states;
     mod network;
     mod outer_source;
     mod packets;
@@ -52,6 +54,7 @@ mod xdp {
     mod reference;
     mod selection;
     mod sent_back;
+    mod sessions;
     mod shapes;
     mod tunnel;
     mod untouched;

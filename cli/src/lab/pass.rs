@@ -15,7 +15,7 @@ use super::topology::{Host, NODES};
 
 const PROGRAM: &str = "lbfabric_pass";
 /// The maps of the other programs of the object, which are made with it and go with the loader: one entry each is enough.
-const MAPS: [&str; 19] = [
+const MAPS: [&str; 21] = [
     "SETTINGS",
     "VIP_PORTS4",
     "VIP_PORTS6",
@@ -29,8 +29,10 @@ const MAPS: [&str; 19] = [
     "REVERSE_PORTS4",
     "REVERSE_PORTS6",
     "REVERSE_RANGES",
-    "NAT_FORWARD",
-    "NAT_REVERSE",
+    "SESSIONS",
+    "SESSION_TAGS",
+    "SESSION_BACK",
+    "NAT_CURSOR",
     "SERVER_VIPS",
     "COUNTERS",
     "SERVICE_COUNTERS",

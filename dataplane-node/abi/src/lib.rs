@@ -17,8 +17,10 @@
 //! | `REVERSE_PORTS4` | hash | [`Endpoint::key4`] of a server | [`Reverse`] |
 //! | `REVERSE_PORTS6` | hash | [`Endpoint`] of a server | [`Reverse`] |
 //! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
-//! | `NAT_FORWARD` | LRU hash | [`Flow`] client to VIP | [`NatForward`] |
-//! | `NAT_REVERSE` | LRU hash | [`Flow`] server to node | [`NatReverse`] |
+//! | `SESSIONS` | array | index | [`Session`] |
+//! | `SESSION_TAGS` | array | [`SessionPlace::first`] or [`SessionPlace::second`], client to VIP | [`SessionLine`] |
+//! | `SESSION_BACK` | array | [`SessionPlace::first`], server to node | [`SessionLine`] |
+//! | `NAT_CURSOR` | array of [`NAT_CURSORS`] | backend id modulo their number | `u64`, ports given out |
 //! | `GUE_PORTS` | array of [`GUE_PORT_WORDS`] | UDP port / 64 | `u64`, a bit for each port |
 //! | `QUIC_SERVERS` | hash | [`QuicServer`] | `u32` backend id |
 //! | `GUARDS` | hash | [`VipService::guard`] | [`Guard`] |
@@ -50,6 +52,7 @@ mod pod;
 mod quic;
 mod ring;
 mod service;
+mod session;
 mod settings;
 
 pub use address::Address;
@@ -62,9 +65,13 @@ pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};
 pub use flow_table::{FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
 pub use guard::{Guard, RateLimit, SOURCE_WAYS, SourcePrefix, SourceTokens, TOKEN_UNITS};
 pub use limits::*;
-pub use nat::{Flow, NatForward, NatReverse, Reverse};
+pub use nat::{Flow, Reverse};
 pub use next_program::NextProgram;
 pub use quic::QuicServer;
 pub use ring::{PoolRing, RingSlot};
 pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipFlags, VipService};
+pub use session::{
+    SESSION_WAYS, Session, SessionLife, SessionLine, SessionPacket, SessionPlace, SessionState,
+    SessionTick, SessionWord, fold6,
+};
 pub use settings::Settings;

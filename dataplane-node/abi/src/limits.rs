@@ -1,7 +1,7 @@
 //! Every limit of the fabric. The API refuses what would exceed one; no node ever finds out by `E2BIG`.
 
 /// Version of the pinned maps' layout. Maps of another version are never opened; a new set is built beside them.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Services of a fabric; ids are below it.
 pub const SERVICES_MAX: u32 = 65_536;
@@ -58,11 +58,32 @@ pub const VIP_ADDRESSES_MAX: u32 = 131_072;
 pub const RING_SLOTS_DEFAULT: u32 = 1 << 20;
 /// Buckets of `FLOWS` unless the agent is told otherwise, always a power of two: 64 bytes each, a million flows.
 pub const FLOW_BUCKETS_DEFAULT: u32 = 1 << 17;
-/// Entries of `NAT_FORWARD` and of `NAT_REVERSE` unless the agent is told otherwise.
+/// Full-NAT flows unless the agent is told otherwise, rounded up to a power of two: 88 bytes each, for `SESSIONS`, their words
+/// in `SESSION_TAGS` and twice as many in `SESSION_BACK`; 22 MiB.
 pub const NAT_FLOWS_DEFAULT: u32 = 1 << 18;
 /// Source addresses of full NAT and tunnels, for each family.
 pub const SOURCES_MAX: usize = 8;
 /// ICMP errors of its own that each CPU of a node sends in a second.
 pub const ICMP_ERRORS_PER_SECOND: u64 = 100;
-/// Source ports that full NAT tries before it gives up on a new flow.
-pub const NAT_PORT_TRIES: u32 = 16;
+/// Source ports that full NAT tries for one packet of a new flow; its next packet goes on from there.
+pub const NAT_PORT_TRIES: u32 = 8;
+/// Entries of `NAT_CURSOR`, a power of two; servers share them by id.
+pub const NAT_CURSORS: u32 = 1 << 12;
+/// How long full NAT keeps a silent TCP connection: RFC 5382 REQ-5 asks for at least 2 hours and 4 minutes, which keepalives at
+/// their default of 2 hours need.
+pub const SESSION_IDLE_OPEN_SECS: u32 = 7_440;
+/// Of a connection that is not open yet: 3 SYNs of a client with RFC 6298's times, and Linux's conntrack gives the second one.
+pub const SESSION_IDLE_OPENING_SECS: u32 = 60;
+/// Of a connection that one side has closed: RFC 5382 REQ-5 asks for at least 4 minutes.
+pub const SESSION_IDLE_CLOSING_SECS: u32 = 240;
+/// Of a connection that both sides have closed, for late packets: the TIME-WAIT of Linux (`TCP_TIMEWAIT_LEN`).
+pub const SESSION_IDLE_CLOSED_SECS: u32 = 60;
+/// Of a connection whose last packet was a reset, as conntrack's `tcp_timeout_close`.
+pub const SESSION_IDLE_RESET_SECS: u32 = 10;
+/// Of UDP in both directions, and again from the client: RFC 4787 REQ-5 asks for at least 2 minutes; conntrack gave 180 s.
+pub const SESSION_IDLE_UDP_SECS: u32 = 180;
+/// Of UDP before that: a question and its answer, as conntrack's `udp_timeout`.
+pub const SESSION_IDLE_UDP_SINGLE_SECS: u32 = 30;
+/// A flow that no client has confirmed gives its port to another once it was silent for so many ticks of about a second: a
+/// client sends its SYN again after 1, 3 and 7 seconds (RFC 6298).
+pub const SESSION_PORT_PATIENCE: u32 = 10;

@@ -56,36 +56,6 @@ impl Flow {
     }
 }
 
-/// How a full-NAT flow goes on from the node to its server.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NatForward {
-    /// The node's address.
-    pub source: Address,
-    /// The node's port, in network order.
-    pub source_port_be: [u8; 2],
-    /// The server's port, in network order.
-    pub backend_port_be: [u8; 2],
-    /// The server's id.
-    pub backend: u32,
-}
-
-/// How the answers of a full-NAT flow go back to the client.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NatReverse {
-    /// The client's address.
-    pub client: Address,
-    /// The VIP.
-    pub vip: Address,
-    /// The client's port, in network order.
-    pub client_port_be: [u8; 2],
-    /// The VIP's port, in network order.
-    pub vip_port_be: [u8; 2],
-    /// The service's id.
-    pub service: u32,
-}
-
 /// What a DNAT server's answers become: the VIP that its endpoint belongs to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,5 +76,4 @@ impl Reverse {
 }
 
 const _: () = assert!(size_of::<Flow>() == 40);
-const _: () = assert!(size_of::<NatForward>() == 24 && size_of::<NatReverse>() == 40);
 const _: () = assert!(size_of::<Reverse>() == 24);

@@ -22,10 +22,16 @@ pub enum NextProgram {
     Guard = 7,
     /// Takes a fragment where the first one of its packet has gone.
     Fragment = 8,
+    /// Lowers the MSS option of a client's SYN, or of a SYN-ACK that comes back through the node, and leaves the packet to one of the others.
+    Clamp = 10,
     /// Chooses the server of a packet that may pass.
     Choose = 9,
-    /// Lowers the MSS option of a client's SYN, or of a DNAT server's SYN-ACK, and leaves the packet to one of the others.
-    Clamp = 10,
+    /// Full NAT towards servers, for plain packets of flows that have a session.
+    FullnatPlain = 11,
+    /// Full NAT back to clients, for plain packets.
+    FullnatPlainAnswer = 12,
+    /// Enters a full-NAT flow that has no session.
+    FullnatAdmit = 13,
     /// ICMP errors that go to clients.
     IcmpToClient = 14,
 }
@@ -44,6 +50,9 @@ impl NextProgram {
         Self::Fragment,
         Self::Choose,
         Self::Clamp,
+        Self::FullnatPlain,
+        Self::FullnatPlainAnswer,
+        Self::FullnatAdmit,
         Self::IcmpToClient,
     ];
     /// Entries of `PROGRAMS`: the largest index and one.
@@ -80,6 +89,9 @@ impl NextProgram {
             Self::Choose => "lbfabric_choose",
             Self::Clamp => "lbfabric_clamp",
             Self::IcmpToClient => "lbfabric_icmp_to_client",
+            Self::FullnatPlain => "lbfabric_fullnat_plain",
+            Self::FullnatPlainAnswer => "lbfabric_fullnat_plain_answer",
+            Self::FullnatAdmit => "lbfabric_fullnat_admit",
         }
     }
 }

@@ -4,9 +4,9 @@
 use aya::Pod;
 
 use crate::{
-    Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatForward, NatReverse,
-    PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens, Traffic,
-    VipNetwork, VipPort6, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, PoolRing, QuicServer,
+    Reverse, RingSlot, Session, SessionLine, SessionWord, Settings, SourcePrefix, SourceTokens,
+    Traffic, VipNetwork, VipPort6, VipService,
 };
 
 macro_rules! pod {
@@ -27,12 +27,13 @@ pod!(
     Flow,
     FlowBucket,
     Guard,
-    NatForward,
-    NatReverse,
     PoolRing,
     QuicServer,
     Reverse,
     RingSlot,
+    Session,
+    SessionLine,
+    SessionWord,
     Settings,
     SourcePrefix,
     SourceTokens,

@@ -18,13 +18,44 @@ pub struct Settings {
     pub source6_count: u32,
     /// The first source port of full NAT, in host order.
     pub nat_port_first: u32,
-    /// The number of source ports of full NAT, at least 1.
+    /// The number of source ports of full NAT.
     pub nat_port_count: u32,
+    /// How many of them lie in one piece from the first one on; the others follow
+    pub nat_port_gap_at: u32,
+    /// after so many that are the kernel's.
+    pub nat_port_gap: u32,
+    /// The number of lines of `SESSION_TAGS` less one: a power of two less one. `SESSION_BACK` has twice as many lines, and
+    /// `SESSIONS` eight times as many sessions.
+    pub session_mask: u32,
     /// The number of the flow table's buckets less one: as many as the map has, a power of two.
     pub flow_mask: u32,
     /// How many ticks a flow may be silent before its entry counts no more: not less than the longest hold time of a service,
     /// and at most [`FlowTick::IDLE_MAX`](crate::FlowTick::IDLE_MAX).
     pub flow_idle_ticks: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 264);
+impl Settings {
+    /// The lines of `SESSION_BACK` less one.
+    #[inline(always)]
+    pub const fn back_mask(&self) -> u32 {
+        self.session_mask << 1 | 1
+    }
+
+    /// One of the source ports; `index` is below their number.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "ports end at 65535")]
+    pub const fn nat_port(&self, index: u32) -> u16 {
+        let skipped = if index < self.nat_port_gap_at {
+            0
+        } else {
+            self.nat_port_gap
+        };
+        self.nat_port_first
+            .wrapping_add(index)
+            .wrapping_add(skipped) as u16
+    }
+}
+
+const _: () = assert!(size_of::<Settings>() == 280);

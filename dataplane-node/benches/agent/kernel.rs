@@ -9,7 +9,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData},
 };
-use lbfabric_abi::{FLOW_BUCKETS_DEFAULT, FlowBucket, NAT_FLOWS_DEFAULT, RingSlot};
+use lbfabric_abi::{FLOW_BUCKETS_DEFAULT, FlowBucket, RingSlot};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
@@ -52,8 +52,6 @@ impl Pins {
             .default_map_pin_directory(self.0.path())
             .map_max_entries("RINGS", ring_slots)
             .map_max_entries("FLOWS", FLOW_BUCKETS_DEFAULT)
-            .map_max_entries("NAT_FORWARD", NAT_FLOWS_DEFAULT)
-            .map_max_entries("NAT_REVERSE", NAT_FLOWS_DEFAULT)
             .map_max_entries("SERVER_VIPS", 1)
             .load(lbfabric_node::object::object())
             .expect("this loads XDP programs: run it as root")

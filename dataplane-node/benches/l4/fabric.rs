@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, FlowKey,
-    FlowTick, GUE_PORT_DEFAULT, Mode, NextHop, POOL_BACKENDS_DEFAULT, Protocol, Reverse, RingSlot,
-    Settings, VipPort6, VipService,
+    FlowTick, GUE_PORT_DEFAULT, Mode, NAT_FLOWS_DEFAULT, NextHop, POOL_BACKENDS_DEFAULT, Protocol,
+    Reverse, RingSlot, Settings, VipPort6, VipService,
 };
 use lbfabric_ebpf_bench::{FLOOR_SERVERS, FLOOR_SLOTS, floor_server};
 use lbfabric_model::maglev;
@@ -28,8 +28,9 @@ const FLOW_KEY: [u64; 5] = [
     0x082e_fa98_ec4e_6c89,
     0x4528_21e6_38d0_1377,
 ];
-/// Linux's default for outgoing connections begins at 32768; the agent takes what is beside.
-const NAT_PORTS: (u32, u32) = (1024, 31_744);
+/// Linux's default for outgoing connections is 32768 to 60999; the agent takes what is beside.
+const NAT_PORTS: (u32, u32) = (1024, 36_280);
+const NAT_GAP: (u32, u32) = (31_744, 28_232);
 /// The port of all services.
 pub(crate) const PORT: u16 = 80;
 
@@ -142,6 +143,9 @@ fn settings() -> Settings {
         source6_count: 2,
         nat_port_first: NAT_PORTS.0,
         nat_port_count: NAT_PORTS.1,
+        nat_port_gap_at: NAT_GAP.0,
+        nat_port_gap: NAT_GAP.1,
+        session_mask: NAT_FLOWS_DEFAULT / 8 - 1,
         ..Settings::default()
     };
     for n in [1u8, 2] {

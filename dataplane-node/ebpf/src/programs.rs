@@ -2,20 +2,23 @@
 //!
 //! ```text
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
-//!   plain packets       │ ├─────► fullnat_forward
-//!   of steady slots     │ ├─────► fullnat_answer
-//!                       │ └─────► guard ──► choose ──► deliver, fullnat_forward
-//!                       ├───────► answer             servers' answers to DNAT
-//!                       ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
-//!                       ├───────► fragment ──► deliver
-//!                       └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
-//!        deliver, fullnat_forward, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
+//!   plain packets │     │ ├─────► fullnat_forward ──► fullnat_admit     new flows
+//!   of steady     │     │ ├─────► fullnat_answer
+//!   slots         │     │ └─────► guard ──► choose ──► deliver, fullnat_forward
+//!                 │     ├───────► answer             servers' answers to DNAT
+//!                 │     ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
+//!                 │     ├───────► fragment ──► deliver
+//!                 │     └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
+//!                 ├──► fullnat_plain                 plain packets of sessions; the others go on to general
+//!                 └──► fullnat_plain_answer
+//!        deliver, fullnat_forward, fullnat_admit, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
 //! ```
 #![expect(
     unsafe_code,
     reason = "packets and maps are memory that the kernel hands over by address"
 )]
 
+mod admit;
 mod affinity;
 mod aligned;
 mod answer;
@@ -50,6 +53,7 @@ mod quic;
 mod rewrite;
 mod ring;
 mod route;
+mod session;
 mod tags;
 mod tokens;
 mod too_big;
@@ -132,6 +136,24 @@ fn lbfabric_icmp_to_client(context: XdpContext) -> u32 {
 fn lbfabric_too_big(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, too_big::tell(&frame).into())
+}
+
+#[xdp(frags)]
+fn lbfabric_fullnat_admit(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, fullnat::admit(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_fullnat_plain(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave_as_is(&frame, fullnat::forward_plain(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_fullnat_plain_answer(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave_as_is(&frame, fullnat::answer_plain(&frame))
 }
 
 #[xdp(frags)]

@@ -30,7 +30,7 @@ impl Maps {
     /// A service of one VIP, one slot, and servers 1 and 2.
     fn new(service: VipService, slot: RingSlot) -> Self {
         let mut maps = Self {
-            content: Content::empty(4, 1),
+            content: Content::empty(4, 1, 1),
             flows: BTreeMap::new(),
             service_tokens: 0,
             source_tokens: SourceTokens::default(),

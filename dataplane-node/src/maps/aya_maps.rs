@@ -14,7 +14,10 @@ use lbfabric_abi::{
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
-use super::{LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, ring_map::RingMap};
+use super::{
+    LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, ring_map::RingMap,
+    session_map::SessionMap,
+};
 use crate::plan::{MapOp, Observed, PrefixKey, Rings, SourceKey};
 
 /// A map of the object is missing, or not of the expected shape.
@@ -52,6 +55,7 @@ pub(crate) struct AyaMaps {
     pub(super) rings: RingMap,
     pub(super) backends: Array<MapData, Backend>,
     pub(super) flows: FlowMap,
+    pub(super) sessions: SessionMap,
     pub(super) reverse_ports4: HashMap<MapData, u64, Reverse>,
     pub(super) reverse_ports6: HashMap<MapData, Endpoint, Reverse>,
     pub(super) reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
@@ -82,6 +86,17 @@ fn array<'a>(ebpf: &'a Ebpf, map: &'static str) -> Result<(&'a MapData, u32), Op
     Ok((data, info.max_entries()))
 }
 
+fn sessions(ebpf: &Ebpf) -> Result<SessionMap, OpenMapsError> {
+    const SESSIONS: &str = "SESSIONS";
+    let (tags, lines) = array(ebpf, "SESSION_TAGS")?;
+    let (sessions, _) = array(ebpf, SESSIONS)?;
+    let (back, _) = array(ebpf, "SESSION_BACK")?;
+    SessionMap::new(sessions, tags, back, lines).map_err(|source| OpenMapsError::Mapping {
+        map: SESSIONS,
+        source,
+    })
+}
+
 pub(super) fn unreadable(map: &'static str) -> impl Fn(MapError) -> ReadMapError {
     move |source| ReadMapError {
         map,
@@ -102,6 +117,7 @@ impl AyaMaps {
         let (flows, buckets) = array(ebpf, FLOWS)?;
         let flows = FlowMap::new(flows, buckets)
             .map_err(|source| OpenMapsError::Mapping { map: FLOWS, source })?;
+        let sessions = sessions(ebpf)?;
         Ok(Self {
             settings: open(ebpf, "SETTINGS")?,
             filter: open(ebpf, "FILTER")?,
@@ -116,6 +132,7 @@ impl AyaMaps {
             pools: open(ebpf, "POOLS")?,
             rings,
             flows,
+            sessions,
             backends: open(ebpf, "BACKENDS")?,
             reverse_ports4: open(ebpf, "REVERSE_PORTS4")?,
             reverse_ports6: open(ebpf, "REVERSE_PORTS6")?,
@@ -275,7 +292,11 @@ impl Rings for AyaMaps {
 
 impl LbMaps for AyaMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
-        let mut observed = Observed::empty(self.rings.capacity(), self.flows.buckets());
+        let mut observed = Observed::empty(
+            self.rings.capacity(),
+            self.flows.buckets(),
+            self.sessions.lines(),
+        );
         let ports6 = self.vip_ports6.iter();
         let ports6 = ports6.map(|it| it.map(|(_, it)| (it.endpoint, it.service)));
         observed.vip_ports = endpoints(&self.vip_ports4, ports6, "VIP_PORTS")?;
@@ -302,6 +323,10 @@ impl LbMaps for AyaMaps {
 
     fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle_ticks: u32) -> BTreeSet<BackendId> {
         self.flows.sweep(alive, idle_ticks)
+    }
+
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
+        self.sessions.sweep(alive);
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {

@@ -24,6 +24,8 @@ pub(crate) struct FakeMaps {
     pub(crate) content: Arc<Mutex<Content>>,
     /// The servers that the flow table names.
     pub(crate) flows: Arc<Mutex<BTreeSet<BackendId>>>,
+    /// The servers that full-NAT sessions name.
+    pub(crate) sessions: Arc<Mutex<BTreeSet<BackendId>>>,
     check: Arc<dyn Fn(&Content) + Send + Sync>,
 }
 
@@ -31,9 +33,9 @@ pub(crate) struct FakeMaps {
 
 impl Content {
     /// Maps with nothing in them.
-    pub(crate) fn empty(ring_capacity: u32, flow_buckets: u32) -> Self {
+    pub(crate) fn empty(ring_capacity: u32, flow_buckets: u32, session_lines: u32) -> Self {
         Self {
-            observed: Observed::empty(ring_capacity, flow_buckets),
+            observed: Observed::empty(ring_capacity, flow_buckets, session_lines),
             slots: vec![None; ring_capacity as usize],
         }
     }
@@ -100,8 +102,9 @@ impl FakeMaps {
         check: impl Fn(&Content) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            content: Arc::new(Mutex::new(Content::empty(ring_capacity, 1))),
+            content: Arc::new(Mutex::new(Content::empty(ring_capacity, 1, 1))),
             flows: Arc::default(),
+            sessions: Arc::default(),
             check: Arc::new(check),
         }
     }
@@ -128,6 +131,13 @@ impl LbMaps for FakeMaps {
         let mut flows = self.flows.lock().unwrap();
         flows.retain(|server| alive.contains(server));
         flows.clone()
+    }
+
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
+        self.sessions
+            .lock()
+            .unwrap()
+            .retain(|server| alive.contains(server));
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
@@ -202,6 +212,10 @@ impl LbMaps for FaultyMaps {
 
     fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle: u32) -> BTreeSet<BackendId> {
         self.inner.sweep_flows(alive, idle)
+    }
+
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
+        self.inner.sweep_sessions(alive);
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {

@@ -1,5 +1,4 @@
 //! The flow table in the agent's memory.
-#![expect(unsafe_code, reason = "the kernel's clock")]
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,7 +8,7 @@ use aya::maps::MapData;
 use lbfabric_abi::{BACKENDS_MAX, FLOW_WAYS, FlowBucket, FlowEntry, FlowTick};
 use lbfabric_model::BackendId;
 
-use super::shared_words::SharedWords;
+use super::shared_words::{SharedWords, monotonic_ns};
 
 /// A mapping of `FLOWS`. Every entry is one word, which both sides write by compare-and-exchange only.
 pub(crate) struct FlowMap {
@@ -81,16 +80,4 @@ impl FlowMap {
             .filter_map(|(id, named)| named.then_some(BackendId(id)))
             .collect()
     }
-}
-
-/// The clock that the program stamps entries with.
-pub(crate) fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer leads to a `timespec`, which the call fills.
-    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    debug_assert_eq!(outcome, 0);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }

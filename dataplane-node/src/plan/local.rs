@@ -10,31 +10,37 @@ pub(crate) struct Local {
     pub(crate) nat_ports: Option<NatPorts>,
 }
 
-/// Source ports of full NAT.
+/// Source ports of full NAT: all from 1024 on that the kernel does not give to its own connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NatPorts {
     pub(crate) first: u16,
     pub(crate) count: u16,
+    /// How many of them come before the kernel's;
+    pub(crate) gap_at: u16,
+    /// and how many those are.
+    pub(crate) gap: u16,
 }
 
 impl NatPorts {
-    /// The larger part of 1024 to 65535 outside of the ports (inclusive) that the kernel gives to its own connections, or
-    /// `None` if nothing is left. Where both are equally large, the lower one.
+    /// The ports from 1024 to 65535 beside those (inclusive) that the kernel gives to its own connections, or `None` if nothing
+    /// is left.
     pub(crate) fn beside(kernel_first: u16, kernel_last: u16) -> Option<Self> {
         const LOWEST: u16 = 1024;
         let below = kernel_first.saturating_sub(LOWEST);
-        let above = u16::MAX - kernel_last.max(LOWEST - 1);
-        match below.max(above) {
-            0 => None,
-            count if count == below => Some(Self {
-                first: LOWEST,
-                count,
-            }),
-            count => Some(Self {
-                first: kernel_last.max(LOWEST - 1) + 1,
-                count,
-            }),
-        }
+        let kernel_last = kernel_last.max(LOWEST - 1);
+        let above = u16::MAX - kernel_last;
+        let (first, gap) = match (below, above) {
+            (0, 0) => return None,
+            (0, _) => (kernel_last + 1, 0),
+            (_, 0) => (LOWEST, 0),
+            (_, _) => (LOWEST, kernel_last - kernel_first + 1),
+        };
+        Some(Self {
+            first,
+            count: below + above,
+            gap_at: below,
+            gap,
+        })
     }
 }
 
@@ -98,35 +104,56 @@ fn ipv6(address: IpAddr) -> Option<Ipv6Addr> {
 
 #[cfg(test)]
 mod tests {
+    use lbfabric_abi::Settings;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn beside(kernel_first: u16, kernel_last: u16) -> Option<(u16, u16)> {
-        let ports = NatPorts::beside(kernel_first, kernel_last);
-        ports.map(|NatPorts { first, count }| (first, count))
+    /// The ranges of ports, inclusive.
+    fn beside(kernel_first: u16, kernel_last: u16) -> Vec<(u16, u16)> {
+        let ports = NatPorts::beside(kernel_first, kernel_last).map(all);
+        let mut ranges: Vec<(u16, u16)> = Vec::new();
+        for port in ports.into_iter().flatten() {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == port => *last = port,
+                _ => ranges.push((port, port)),
+            }
+        }
+        ranges
+    }
+
+    /// As the program counts them through.
+    fn all(ports: NatPorts) -> Vec<u16> {
+        let settings = Settings {
+            nat_port_first: ports.first.into(),
+            nat_port_count: ports.count.into(),
+            nat_port_gap_at: ports.gap_at.into(),
+            nat_port_gap: ports.gap.into(),
+            ..Settings::default()
+        };
+        (0..settings.nat_port_count)
+            .map(|n| settings.nat_port(n))
+            .collect()
     }
 
     #[test]
-    fn the_larger_free_part() {
-        assert_eq!(beside(32768, 60999), Some((1024, 31744)));
-        assert_eq!(beside(1024, 40000), Some((40001, 25535)));
-        assert_eq!(beside(1, 65535), None);
-        assert_eq!(beside(1, 10), Some((1024, 64512)));
-        assert_eq!(beside(1024, 65535), None);
-        assert_eq!(beside(1025, 65535), Some((1024, 1)));
+    fn all_that_are_not_the_kernels() {
+        assert_eq!(beside(32768, 60999), [(1024, 32767), (61000, 65535)]);
+        assert_eq!(beside(1024, 40000), [(40001, 65535)]);
+        assert_eq!(beside(40000, 65535), [(1024, 39999)]);
+        assert_eq!(beside(1, 65535), []);
+        assert_eq!(beside(1, 10), [(1024, 65535)]);
+        assert_eq!(beside(1024, 65535), []);
+        assert_eq!(beside(1025, 65535), [(1024, 1024)]);
     }
 
     proptest! {
         #[test]
         fn never_the_kernels(first in 1u16.., last in 1u16..) {
             let (first, last) = (first.min(last), first.max(last));
-            if let Some(NatPorts { first: start, count }) = NatPorts::beside(first, last) {
-                prop_assert!(count >= 1 && start >= 1024);
-                let end = u32::from(start) + u32::from(count) - 1;
-                prop_assert!(end <= 65535);
-                prop_assert!(end < u32::from(first) || start > last);
-            }
+            let free = (1024..=u16::MAX).filter(|port| !(first..=last).contains(port));
+            let ports = NatPorts::beside(first, last).map(all).unwrap_or_default();
+            prop_assert_eq!(ports, free.collect::<Vec<_>>());
         }
     }
 

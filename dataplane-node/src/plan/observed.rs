@@ -31,6 +31,8 @@ pub(crate) struct Observed {
     pub(crate) ring_capacity: u32,
     /// Buckets of the flow table.
     pub(crate) flow_buckets: u32,
+    /// Lines of `SESSION_TAGS`: a power of two.
+    pub(crate) session_lines: u32,
 }
 
 /// The rings' slots, where they lie.
@@ -41,10 +43,11 @@ pub(crate) trait Rings {
 
 impl Observed {
     /// Maps with nothing in them.
-    pub(crate) fn empty(ring_capacity: u32, flow_buckets: u32) -> Self {
+    pub(crate) fn empty(ring_capacity: u32, flow_buckets: u32, session_lines: u32) -> Self {
         Self {
             ring_capacity,
             flow_buckets,
+            session_lines,
             ..Self::default()
         }
     }

@@ -23,6 +23,10 @@ pub(crate) struct SourceKey {
 /// One write to one map, or to a ring's slots one after the other. Each is idempotent, and takes effect at once for every
 /// packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a plan is as long as what has changed, and is gone at once"
+)]
 pub(crate) enum MapOp {
     PutSettings(Settings),
     /// The word at an index of the address filter.

@@ -290,10 +290,15 @@ fn settings(inputs: &Inputs<'_>, longest_hold: Duration) -> Settings {
         flow_key: flow_key.unwrap_or(inputs.flow_key),
         flow_mask: observed.flow_mask(),
         flow_idle_ticks: FlowTick::idle_of_ms(u64::try_from(idle).unwrap_or(u64::MAX)),
-        nat_port_first: local.nat_ports.map_or(1024, |ports| ports.first.into()),
-        nat_port_count: local.nat_ports.map_or(1, |ports| ports.count.into()),
+        session_mask: observed.session_lines.saturating_sub(1),
         ..Settings::default()
     };
+    if let Some(ports) = local.nat_ports {
+        settings.nat_port_first = ports.first.into();
+        settings.nat_port_count = ports.count.into();
+        settings.nat_port_gap_at = ports.gap_at.into();
+        settings.nat_port_gap = ports.gap.into();
+    }
     for (slot, address) in settings.source4.iter_mut().zip(&local.sources4) {
         *slot = address.octets();
         settings.source4_count += 1;

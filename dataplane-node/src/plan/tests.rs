@@ -134,7 +134,7 @@ impl Case {
         };
         Self {
             desired,
-            observed: Content::empty(1 << 17, 8),
+            observed: Content::empty(1 << 17, 8, 8),
             health: HealthView::default(),
             next_hops: BTreeMap::new(),
             local: able(),

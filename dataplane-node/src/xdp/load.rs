@@ -16,7 +16,8 @@ pub(crate) struct MapSizes {
     pub(crate) ring_slots: u32,
     /// A power of two.
     pub(crate) flow_buckets: u32,
-    pub(crate) nat_flows: u32,
+    /// Lines of 8 full-NAT sessions, a power of two.
+    pub(crate) session_lines: u32,
 }
 
 /// The object with its maps and programs, in the kernel.
@@ -44,8 +45,9 @@ impl Loaded {
             .default_map_pin_directory(pins.folder())
             .map_max_entries("RINGS", sizes.ring_slots)
             .map_max_entries("FLOWS", sizes.flow_buckets)
-            .map_max_entries("NAT_FORWARD", sizes.nat_flows)
-            .map_max_entries("NAT_REVERSE", sizes.nat_flows);
+            .map_max_entries("SESSIONS", 8 * sizes.session_lines)
+            .map_max_entries("SESSION_TAGS", sizes.session_lines)
+            .map_max_entries("SESSION_BACK", 2 * sizes.session_lines);
         for map in kind.unused_maps() {
             options.map_max_entries(map, 1);
         }

@@ -204,8 +204,9 @@ pub(crate) fn attach(name: &str, link: &str, pin_dir: &Path) -> aya::Ebpf {
     let mut loader = aya::EbpfLoader::new();
     loader.default_map_pin_directory(pins);
     for map in [
-        "NAT_FORWARD",
-        "NAT_REVERSE",
+        "SESSIONS",
+        "SESSION_TAGS",
+        "SESSION_BACK",
         "BACKENDS",
         "BACKEND_COUNTERS",
         "SERVICE_COUNTERS",

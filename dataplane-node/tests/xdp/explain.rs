@@ -14,7 +14,7 @@ use lbfabric_proto::v1;
 use super::{
     explained_fabric::{Fabric, addresses, server_of},
     generator::Random,
-    kernel::{INGRESS, Kernel, Program},
+    kernel::{INGRESS, Kernel, Program, Sizes},
     network::in_network,
     packets::{NODE_MAC, Packet, ROUTER_MAC, ethernet, ipv4, ipv6},
     reference::{What, read},
@@ -335,7 +335,11 @@ fn becomes(counter: &str, frame: &[u8]) -> String {
 fn row_47_the_explanation_is_what_the_programs_do() {
     let seed = env::var("EXPLAIN_SEED").map_or(1, |text| text.parse().unwrap());
     in_network(move |_network| {
-        let mut kernel = Kernel::load_sized(RINGS, u32::try_from(FLOW_BUCKETS).unwrap());
+        let mut kernel = Kernel::load_with(Sizes {
+            ring_slots: RINGS,
+            flow_buckets: u32::try_from(FLOW_BUCKETS).unwrap(),
+            ..Sizes::default()
+        });
         let fabric = Fabric::new(&mut kernel);
         let counters = fabric.agent.keeper.counters().unwrap();
         let mut run = Run {

@@ -9,7 +9,7 @@ use lbfabric_abi::{
 };
 
 use super::{
-    kernel::{FLOW_BUCKETS, Kernel, Program, Ran},
+    kernel::{FLOW_BUCKETS, Kernel, Program, Ran, SESSION_LINES},
     packets::Packet,
 };
 
@@ -148,6 +148,8 @@ pub(crate) fn settings() -> Settings {
         source6_count: 1,
         nat_port_first: NAT_PORT_FIRST.into(),
         nat_port_count: NAT_PORT_COUNT.into(),
+        nat_port_gap_at: NAT_PORT_COUNT.into(),
+        session_mask: SESSION_LINES - 1,
         ..Settings::default()
     };
     settings.source4[0] = octets4(Family::V4.node());

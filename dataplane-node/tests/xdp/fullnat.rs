@@ -1,16 +1,17 @@
-//! `l4-fullnat` towards the server: its table, and the ports it takes.
+//! `l4-fullnat` towards the server: what becomes of packets, and their sessions.
 
 use std::net::{IpAddr, SocketAddr};
 
-use lbfabric_abi::{Flow, Mode, NatForward, NatReverse, NextHop, Protocol};
+use lbfabric_abi::{Address, Mode, NextHop, Protocol, Session, SessionState};
 
 use super::{
     fabric::{
-        CASES, EGRESS_MAC, Fabric, Family, NAT_PORT_COUNT, NAT_PORT_FIRST, OTHER_SERVER,
+        CASES, EGRESS_MAC, Fabric, Family, NAT_PORT_COUNT, NAT_PORT_FIRST, OTHER_SERVER, POOL,
         RING_SLOTS, RING_START, SERVER, SERVER_MAC, SERVICE, backend, request, service, settings,
     },
     kernel::{Action, Ran},
     packets::{Packet, l4_start},
+    sessions,
 };
 
 /// The source port of a frame like `like`.
@@ -34,40 +35,8 @@ fn forwarded(request: &Packet, node: IpAddr, port: u16, server: SocketAddr) -> R
     }
 }
 
-pub(crate) fn forward_flow(request: &Packet) -> Flow {
-    Flow {
-        source: request.source.ip().into(),
-        destination: request.destination.ip().into(),
-        source_port_be: request.source.port().to_be_bytes(),
-        destination_port_be: request.destination.port().to_be_bytes(),
-        protocol: request.protocol as u8,
-        zero: [0; 3],
-    }
-}
-
-fn back_flow(protocol: Protocol, server: SocketAddr, node: IpAddr, port: u16) -> Flow {
-    Flow {
-        source: server.ip().into(),
-        destination: node.into(),
-        source_port_be: server.port().to_be_bytes(),
-        destination_port_be: port.to_be_bytes(),
-        protocol: protocol as u8,
-        zero: [0; 3],
-    }
-}
-
-fn forward_entries(fabric: &mut Fabric) -> usize {
-    let map = fabric.kernel.hash::<Flow, NatForward>("NAT_FORWARD");
-    map.keys().count()
-}
-
-fn reverse_entries(fabric: &mut Fabric) -> usize {
-    let map = fabric.kernel.hash::<Flow, NatReverse>("NAT_REVERSE");
-    map.keys().count()
-}
-
 #[test]
-fn both_addresses_change_and_both_entries_are_made() {
+fn both_addresses_change_and_a_session_is_made() {
     let mut fabric = Fabric::new(Mode::Fullnat);
     for (family, protocol) in CASES {
         let request = request(family, protocol);
@@ -79,41 +48,36 @@ fn both_addresses_change_and_both_entries_are_made() {
             forwarded(&request, family.node(), port, family.server())
         );
 
-        let forward = fabric
-            .kernel
-            .hash::<Flow, NatForward>("NAT_FORWARD")
-            .get(&forward_flow(&request), 0)
-            .unwrap();
-        let expected = NatForward {
-            source: family.node().into(),
-            source_port_be: port.to_be_bytes(),
-            backend_port_be: 80u16.to_be_bytes(),
-            backend: SERVER,
-        };
-        assert_eq!(forward, expected);
-        let reverse = fabric
-            .kernel
-            .hash::<Flow, NatReverse>("NAT_REVERSE")
-            .get(
-                &back_flow(protocol, family.server(), family.node(), port),
-                0,
-            )
-            .unwrap();
-        let expected = NatReverse {
+        let session = sessions::of(&mut fabric, &request).unwrap();
+        let expected = Session {
             client: request.source.ip().into(),
             vip: request.destination.ip().into(),
             client_port_be: request.source.port().to_be_bytes(),
             vip_port_be: request.destination.port().to_be_bytes(),
-            service: SERVICE,
+            node_port_be: port.to_be_bytes(),
+            server_port_be: 80u16.to_be_bytes(),
+            backend: u16::try_from(SERVER).unwrap(),
+            service: u16::try_from(SERVICE).unwrap(),
+            pool: u16::try_from(POOL).unwrap(),
+            protocol: protocol as u8,
+            origin: Session::origin_of(family == Family::V6, 0),
+            node: Address::from(family.node()).fold(),
+            ..session
         };
-        assert_eq!(reverse, expected);
-        // The same flow again: the same port, and no further entry.
+        assert_eq!(session, expected);
+        assert_eq!(session.life.state(), SessionState::OPENING);
+        // The same flow again: the same port, and no further session.
         assert_eq!(fabric.lb(&request.build()), ran);
+        let later = request.clone().established();
+        assert_eq!(
+            fabric.lb(&later.build()),
+            forwarded(&later, family.node(), port, family.server())
+        );
     }
-    assert_eq!(forward_entries(&mut fabric), CASES.len());
-    assert_eq!(reverse_entries(&mut fabric), CASES.len());
-    assert_eq!(fabric.traffic("SERVICE_COUNTERS", SERVICE).0, 8);
-    assert_eq!(fabric.traffic("BACKEND_COUNTERS", SERVER).0, 8);
+    assert_eq!(sessions::all(&mut fabric).len(), CASES.len());
+    assert_eq!(sessions::words(&mut fabric), (CASES.len(), CASES.len()));
+    assert_eq!(fabric.traffic("SERVICE_COUNTERS", SERVICE).0, 12);
+    assert_eq!(fabric.traffic("BACKEND_COUNTERS", SERVER).0, 12);
 }
 
 #[test]
@@ -176,58 +140,14 @@ fn a_flow_of_a_removed_server_gets_another() {
         let expected = forwarded(&request, family.node(), port, family.other_server());
         assert_eq!(ran, expected, "{family:?} {protocol:?}");
         assert_eq!(fabric.lb(&request.build()), ran);
+        // Packets of a flow that goes on find out as well.
+        let later = request.clone().established();
+        let expected = forwarded(&later, family.node(), port, family.other_server());
+        assert_eq!(fabric.lb(&later.build()), expected);
     }
-}
-
-/// Either table may have lost its entry.
-#[test]
-fn a_flow_survives_the_loss_of_either_entry() {
-    let mut fabric = Fabric::new(Mode::Fullnat);
-    for (family, protocol) in CASES {
-        let request = request(family, protocol);
-        let before = fabric.lb(&request.build());
-        let port = source_port(&before, &request);
-        let back = back_flow(protocol, family.server(), family.node(), port);
-
-        let mut forward = fabric.kernel.hash::<Flow, NatForward>("NAT_FORWARD");
-        forward.remove(&forward_flow(&request)).unwrap();
-        assert_eq!(fabric.lb(&request.build()), before);
-
-        let mut reverse = fabric.kernel.hash::<Flow, NatReverse>("NAT_REVERSE");
-        reverse.remove(&back).unwrap();
-        assert_eq!(fabric.lb(&request.build()), before);
-        let reverse = fabric.kernel.hash::<Flow, NatReverse>("NAT_REVERSE");
-        assert!(reverse.get(&back, 0).is_ok(), "made again");
-    }
-}
-
-/// A port that another flow has taken over is never used by two.
-#[test]
-fn a_lost_port_is_not_shared() {
-    let mut fabric = Fabric::new(Mode::Fullnat);
-    for (family, protocol) in CASES {
-        let request = request(family, protocol);
-        let port = source_port(&fabric.lb(&request.build()), &request);
-        let back = back_flow(protocol, family.server(), family.node(), port);
-        let thief = NatReverse {
-            client: family.other_server().ip().into(),
-            ..NatReverse::default()
-        };
-        fabric
-            .kernel
-            .hash::<Flow, NatReverse>("NAT_REVERSE")
-            .insert(back, thief, 0)
-            .unwrap();
-        let ran = fabric.lb(&request.build());
-        let other = source_port(&ran, &request);
-        assert_ne!(other, port, "{family:?} {protocol:?}");
-        assert_eq!(
-            ran,
-            forwarded(&request, family.node(), other, family.server())
-        );
-        let reverse = fabric.kernel.hash::<Flow, NatReverse>("NAT_REVERSE");
-        assert_eq!(reverse.get(&back, 0).unwrap(), thief);
-    }
+    // What the first server had is free.
+    assert_eq!(sessions::all(&mut fabric).len(), CASES.len());
+    assert_eq!(sessions::words(&mut fabric), (CASES.len(), CASES.len()));
 }
 
 #[test]
@@ -262,6 +182,6 @@ fn nothing_is_written_for_a_packet_that_cannot_go() {
         expect(&fabric, 64, "drop-no-source-address");
         fabric.settings(settings());
     }
-    assert_eq!(forward_entries(&mut fabric), 0);
-    assert_eq!(reverse_entries(&mut fabric), 0);
+    assert_eq!(sessions::all(&mut fabric), []);
+    assert_eq!(sessions::words(&mut fabric), (0, 0));
 }

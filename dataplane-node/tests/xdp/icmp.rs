@@ -2,19 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lbfabric_abi::{Flow, Mode, NatForward, Protocol, VipService};
+use lbfabric_abi::{Mode, Protocol, VipService};
 
 use super::{
     fabric::{
         CASES, EGRESS_MAC, Fabric, Family, RING_SLOTS, RING_START, SERVER, SERVER_MAC, request,
         reverse, service,
     },
-    fullnat::forward_flow,
     gue::GUE_PORT,
     icmp_packets::{IcmpPacket, TROUBLES, Trouble},
     kernel::{Action, Program, Ran},
     network::{CLIENTS_MAC, NEIGHBOUR_MAC, Network, Route, in_network},
     packets::{ETHERNET, NODE_MAC, Packet, ROUTER_MAC, ethernet, ipv4, ipv6},
+    sessions,
 };
 
 const MODES: [Mode; 4] = [Mode::Dnat, Mode::Fullnat, Mode::Dsr, Mode::Tunnel];
@@ -84,16 +84,13 @@ fn answer(family: Family, protocol: Protocol) -> Packet {
     Packet::new(protocol, family.vip(), family.client()).established()
 }
 
-/// What full NAT has for the flow.
-fn session(fabric: &mut Fabric, family: Family, protocol: Protocol) -> NatForward {
+/// The node's end of the flow in full NAT.
+fn session(fabric: &mut Fabric, family: Family, protocol: Protocol) -> SocketAddr {
     let request = request(family, protocol);
     assert_eq!(fabric.lb(&request.build()).counter, Some("l4-fullnat"));
-    let flow = forward_flow(&request);
-    fabric
-        .kernel
-        .hash::<Flow, NatForward>("NAT_FORWARD")
-        .get(&flow, 0)
-        .unwrap()
+    let session = sessions::of(fabric, &request).unwrap();
+    assert_eq!(session.source(), 0);
+    SocketAddr::new(family.node(), u16::from_be_bytes(session.node_port_be))
 }
 
 /// The error as the server of a mode gets it.
@@ -113,11 +110,7 @@ fn at_server(fabric: &mut Fabric, mode: Mode, error: &IcmpPacket, about: &Packet
         Mode::Dsr => sent.build(),
         Mode::Dnat => translated(error.source, about.clone().from(server)),
         Mode::Fullnat => {
-            let entry = session(fabric, family, about.protocol);
-            let node = SocketAddr::new(
-                entry.source.into(),
-                u16::from_be_bytes(entry.source_port_be),
-            );
+            let node = session(fabric, family, about.protocol);
             translated(node.ip(), about.clone().from(server).to(node))
         }
         Mode::Tunnel => outer(family, error),

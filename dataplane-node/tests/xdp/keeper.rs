@@ -17,7 +17,7 @@ use prost::Message as _;
 
 use super::{
     fabric::{EGRESS, EGRESS_MAC, Family, SERVER_MAC, request},
-    kernel::{Action, INGRESS, Kernel, Program},
+    kernel::{Action, INGRESS, Kernel, Program, Sizes},
     packets::Packet,
     selection::destination,
 };
@@ -186,7 +186,11 @@ fn change(agent: &mut Agent, n: u32) {
 #[test]
 fn row_40_a_thousand_changes_of_a_pool_drop_no_packet_and_move_no_flow() {
     const CHANGES: u32 = 1000;
-    let mut kernel = Kernel::load_sized(SLOTS, BUCKETS);
+    let mut kernel = Kernel::load_with(Sizes {
+        ring_slots: SLOTS,
+        flow_buckets: BUCKETS,
+        ..Sizes::default()
+    });
     let servers: Vec<Server> = (0..12)
         .map(|id| (id, 1 + u8::try_from(id).unwrap(), 100))
         .collect();
@@ -230,7 +234,11 @@ fn row_40_a_thousand_changes_of_a_pool_drop_no_packet_and_move_no_flow() {
 
 #[test]
 fn row_34_old_flows_do_not_reach_a_server_that_has_another_ones_id() {
-    let mut kernel = Kernel::load_sized(2 * SLOTS, BUCKETS);
+    let mut kernel = Kernel::load_with(Sizes {
+        ring_slots: 2 * SLOTS,
+        flow_buckets: BUCKETS,
+        ..Sizes::default()
+    });
     let mut agent = Agent::new(&mut kernel, &[(1, 1, 100), (2, 2, 100)]);
     // Established flows of both, and all of them in the table: server 2 is about to go.
     let flows: Vec<(u32, u8)> = (0..200).map(|n| (n, send(&kernel, &packet(n)))).collect();
@@ -261,7 +269,11 @@ fn row_34_old_flows_do_not_reach_a_server_that_has_another_ones_id() {
 #[test]
 fn a_sweep_frees_what_counts_no_more_and_nothing_else() {
     const TAGS: [u32; 5] = [11, 12, 13, 14, 15];
-    let mut kernel = Kernel::load_sized(SLOTS, BUCKETS);
+    let mut kernel = Kernel::load_with(Sizes {
+        ring_slots: SLOTS,
+        flow_buckets: BUCKETS,
+        ..Sizes::default()
+    });
     let mut agent = Agent::new(&mut kernel, &[(1, 1, 100), (2, 2, 100), (3, 3, 100)]);
     agent.write();
     let ticks_ago = |ticks: u64| {

@@ -19,8 +19,8 @@ pub(crate) const INGRESS: u32 = 1;
 
 /// Entries of the tables that have all their memory from the beginning.
 pub(crate) const IDS: u32 = 64;
-pub(crate) const RING_SLOTS: u32 = 256;
-const NAT_FLOWS: u32 = 4096;
+const RING_SLOTS: u32 = 256;
+pub(crate) const SESSION_LINES: u32 = 512;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
@@ -62,6 +62,24 @@ pub(crate) struct Ran {
     pub(crate) frame: Vec<u8>,
 }
 
+/// How large the tables are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) ring_slots: u32,
+    pub(crate) flow_buckets: u32,
+    pub(crate) session_lines: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            ring_slots: RING_SLOTS,
+            flow_buckets: FLOW_BUCKETS,
+            session_lines: SESSION_LINES,
+        }
+    }
+}
+
 /// The loaded programs.
 pub(crate) struct Kernel {
     ebpf: Ebpf,
@@ -70,17 +88,20 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// Loads the programs with empty maps, which live as long as this.
     pub(crate) fn load() -> Self {
-        Self::load_with_flow_buckets(FLOW_BUCKETS)
+        Self::load_with(Sizes::default())
     }
 
     /// As [`Kernel::load`], with a larger flow table.
     pub(crate) fn load_with_flow_buckets(flow_buckets: u32) -> Self {
-        Self::load_sized(RING_SLOTS, flow_buckets)
+        Self::load_with(Sizes {
+            flow_buckets,
+            ..Sizes::default()
+        })
     }
 
-    /// As [`Kernel::load_with_flow_buckets`], with room for larger rings.
-    pub(crate) fn load_sized(ring_slots: u32, flow_buckets: u32) -> Self {
-        let mut ebpf = unloaded(ring_slots, flow_buckets);
+    /// As [`Kernel::load`], with other sizes.
+    pub(crate) fn load_with(sizes: Sizes) -> Self {
+        let mut ebpf = unloaded(sizes);
         if let Err(error) = object::load_all(&mut ebpf) {
             panic!("refused: {error:#?}");
         }
@@ -245,8 +266,8 @@ impl fmt::Debug for Ran {
 }
 
 /// The object with its maps; the kernel has taken none of its programs yet.
-pub(crate) fn unloaded(ring_slots: u32, flow_buckets: u32) -> Ebpf {
-    let load = move || load_with_private_pins(ring_slots, flow_buckets);
+pub(crate) fn unloaded(sizes: Sizes) -> Ebpf {
+    let load = move || load_with_private_pins(sizes);
     thread::spawn(load).join().unwrap()
 }
 
@@ -273,7 +294,7 @@ fn moved(before: &[u64], after: &[u64]) -> Option<&'static str> {
 
 /// The maps are declared to be pinned. A mount namespace of this thread alone holds the pins, and takes them along when the
 /// thread ends; the maps then live by their file descriptors.
-fn load_with_private_pins(ring_slots: u32, flow_buckets: u32) -> Ebpf {
+fn load_with_private_pins(sizes: Sizes) -> Ebpf {
     unshare(CloneFlags::CLONE_NEWNS).expect("these tests load XDP programs: run them as root");
     mount(
         None::<&str>,
@@ -299,10 +320,11 @@ fn load_with_private_pins(ring_slots: u32, flow_buckets: u32) -> Ebpf {
         .map_max_entries("BACKEND_COUNTERS", IDS)
         .map_max_entries("SERVICE_COUNTERS", IDS)
         .map_max_entries("SERVICE_TOKENS", IDS)
-        .map_max_entries("RINGS", ring_slots)
-        .map_max_entries("FLOWS", flow_buckets)
-        .map_max_entries("NAT_FORWARD", NAT_FLOWS)
-        .map_max_entries("NAT_REVERSE", NAT_FLOWS)
+        .map_max_entries("RINGS", sizes.ring_slots)
+        .map_max_entries("FLOWS", sizes.flow_buckets)
+        .map_max_entries("SESSIONS", 8 * sizes.session_lines)
+        .map_max_entries("SESSION_TAGS", sizes.session_lines)
+        .map_max_entries("SESSION_BACK", 2 * sizes.session_lines)
         .load(object::object())
         .expect("these tests load XDP programs: run them as root");
     for (name, _) in ebpf.maps() {

@@ -10,7 +10,7 @@ const TESTS: [&str; 11] = [
     "xdp::loads::every_program_stays_far_from_the_verifiers_limit",
     "xdp::dnat::the_destination_becomes_the_server",
     "xdp::answers::dnat_answers_take_every_kind_of_route",
-    "xdp::fullnat::both_addresses_change_and_both_entries_are_made",
+    "xdp::fullnat::both_addresses_change_and_a_session_is_made",
     "xdp::answers::fullnat_answers_take_every_kind_of_route",
     "xdp::dsr::only_the_macs_change",
     "xdp::tunnel::either_family_goes_through_either",

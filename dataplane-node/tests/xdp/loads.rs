@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use aya::programs::{Program, ProgramError};
 
-use super::kernel::{FLOW_BUCKETS, RING_SLOTS, unloaded};
+use super::kernel::{Sizes, unloaded};
 
 /// The kernel gives up at a million. Kernels differ in how many paths they follow.
 const INSTRUCTIONS_MAX: u32 = 300_000;
 
 /// Every program in the object, whatever its kind, with the number of instructions that the verifier followed.
 pub(crate) fn verified() -> BTreeMap<String, u32> {
-    let mut ebpf = unloaded(RING_SLOTS, FLOW_BUCKETS);
+    let mut ebpf = unloaded(Sizes::default());
     let mut verified = BTreeMap::new();
     for (name, program) in ebpf.programs_mut() {
         if let Err(error) = load(name, program) {

@@ -6,7 +6,7 @@ use lbfabric_model::BackendId;
 
 use super::{
     keeper::{Agent, BUCKETS, POOL, SLOTS, Server, packet, send},
-    kernel::Kernel,
+    kernel::{Kernel, Sizes},
 };
 
 /// After so long the pool declares a server dead that fails its check.
@@ -19,9 +19,17 @@ fn servers() -> Vec<Server> {
         .collect()
 }
 
+fn sizes() -> Sizes {
+    Sizes {
+        ring_slots: SLOTS,
+        flow_buckets: BUCKETS,
+        ..Sizes::default()
+    }
+}
+
 #[test]
 fn row_29_a_failed_server_gets_no_new_flows_and_keeps_its_own_until_it_is_dead() {
-    let mut kernel = Kernel::load_sized(SLOTS, BUCKETS);
+    let mut kernel = Kernel::load_with(sizes());
     let mut agent = Agent::new(&mut kernel, &servers());
     let flows: Vec<u8> = (0..FLOWS).map(|n| send(&kernel, &packet(n))).collect();
     let failed = 1;
@@ -54,7 +62,7 @@ fn row_29_a_failed_server_gets_no_new_flows_and_keeps_its_own_until_it_is_dead()
 
 #[test]
 fn row_30_established_flows_go_on_at_another_node() {
-    let mut kernels = [(), ()].map(|()| Kernel::load_sized(SLOTS, BUCKETS));
+    let mut kernels = [(), ()].map(|()| Kernel::load_with(sizes()));
     let mut agents: Vec<Agent> = kernels
         .iter_mut()
         .map(|kernel| Agent::new(kernel, &servers()))

@@ -12,11 +12,11 @@ use super::{
     dnat,
     exit::Step,
     frame::{Frame, opaque},
-    headers::TCP,
+    headers::{Headers, TCP},
     ip::Ip,
-    maps,
+    maps, own,
     packet::{Family, Packet, Scratch},
-    ring, tunnel,
+    ring, session, tunnel,
     v4::V4,
     v6::V6,
     vip,
@@ -44,8 +44,8 @@ pub(crate) fn forward(frame: &Frame) -> Step {
     let packet = &scratch.packet;
     let limit = if packet.is_syn_ack {
         match packet.family {
-            Family::Ipv4 => limit_of_answer::<V4>(packet),
-            Family::Ipv6 => limit_of_answer::<V6>(packet),
+            Family::Ipv4 => limit_of_any_answer::<V4>(frame, packet),
+            Family::Ipv6 => limit_of_any_answer::<V6>(frame, packet),
         }
     } else {
         limit(scratch)
@@ -55,12 +55,53 @@ pub(crate) fn forward(frame: &Frame) -> Step {
     }
     // Only now, or the verifier would follow all that for each.
     Step::Next(if packet.is_syn_ack {
-        NextProgram::Answer
+        if is_to_node(packet) {
+            NextProgram::FullnatAnswer
+        } else {
+            NextProgram::Answer
+        }
     } else if scratch.service.mode == Mode::Fullnat as u8 {
         NextProgram::FullnatForward
     } else {
         NextProgram::Deliver
     })
+}
+
+/// As [`limit`], for what accepts a connection and comes from a server.
+#[inline(always)]
+fn limit_of_any_answer<I: Ip>(frame: &Frame, packet: &Packet) -> Option<u64> {
+    if is_to_node(packet) {
+        limit_of_session::<I>(frame, packet)
+    } else {
+        limit_of_answer::<I>(packet)
+    }
+}
+
+/// Whether it can only be for a full-NAT session.
+#[inline(always)]
+fn is_to_node(packet: &Packet) -> bool {
+    maps::settings().is_some_and(|it| own::is_source(it, packet.family, &packet.flow.destination))
+}
+
+/// As [`limit`], for what comes from a full-NAT server of a service that clamps.
+#[inline(always)]
+fn limit_of_session<I: Ip>(frame: &Frame, packet: &Packet) -> Option<u64> {
+    let headers = Headers::<I>::with_ports(frame, packet).ok()?;
+    let held = session::of_server(maps::settings()?, &headers.ends())?;
+    let session = held.fields();
+    let client = Aligned(Flow {
+        source: session.client,
+        destination: session.vip,
+        source_port_be: session.client_port_be,
+        destination_port_be: session.vip_port_be,
+        protocol: session.protocol,
+        zero: [0; 3],
+    });
+    let service = vip::service_of(&client)?;
+    if service.flags & VipService::CLAMP_MSS == 0 {
+        return None;
+    }
+    fitting::<I>(service, maps::backend(session.backend.into())?)
 }
 
 /// As [`limit`], for what accepts a connection and comes from a DNAT server of a service that clamps.
@@ -99,18 +140,6 @@ fn limit_of_answer<I: Ip>(packet: &Packet) -> Option<u64> {
         return None;
     }
     fitting::<I>(service, backend)
-}
-
-/// Clamps what accepts a connection, `client`, coming from a full-NAT server.
-#[inline(always)]
-pub(crate) fn accepted_from(frame: &Frame, packet: &Packet, client: &Flow, server: u32) {
-    if let Some(service) = vip::service_of(client)
-        && service.flags & VipService::CLAMP_MSS != 0
-        && let Some(backend) = maps::backend(server)
-        && let Some(limit) = by_family(packet.family, service, backend)
-    {
-        lower_all(frame, frame.at(packet.l4_at), limit);
-    }
 }
 
 /// The largest segment without options, as RFC 6691 counts it, that fits the way to the server; none if that is not known.

@@ -7,7 +7,7 @@
 //!
 //! One that comes before the first is dropped: nothing tells which server it is for.
 
-use lbfabric_abi::{Address, DropReason, NatForward, NextProgram, Verdict, VipService};
+use lbfabric_abi::{Address, DropReason, NextProgram, Verdict, VipService};
 
 use super::{
     dnat,
@@ -67,10 +67,10 @@ pub(crate) fn lead_to_server(scratch: &mut Scratch) {
 
 /// As [`lead_to_server`], by full NAT.
 #[inline(always)]
-pub(crate) fn lead_through_node(scratch: &mut Scratch, entry: &NatForward) {
+pub(crate) fn lead_through_node(scratch: &mut Scratch, server: u32, source: Address) {
     if scratch.packet.piece == Piece::First {
-        scratch.lead.server = entry.backend;
-        scratch.lead.source = entry.source;
+        scratch.lead.server = server;
+        scratch.lead.source = source;
         remember(scratch, Verdict::Fullnat);
     }
 }

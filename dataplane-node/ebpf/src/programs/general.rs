@@ -63,7 +63,11 @@ fn find(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     let packet = &scratch.packet;
     if packet.has_ports && is_to_node(packet, settings) {
         scratch.otherwise = otherwise as u32;
-        return Step::Next(NextProgram::FullnatAnswer);
+        return Step::Next(if packet.is_syn_ack {
+            NextProgram::Clamp
+        } else {
+            NextProgram::FullnatAnswer
+        });
     }
     if matches!(otherwise, Verdict::PassNotVip) {
         if packet.has_ports && may_be_answer(packet) {

@@ -7,6 +7,7 @@ use super::{
     frame::{Frame, opaque},
     ip::Ip,
     packet::Packet,
+    session::Ends,
 };
 
 /// Bytes of an Ethernet header.
@@ -155,6 +156,17 @@ impl<I: Ip> Headers<I> {
         })
     }
 
+    /// As [`Headers::of`], of a packet that is known to have ports.
+    #[inline(always)]
+    pub(crate) fn with_ports(frame: &Frame, packet: &Packet) -> Result<Self, DropReason> {
+        let (ip, l4) = (frame.at(packet.ip_at), frame.at(packet.l4_at));
+        if !frame.reaches(ip + I::HEADER) || !frame.reaches(l4 + UDP) {
+            return Err(DropReason::Internal);
+        }
+        // SAFETY: both headers are in the frame.
+        Ok(unsafe { Self::read(ip, l4, packet.flow.protocol, packet.length.into()) })
+    }
+
     /// # Safety
     /// Both headers are in the frame.
     #[inline(always)]
@@ -172,6 +184,17 @@ impl<I: Ip> Headers<I> {
                 has_ports: true,
                 length,
             }
+        }
+    }
+
+    /// What finds the packet's session.
+    #[inline(always)]
+    pub(crate) const fn ends(&self) -> Ends<I> {
+        Ends {
+            source: self.source,
+            destination: self.destination,
+            ports: self.ports,
+            protocol: self.protocol,
         }
     }
 

@@ -10,7 +10,6 @@
 mod echo;
 mod family;
 mod quote;
-mod session;
 pub(super) mod to_client;
 mod to_server;
 mod translate;

@@ -9,28 +9,29 @@ use aya_ebpf::{
 };
 use lbfabric_abi::{
     Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
-    EndpointPrefix, FILTER_WORDS, FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, Flow, FlowBucket,
-    GUE_PORT_WORDS, Guard, NAT_FLOWS_DEFAULT, NatForward, NatReverse, NextProgram, POOLS_MAX,
-    PoolRing, QuicServer, RECENT_BUCKETS, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX,
-    SOURCE_PREFIXES_MAX, SOURCE_TOKEN_SETS, Settings, SourcePrefix, SourceTokens, Traffic,
-    VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
+    EndpointPrefix, FILTER_WORDS, FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, FlowBucket,
+    GUE_PORT_WORDS, Guard, NAT_CURSORS, NAT_FLOWS_DEFAULT, NextProgram, POOLS_MAX, PoolRing,
+    QuicServer, RECENT_BUCKETS, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SESSION_WAYS,
+    SOURCE_PREFIXES_MAX, SOURCE_TOKEN_SETS, Session, SessionLine, Settings, SourcePrefix,
+    SourceTokens, Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
 };
 
 use super::{
+    atomic,
     bucket::Bucket,
     fragments::{FRAGMENTS as FRAGMENTS_COUNT, FragmentKey, Lead},
     frame::Frame,
     packet::Scratch,
     route::{ROUTES as ROUTES_COUNT, Route},
+    session::Line,
 };
 
 /// Memory for entries that exist only: these maps have room for far more than most fabrics have.
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 /// Begins at a page, so that entries lie in cache lines as their size says, and can be mapped into the agent.
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
-/// Insert only what is not there.
-const NO_EXIST: u64 = aya_ebpf::bindings::BPF_NOEXIST as u64;
-const EEXIST: i32 = -17;
+/// Lines of words that lead to sessions.
+const SESSION_LINES: u32 = NAT_FLOWS_DEFAULT / SESSION_WAYS as u32;
 
 #[map]
 static SETTINGS: Array<Settings> = Array::pinned(1, 0);
@@ -61,9 +62,13 @@ static REVERSE_PORTS6: HashMap<Endpoint, Reverse> = HashMap::pinned(ENDPOINTS_MA
 #[map]
 static REVERSE_RANGES: LpmTrie<EndpointPrefix, Reverse> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
 #[map]
-static NAT_FORWARD: LruHashMap<Flow, NatForward> = LruHashMap::pinned(NAT_FLOWS_DEFAULT, 0);
+static SESSIONS: Array<Session> = Array::pinned(NAT_FLOWS_DEFAULT, MMAPABLE);
 #[map]
-static NAT_REVERSE: LruHashMap<Flow, NatReverse> = LruHashMap::pinned(NAT_FLOWS_DEFAULT, 0);
+static SESSION_TAGS: Array<SessionLine> = Array::pinned(SESSION_LINES, MMAPABLE);
+#[map]
+static SESSION_BACK: Array<SessionLine> = Array::pinned(2 * SESSION_LINES, MMAPABLE);
+#[map]
+static NAT_CURSOR: Array<u64> = Array::pinned(NAT_CURSORS, MMAPABLE);
 #[map]
 static QUIC_SERVERS: HashMap<QuicServer, u32> = HashMap::pinned(BACKENDS_MAX, NO_PREALLOC);
 #[map]
@@ -305,46 +310,37 @@ pub(crate) fn coarse_clock() -> u64 {
     unsafe { bpf_ktime_get_coarse_ns() }
 }
 
+/// A full-NAT session.
 #[inline(always)]
-pub(crate) fn nat_forward(flow: &Flow) -> Option<&'static NatForward> {
-    // SAFETY: an entry that is evicted at this moment may be reused under our hands; what is read then is another flow's
-    // entry, which the reverse entry does not agree with.
-    unsafe { NAT_FORWARD.get(flow) }
+pub(crate) fn session(index: u32) -> Option<NonNull<Session>> {
+    SESSIONS.get_ptr_mut(index).and_then(NonNull::new)
 }
 
+/// A line of words that lead from clients' flows to sessions.
 #[inline(always)]
-pub(crate) fn nat_reverse(flow: &Flow) -> Option<&'static NatReverse> {
-    // SAFETY: as for `NAT_FORWARD`; the window is the run of one program against an entry that no packet has used for a
-    // whole table's worth of flows.
-    unsafe { NAT_REVERSE.get(flow) }
+pub(crate) fn session_tags(index: u32) -> Option<Line> {
+    SESSION_TAGS
+        .get_ptr_mut(index)
+        .and_then(NonNull::new)
+        .map(Line::new)
 }
 
-/// Whether an entry was made, or stood there.
-pub(crate) enum Inserted {
-    New,
-    Exists,
+/// A line of words that lead from servers' flows to sessions.
+#[inline(always)]
+pub(crate) fn session_back(index: u32) -> Option<Line> {
+    SESSION_BACK
+        .get_ptr_mut(index)
+        .and_then(NonNull::new)
+        .map(Line::new)
 }
 
+/// Moves the cursor over the node's ports for a server on.
 #[inline(always)]
-pub(crate) fn nat_forward_insert(flow: &Flow, entry: &NatForward) -> Option<Inserted> {
-    inserted(NAT_FORWARD.insert(flow, entry, NO_EXIST))
-}
-
-#[inline(always)]
-pub(crate) fn nat_reverse_insert(flow: &Flow, entry: &NatReverse) -> Option<Inserted> {
-    inserted(NAT_REVERSE.insert(flow, entry, NO_EXIST))
-}
-
-#[inline(always)]
-pub(crate) fn nat_forward_remove(flow: &Flow) {
-    // It may be gone already, which is as good.
-    NAT_FORWARD.remove(flow).ok();
-}
-
-#[inline(always)]
-pub(crate) fn nat_reverse_remove(flow: &Flow) {
-    // It may be gone already, which is as good.
-    NAT_REVERSE.remove(flow).ok();
+pub(crate) fn nat_turn(backend: u32) -> Option<u64> {
+    NAT_CURSOR
+        .get_ptr_mut(backend % NAT_CURSORS)
+        .and_then(NonNull::new)
+        .map(atomic::count_up)
 }
 
 /// When this CPU's next ICMP error is due, in nanoseconds of [`coarse_clock`], if all were sent evenly.
@@ -357,7 +353,8 @@ pub(crate) fn icmp_budget() -> Option<&'static mut u64> {
 /// Where the first fragment of a packet has gone.
 #[inline(always)]
 pub(crate) fn lead(key: &FragmentKey) -> Option<&'static Lead> {
-    // SAFETY: as for `NAT_FORWARD`: the worst that a reuse at this very moment can do is to lead one fragment astray.
+    // SAFETY: an entry that is evicted at this moment may be reused under our hands; the worst that this can do is to lead
+    // one fragment astray.
     unsafe { FRAGMENTS.get(key) }
 }
 
@@ -403,13 +400,4 @@ const fn prefix(endpoint: &Endpoint) -> Key<EndpointPrefix> {
             port_be: endpoint.port_be,
         },
     )
-}
-
-#[inline(always)]
-const fn inserted(result: Result<(), i32>) -> Option<Inserted> {
-    match result {
-        Ok(()) => Some(Inserted::New),
-        Err(EEXIST) => Some(Inserted::Exists),
-        Err(_) => None,
-    }
 }

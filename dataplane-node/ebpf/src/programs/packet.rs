@@ -70,6 +70,13 @@ pub(crate) struct Scratch {
     pub(crate) room: u32,
     /// For `lbfabric_too_big`: whether the client is looked for in the routing table; else it is where the frame came from.
     pub(crate) by_route: u32,
+    /// A new full-NAT flow's end at the node, as a place in the row of all. Here as well as below, so that the verifier does
+    /// not follow what comes then once for each way to it.
+    pub(crate) candidate: u64,
+    /// The session that has that end, or none.
+    pub(crate) owner: u32,
+    /// The new flow's session.
+    pub(crate) session: u32,
     /// The tags that the frame came with.
     pub(crate) tags: u64,
     /// Where what is known of a packet's fragments is put together.

@@ -55,9 +55,13 @@ fn screen<I: Ip>(frame: &Frame) -> Step {
     }
     // A router's error about a packet that went to a server comes from anywhere.
     // SAFETY: the header is in the frame.
-    let is_icmp = unsafe { I::protocol(ip) } == I::ICMP;
-    if is_icmp || own.is_in(known) || maps::passes_filter(I::bit(FilterRegion::Prefix, destination))
-    {
+    if unsafe { I::protocol(ip) } == I::ICMP {
+        return GENERAL;
+    }
+    if own.is_in(known) {
+        return Step::Next(NextProgram::FullnatPlainAnswer);
+    }
+    if maps::passes_filter(I::bit(FilterRegion::Prefix, destination)) {
         return GENERAL;
     }
     if maps::passes_filter(I::bit(FilterRegion::Server, source)) {
@@ -75,6 +79,12 @@ fn forward<I: Ip>(frame: &Frame) -> Step {
     let Some(service) = I::vip_port(headers.destination, port, headers.protocol) else {
         return GENERAL;
     };
+    if service.flags & VipService::GENERAL != 0 || is_odd(&headers) {
+        return GENERAL;
+    }
+    if service.mode == Mode::Fullnat as u8 {
+        return Step::Next(NextProgram::FullnatPlain);
+    }
     match serve(frame, &headers, service) {
         Ok(exit) => Step::Leave(exit),
         Err(_reason) => GENERAL,
@@ -91,19 +101,10 @@ fn serve<I: Ip>(
     const DNAT: u8 = Mode::Dnat as u8;
     const DSR: u8 = Mode::Dsr as u8;
     const TUNNEL: u8 = Mode::Tunnel as u8;
-    const FULLNAT: u8 = Mode::Fullnat as u8;
     // Which reason does not matter: it is found out again.
     const REFUSED: DropReason = DropReason::Internal;
 
-    let is_special = service.mode == FULLNAT
-        || service.flags & VipService::GENERAL != 0
-        || service.flags & VipService::CLAMP_MSS != 0 && headers.is_syn();
-    if is_special
-        || I::is_martian(headers.source)
-        || headers.source == headers.destination
-        || martian::is_to_group(headers.ip - ETHERNET)
-        || maps::passes_filter(I::bit(FilterRegion::Vip, headers.source))
-    {
+    if service.flags & VipService::CLAMP_MSS != 0 && headers.is_syn() {
         return Err(REFUSED);
     }
     let settings = maps::settings().ok_or(REFUSED)?;
@@ -136,6 +137,15 @@ fn serve<I: Ip>(
     }?;
     maps::count_traffic(service.service, server, headers.length);
     Ok(exit)
+}
+
+/// Whether a packet comes from or goes to where none should.
+#[inline(always)]
+fn is_odd<I: Ip>(headers: &Headers<I>) -> bool {
+    I::is_martian(headers.source)
+        || headers.source == headers.destination
+        || martian::is_to_group(headers.ip - ETHERNET)
+        || maps::passes_filter(I::bit(FilterRegion::Vip, headers.source))
 }
 
 #[inline(always)]

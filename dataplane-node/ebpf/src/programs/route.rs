@@ -68,6 +68,23 @@ pub(crate) fn remembered<I: Ip>(
     is_known.then_some(&route.hop)
 }
 
+/// As [`send`], without asking again what is remembered.
+#[inline(always)]
+pub(crate) fn send_known<I: Ip>(
+    frame: &Frame,
+    headers: &Headers<I>,
+    new: &Rewritten<I>,
+    verdict: Verdict,
+) -> Result<Exit, DropReason> {
+    let Some(hop) = remembered::<I>(new.source, new.destination, headers.length) else {
+        return send(frame, headers, new, verdict);
+    };
+    headers.check_ttl()?;
+    rewrite::flow(frame, headers, new, 1)?;
+    rewrite::link(frame, hop)?;
+    Ok(Exit::send(verdict, hop.ifindex, frame.ingress_ifindex()))
+}
+
 /// Sends a translated answer on. What the routing table alone cannot settle, an unknown neighbour above all, goes to the
 /// kernel, which forwards it and counts down the time to live itself.
 #[inline(always)]

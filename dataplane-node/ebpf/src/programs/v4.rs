@@ -2,7 +2,7 @@
 
 use lbfabric_abi::{
     Address, Backend, Checksum, Endpoint, FilterBit, FilterRegion, FlowKey, NextHop, Reverse,
-    SOURCES_MAX, Settings, VipService,
+    SOURCES_MAX, Session, Settings, VipService,
 };
 
 use super::{
@@ -156,6 +156,17 @@ impl Ip for V4 {
     #[inline(always)]
     fn node(settings: &Settings, index: usize) -> u32 {
         u32::from_ne_bytes(settings.source4[opaque(index) % SOURCES_MAX])
+    }
+
+    /// The session has all of it.
+    #[inline(always)]
+    fn node_of(_settings: &Settings, session: &Session) -> Option<u32> {
+        Some(session.node)
+    }
+
+    #[inline(always)]
+    fn fold(address: u32) -> u32 {
+        address
     }
 
     #[inline(always)]

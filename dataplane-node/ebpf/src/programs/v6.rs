@@ -2,7 +2,7 @@
 
 use lbfabric_abi::{
     Address, Backend, Checksum, Endpoint, FilterBit, FilterRegion, FlowKey, NextHop, Reverse,
-    SOURCES_MAX, Settings, VipService,
+    SOURCES_MAX, Session, Settings, VipService, fold6,
 };
 
 use super::{
@@ -147,6 +147,17 @@ impl Ip for V6 {
         let from = core::ptr::from_ref(&settings.source6[opaque(index) % SOURCES_MAX]) as usize;
         // SAFETY: an address is sixteen bytes.
         unsafe { [load8::<0>(from), load8::<8>(from)] }
+    }
+
+    #[inline(always)]
+    fn node_of(settings: &Settings, session: &Session) -> Option<[u64; 2]> {
+        let node = Self::node(settings, session.source());
+        (Self::fold(node) == session.node).then_some(node)
+    }
+
+    #[inline(always)]
+    fn fold(address: [u64; 2]) -> u32 {
+        fold6(words(address))
     }
 
     #[inline(always)]

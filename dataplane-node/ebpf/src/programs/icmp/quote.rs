@@ -9,6 +9,7 @@ use crate::programs::{
     frame::{Frame, opaque},
     headers::{Headers, UDP, protocol},
     packet::Packet,
+    session::Ends,
 };
 
 /// Its headers in the frame. Of layer 4's header, eight bytes are there for certain: the ports, and all of UDP.
@@ -83,6 +84,17 @@ impl<I: Icmp> Quote<I> {
             protocol: self.protocol,
             zero: [0; 3],
         })
+    }
+
+    /// The ends of such packets.
+    #[inline(always)]
+    pub(super) const fn answered_ends(&self) -> Ends<I> {
+        Ends {
+            source: self.destination,
+            destination: self.source,
+            ports: self.ports.rotate_left(16),
+            protocol: self.protocol,
+        }
     }
 
     /// Where the quoted packet went to.

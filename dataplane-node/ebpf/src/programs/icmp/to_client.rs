@@ -1,11 +1,10 @@
 //! The program for errors about what the node has sent on to servers: from servers, and from routers on the way to them.
 
-use lbfabric_abi::{DropReason, NextProgram, Verdict};
+use lbfabric_abi::{DropReason, NextProgram, Settings, Verdict};
 
 use super::{
     Icmp,
     quote::{Quote, Unreadable},
-    session,
     translate::{self, Translated},
     tunnelled::{self, Uncovered},
 };
@@ -18,6 +17,7 @@ use crate::programs::{
     packet::{Family, Scratch},
     rewrite::{self, Rewritten},
     route::{self, Way},
+    session,
     v4::V4,
     v6::V6,
 };
@@ -51,7 +51,7 @@ fn by_family<I: Icmp>(frame: &Frame, scratch: &mut Scratch) -> Step {
         Ok(_) | Err(Unreadable::Truncated | Unreadable::Protocol) => return pass(scratch),
     };
     let new = if is_own {
-        from_fullnat(scratch, &quote)
+        from_fullnat(settings, &quote)
     } else {
         from_dnat(&headers, &quote)
     };
@@ -121,18 +121,16 @@ fn from_dnat<I: Icmp>(
 /// As [`from_dnat`], of a packet of full NAT.
 #[inline(always)]
 fn from_fullnat<I: Icmp>(
-    scratch: &mut Scratch,
+    settings: &Settings,
     quote: &Quote<I>,
 ) -> Option<(I::Address, Rewritten<I>)> {
-    // The packet's own addresses are in its headers.
-    scratch.packet.flow = quote.answered().0;
-    let entry = session::by_answer(&scratch.packet.flow)?;
-    let client = I::of(&entry.client);
-    let ([a, b], [c, d]) = (entry.client_port_be, entry.vip_port_be);
+    let held = session::of_server(settings, &quote.answered_ends())?;
+    let session = held.fields();
+    let client = I::of(&session.client);
     let quoted = Rewritten {
         source: client,
-        destination: I::of(&entry.vip),
-        ports: u32::from_ne_bytes([a, b, c, d]),
+        destination: I::of(&session.vip),
+        ports: session.client_ports(),
     };
     Some((client, quoted))
 }

@@ -5,7 +5,6 @@ use lbfabric_abi::{DropReason, Mode, RingSlot, Verdict};
 use super::{
     Icmp,
     quote::Quote,
-    session,
     translate::{self, Translated},
 };
 use crate::programs::{
@@ -16,7 +15,7 @@ use crate::programs::{
     maps,
     packet::Scratch,
     rewrite::{self, Rewritten},
-    ring, tunnel,
+    ring, session, tunnel,
     vip::{self, Found},
 };
 
@@ -47,7 +46,7 @@ pub(super) fn from_client<I: Icmp>(
     }
     let outcome = match scratch.service.mode {
         DNAT => by_dnat(frame, scratch, headers, quote),
-        FULLNAT => by_fullnat(frame, scratch, headers, quote),
+        FULLNAT => by_fullnat(frame, headers, quote),
         DSR => by_dsr::<I>(frame, scratch),
         TUNNEL => by_tunnel(frame, scratch, headers),
         // The agent writes no other mode.
@@ -137,23 +136,25 @@ fn by_dnat<I: Icmp>(
 #[inline(never)]
 fn by_fullnat<I: Icmp>(
     frame: &Frame,
-    scratch: &Scratch,
     headers: &Headers<I>,
     quote: &Quote<I>,
 ) -> Result<Exit, DropReason> {
-    let entry = session::by_client(&scratch.packet.flow).ok_or(DropReason::UnknownFlow)?;
-    let backend = maps::backend(entry.backend).ok_or(DropReason::Internal)?;
+    let settings = maps::settings().ok_or(DropReason::Internal)?;
+    let ends = quote.answered_ends();
+    let held = session::of_client(settings, &ends, session::place(settings, &ends))
+        .ok_or(DropReason::UnknownFlow)?;
+    let session = held.fields();
+    let node = I::node_of(settings, session).ok_or(DropReason::UnknownFlow)?;
+    let backend = maps::backend(session.backend.into()).ok_or(DropReason::Internal)?;
     let (server, hop) = dnat::server::<I>(backend)?;
     headers.check_ttl()?;
-    let node = I::of(&entry.source);
-    let ([a, b], [c, d]) = (entry.backend_port_be, entry.source_port_be);
     let new = Translated {
         source: node,
         destination: server,
         quoted: Rewritten {
             source: server,
             destination: node,
-            ports: u32::from_ne_bytes([a, b, c, d]),
+            ports: session.server_ports().rotate_left(16),
         },
     };
     translate::error(frame, headers, quote, &new, 1)?;

@@ -1,0 +1,190 @@
+//! Full NAT's sessions: one cache line each, with the flow's state in both directions.
+//!
+//! ```text
+//! SESSION_TAGS[hash of C:c -> V:v]  ─┐ lines of 8 words {tag, session}          node port taken: the word stands
+//! SESSION_BACK[hash of S:s -> L:l]  ─┴──► SESSIONS[session]                     session taken:   its life is not free
+//!
+//! life:  free ──claimed by a CPU──► busy ──entered──► open ──expired, or its server is dead──► busy ──► free
+//! ```
+//!
+//! Whoever has made a session busy, by compare-and-exchange of its life, alone writes its other fields, its word in
+//! `SESSION_TAGS` and its word in `SESSION_BACK`. A session lies in one of two lines that its flow's hash names, at the same
+//! place as its word.
+
+use crate::{Address, BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
+
+mod life;
+
+pub use life::{SessionLife, SessionPacket, SessionState, SessionTick};
+
+/// Words of a line.
+pub const SESSION_WAYS: usize = 8;
+
+/// A flow of full NAT. `SESSIONS[8 * line + word]`.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// The client's address.
+    pub client: Address,
+    /// The VIP.
+    pub vip: Address,
+    /// The client's port, in network order.
+    pub client_port_be: [u8; 2],
+    /// The VIP's port, in network order.
+    pub vip_port_be: [u8; 2],
+    /// The node's port, in network order.
+    pub node_port_be: [u8; 2],
+    /// The server's port, in network order.
+    pub server_port_be: [u8; 2],
+    /// Whether there is a flow, and what is known of it.
+    pub life: SessionLife,
+    /// The server's id.
+    pub backend: u16,
+    /// The service's id.
+    pub service: u16,
+    /// The pool's id.
+    pub pool: u16,
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// The family and the index of the node's address: [`Session::origin_of`].
+    pub origin: u8,
+    /// The [`Address::fold`] of the node's address: of IPv4 the address itself, in memory order.
+    pub node: u32,
+    /// Where its word lies in `SESSION_BACK`: `8 * line + word`.
+    pub back: u32,
+}
+
+/// A line of `SESSION_TAGS` or of `SESSION_BACK`.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionLine {
+    /// In no order.
+    pub words: [SessionWord; SESSION_WAYS],
+}
+
+/// Leads from a flow to its session: 40 bits of the flow's hash and 24 of the session's index. Zero: nothing.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionWord(pub u64);
+
+/// Where a flow's word stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPlace {
+    /// The bits of the hash that the word carries, at their place there. Not zero.
+    pub tag: u64,
+    hash: u64,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// The bit of `origin` that tells IPv6 from IPv4.
+    pub const IPV6: u8 = 0x80;
+
+    /// The `origin` of a session that the node sends from its address with this index.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "below SOURCES_MAX")]
+    pub const fn origin_of(is_ipv6: bool, index: usize) -> u8 {
+        index as u8 | (is_ipv6 as u8) << 7
+    }
+
+    /// The index of the node's address.
+    #[inline(always)]
+    pub const fn source(&self) -> usize {
+        (self.origin & !Self::IPV6) as usize
+    }
+
+    /// The client's and the VIP's port, as they stand in a header.
+    #[inline(always)]
+    pub const fn client_ports(&self) -> u32 {
+        let ([a, b], [c, d]) = (self.client_port_be, self.vip_port_be);
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// The node's and the server's port, as they stand in a header.
+    #[inline(always)]
+    pub const fn server_ports(&self) -> u32 {
+        let ([a, b], [c, d]) = (self.node_port_be, self.server_port_be);
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+// === impl SessionWord ===
+
+impl SessionWord {
+    /// No session.
+    pub const FREE: Self = Self(0);
+    /// Sessions are below it.
+    pub const SESSIONS_MAX: u32 = 1 << 24;
+
+    /// A word; `session` is below [`SessionWord::SESSIONS_MAX`].
+    #[inline(always)]
+    pub const fn new(tag: u64, session: u32) -> Self {
+        Self(tag | session as u64)
+    }
+
+    /// The session's index.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "24 bits")]
+    pub const fn session(self) -> u32 {
+        self.0 as u32 & (Self::SESSIONS_MAX - 1)
+    }
+}
+
+// === impl SessionPlace ===
+
+impl SessionPlace {
+    /// The place of a flow with this hash.
+    #[inline(always)]
+    pub const fn of(hash: u64) -> Self {
+        let tag = hash & !(SessionWord::SESSIONS_MAX as u64 - 1);
+        Self {
+            tag: tag | ((tag == 0) as u64) << 24,
+            hash,
+        }
+    }
+
+    /// The line to look in first; `mask` is the number of lines, a power of two, less one.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    pub const fn first(self, mask: u32) -> u32 {
+        self.hash as u32 & mask
+    }
+
+    /// The session to look at before all: the flow's own, unless it was another's when the flow began. So most packets find
+    /// their session without a look at a word.
+    #[inline(always)]
+    pub const fn home(self, mask: u32) -> u32 {
+        self.first(mask) << 3 | (self.hash >> 40) as u32 & 7
+    }
+
+    /// The line to look in then.
+    #[inline(always)]
+    pub const fn second(self, mask: u32) -> u32 {
+        (self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & mask
+    }
+}
+
+impl Address {
+    /// Its words as one: of IPv4 the address itself, in memory order.
+    #[inline(always)]
+    pub const fn fold(&self) -> u32 {
+        if let Some(word) = self.ipv4_word() {
+            word
+        } else {
+            fold6(self.words())
+        }
+    }
+}
+
+/// As [`Address::fold`], of IPv6.
+#[inline(always)]
+pub const fn fold6([a, b, c, d]: [u32; 4]) -> u32 {
+    a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d
+}
+
+const _: () = assert!(size_of::<Session>() == 64 && size_of::<SessionLine>() == 64);
+const _: () = assert!(BACKENDS_MAX <= 1 << 16 && SERVICES_MAX <= 1 << 16 && POOLS_MAX <= 1 << 16);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use super::*;
+
+const SYN: SessionPacket = SessionPacket::of_tcp(0x02);
+const SYN_ACK: SessionPacket = SessionPacket::of_tcp(0x12);
+const ACK: SessionPacket = SessionPacket::of_tcp(0x10);
+const FIN: SessionPacket = SessionPacket::of_tcp(0x11);
+const RST: SessionPacket = SessionPacket::of_tcp(0x04);
+
+/// Seconds that a flow in this state may be silent, as ticks say it.
+fn idle(state: SessionState) -> u32 {
+    state.idle_ticks(true)
+}
+
+const fn ticks(secs: u32) -> u32 {
+    SessionTick::of_secs(secs)
+}
+
+#[test]
+fn a_connection_opens_and_closes() {
+    let opening = SessionState::OPENING;
+    assert_eq!(idle(opening), ticks(60));
+    let answered = opening.after_client(SYN).after_server(SYN_ACK);
+    assert_eq!(idle(answered), ticks(60));
+    assert!(!answered.after_client(SYN).is_confirmed(), "sent again");
+    let open = answered.after_client(ACK);
+    assert!(open.is_confirmed() && !open.is_closing());
+    assert_eq!(idle(open), ticks(7_440));
+    for half in [open.after_client(FIN), open.after_server(FIN)] {
+        assert!(half.is_closing());
+        assert_eq!(idle(half), ticks(240));
+        let closed = half.after_server(FIN).after_client(FIN);
+        assert_eq!(idle(closed), ticks(60));
+        // Late acknowledgements change nothing.
+        assert_eq!(closed.after_client(ACK).after_server(ACK), closed);
+    }
+}
+
+/// Anyone may send a reset that the ends do not take: who goes on talking after it keeps the connection.
+#[test]
+fn a_reset_counts_while_nothing_follows() {
+    let open = SessionState::OPENING
+        .after_server(SYN_ACK)
+        .after_client(ACK);
+    for reset in [open.after_client(RST), open.after_server(RST)] {
+        assert!(reset.is_closing());
+        assert_eq!(idle(reset), ticks(10));
+        assert_eq!(idle(reset.after_client(ACK)), ticks(7_440));
+        assert_eq!(idle(reset.after_server(ACK)), ticks(7_440));
+    }
+}
+
+#[test]
+fn udp_lasts_once_the_client_has_gone_on() {
+    let none = SessionPacket::of_tcp(0);
+    let first = SessionState::OPENING.after_client(none);
+    assert_eq!(first.after_server(none).idle_ticks(false), ticks(30));
+    let both = first.after_server(none).after_client(none);
+    assert_eq!(both.idle_ticks(false), ticks(180));
+}
+
+#[test]
+fn what_is_taken_first() {
+    let now = SessionTick(100_000);
+    let at = |state, age| SessionLife::default().with(state, SessionTick(now.0 - age));
+    let open = SessionState::OPENING
+        .after_server(SYN_ACK)
+        .after_client(ACK);
+    let closed = open.after_client(FIN).after_server(FIN);
+    for taken in [
+        at(open, 7_000),
+        at(closed, 57),
+        at(SessionState::BUSY, 11),
+        at(SessionState::OPENING, 2),
+    ] {
+        assert!(taken.is_takeable(true, now, 2), "{taken:?}");
+    }
+    for kept in [
+        at(open, 6_000),
+        at(closed, 50),
+        at(SessionState::BUSY, 10),
+        at(SessionState::OPENING, 1),
+        SessionLife::default(),
+    ] {
+        assert!(!kept.is_takeable(true, now, 2), "{kept:?}");
+    }
+    let half_open = at(SessionState::OPENING, 1).rank(now);
+    assert!(at(SessionState::OPENING, 2).rank(now) > half_open);
+    assert!(half_open > at(open, 9_000).rank(now));
+    assert!(at(open, 9_000).rank(now) > at(closed, 57).rank(now));
+    assert!(at(closed, 57).rank(now) > at(SessionState::BUSY, 1).rank(now));
+    // A clock that was read a moment earlier.
+    assert!(!at(open, 0).is_expired(true, SessionTick(now.0 - 1)));
+}
+
+#[test]
+fn a_claim_is_another_flow() {
+    let old = SessionLife(u64::MAX);
+    let new = old.claimed(SessionTick(7));
+    assert!(!new.is_of(old) && new.state() == SessionState::BUSY);
+    assert_eq!(new.tick(), SessionTick(7));
+    assert!(new.with(SessionState::OPENING, SessionTick(8)).is_of(new));
+}
+
+#[test]
+fn words_have_a_tag_and_a_session() {
+    for hash in [0, 1, 1 << 24, 0xfedc_ba98_7654_3210, u64::MAX] {
+        let place = SessionPlace::of(hash);
+        let word = SessionWord::new(place.tag, 0x00ab_cdef);
+        assert_eq!(word.session(), 0x00ab_cdef);
+        assert_eq!(word.0 ^ place.tag, 0x00ab_cdef);
+        assert_ne!(place.tag, SessionWord::FREE.0);
+        assert!(place.first(0xff) < 256 && place.second(0xff) < 256);
+        assert_eq!(place.home(0xff) / 8, place.first(0xff));
+    }
+}
+
+/// The kernel's own ports are left out of the middle.
+#[test]
+fn ports_lie_on_both_sides_of_the_gap() {
+    let settings = crate::Settings {
+        nat_port_first: 1024,
+        nat_port_count: 36_280,
+        nat_port_gap_at: 31_744,
+        nat_port_gap: 28_232,
+        ..crate::Settings::default()
+    };
+    assert_eq!(settings.nat_port(0), 1024);
+    assert_eq!(settings.nat_port(31_743), 32_767);
+    assert_eq!(settings.nat_port(31_744), 61_000);
+    assert_eq!(settings.nat_port(36_279), 65_535);
+}

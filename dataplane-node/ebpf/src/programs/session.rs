@@ -1,0 +1,330 @@
+//! Full NAT's sessions in the maps: found for each packet, and kept up to date by what it says.
+
+use core::ptr::NonNull;
+
+use lbfabric_abi::{
+    SESSION_WAYS, Session, SessionLife, SessionLine, SessionPacket, SessionPlace, SessionState,
+    SessionTick, SessionWord, Settings,
+};
+
+use super::{
+    atomic,
+    bytes::load1,
+    frame::{Frame, opaque},
+    headers::{Headers, TCP, protocol},
+    ip::Ip,
+    maps,
+    packet::Family,
+};
+
+/// A line of words in a map.
+#[derive(Clone, Copy)]
+pub(crate) struct Line(NonNull<SessionLine>);
+
+/// A session in the map.
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    place: NonNull<Session>,
+    pub(crate) index: u32,
+    /// As it was when the session was found.
+    pub(crate) life: SessionLife,
+}
+
+const WAY_BITS: u32 = SESSION_WAYS.trailing_zeros();
+const WAYS: u32 = 1 << WAY_BITS;
+/// The bits below a word's tag.
+const TAG_AT: u32 = SessionWord::SESSIONS_MAX.trailing_zeros();
+
+// Words are compared by arithmetic instead of branches: what would come after each branch, the verifier follows as often
+// as there are words.
+impl Line {
+    /// A line of a map.
+    #[inline(always)]
+    pub(crate) const fn new(line: NonNull<SessionLine>) -> Self {
+        Self(line)
+    }
+
+    /// The session that a tag leads to.
+    #[inline(always)]
+    pub(crate) fn find(self, tag: u64) -> Option<u32> {
+        let mut found = 0;
+        for way in 0..SESSION_WAYS {
+            let word = self.load(way);
+            found |= word.0 & has(word, tag);
+        }
+        (found != 0).then(|| SessionWord(found).session())
+    }
+
+    /// How many words have a tag, and the sum of the sessions that they lead to.
+    #[inline(always)]
+    pub(crate) fn count(self, tag: u64) -> (u64, u64) {
+        let (mut count, mut sum) = (0, 0);
+        for way in 0..SESSION_WAYS {
+            let word = self.load(way);
+            let has = has(word, tag);
+            count += has & 1;
+            sum += u64::from(word.session()) & has;
+        }
+        (count, sum)
+    }
+
+    /// How many words are free.
+    #[inline(always)]
+    pub(crate) fn free(self) -> u64 {
+        (0..SESSION_WAYS).map(|way| is_free(self.load(way))).sum()
+    }
+
+    /// The first free place, if there is one.
+    #[inline(always)]
+    pub(crate) fn free_place(self) -> Option<u32> {
+        let mut free = 0;
+        for way in 0..SESSION_WAYS {
+            free |= is_free(self.load(way)) << way;
+        }
+        if free == 0 {
+            return None;
+        }
+        free &= free.wrapping_neg();
+        let mut way = 0;
+        for bit in 0..WAY_BITS {
+            let mut ways = 0;
+            for n in 0..SESSION_WAYS {
+                if n >> bit & 1 == 1 {
+                    ways |= free >> n;
+                }
+            }
+            way |= (ways & 1) << bit;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a place in a line")]
+        Some(way as u32)
+    }
+
+    /// Puts another word in a place; false if `old` is not there.
+    #[inline(always)]
+    pub(crate) fn replace(self, way: u32, old: SessionWord, new: SessionWord) -> bool {
+        atomic::compare_exchange(self.place(way), old.0, new.0)
+    }
+
+    /// Writes the word of a session that is the caller's.
+    #[inline(always)]
+    pub(crate) fn publish(self, way: u32, word: SessionWord) {
+        atomic::publish(self.place(way), word.0);
+    }
+
+    /// The word at a place.
+    #[inline(always)]
+    pub(crate) fn at(self, way: u32) -> SessionWord {
+        // SAFETY: an aligned word of a line, which lives as long as its map; BPF reads eight bytes by one instruction.
+        SessionWord(unsafe { self.place(way).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn load(self, way: usize) -> SessionWord {
+        // SAFETY: as in `at`.
+        unsafe { self.0.cast::<SessionWord>().add(way).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn place(self, way: u32) -> NonNull<u64> {
+        // SAFETY: within the line.
+        unsafe { self.0.cast().add(opaque(way as usize) % SESSION_WAYS) }
+    }
+}
+
+impl Held {
+    /// The session at an index, as it is now.
+    #[inline(always)]
+    pub(crate) fn at(index: u32) -> Option<Self> {
+        let place = maps::session(index)?;
+        let life = life(place);
+        Some(Self { place, index, life })
+    }
+
+    /// Its fields.
+    #[inline(always)]
+    pub(crate) fn fields(&self) -> &'static Session {
+        // SAFETY: a session lives as long as the map. Where another CPU writes it meanwhile, `note` finds another life.
+        unsafe { self.place.as_ref() }
+    }
+
+    /// Its fields, to write them.
+    ///
+    /// # Safety
+    /// The caller has made the session busy.
+    #[inline(always)]
+    pub(crate) unsafe fn fields_mut(&mut self) -> &mut Session {
+        // SAFETY: the caller's.
+        unsafe { self.place.as_mut() }
+    }
+
+    /// Notes what a packet has said; false if the session has become another's since it was found.
+    #[inline(always)]
+    pub(crate) fn note(
+        &self,
+        now: SessionTick,
+        after: impl Fn(SessionState) -> SessionState,
+    ) -> bool {
+        let new = self.life.with(after(self.life.state()), now);
+        if new == self.life {
+            return life(self.place) == new;
+        }
+        if self.change(self.life, new) {
+            return true;
+        }
+        // Another CPU was faster; what it wrote comes before what this packet says. A third one may win here: then a state
+        // is noted with the next packet.
+        let found = life(self.place);
+        if !found.is_of(self.life) || !found.state().is_open() {
+            return false;
+        }
+        self.change(found, found.with(after(found.state()), now));
+        true
+    }
+
+    /// Gives it another life; false if it does not have this one.
+    #[inline(always)]
+    pub(crate) fn change(&self, old: SessionLife, new: SessionLife) -> bool {
+        atomic::compare_exchange(life_of(self.place), old.0, new.0)
+    }
+
+    /// Gives a session that is the caller's its new life, with all that was written before.
+    #[inline(always)]
+    pub(crate) fn publish(&self, new: SessionLife) {
+        atomic::publish(life_of(self.place), new.0);
+    }
+
+    /// The line of its word in `SESSION_TAGS`, and the word's place there.
+    #[inline(always)]
+    pub(crate) const fn word(index: u32) -> (u32, u32) {
+        (index >> WAY_BITS, index % WAYS)
+    }
+
+    /// The session of a place in `SESSION_TAGS`.
+    #[inline(always)]
+    pub(crate) const fn index_of(line: u32, way: u32) -> u32 {
+        line << WAY_BITS | way
+    }
+}
+
+// The compiler must not see that these two are comparisons, or it makes branches of them.
+
+/// All ones if a word has a tag, else zero.
+#[inline(always)]
+fn has(word: SessionWord, tag: u64) -> u64 {
+    let differs = opaque(((word.0 ^ tag) >> TAG_AT) as usize) as u64;
+    // The borrow: all ones if they do not differ.
+    0u64.wrapping_sub(differs.wrapping_sub(1) >> 63)
+}
+
+/// One if a word is free, else zero.
+#[inline(always)]
+fn is_free(word: SessionWord) -> u64 {
+    let less = opaque(word.0.wrapping_sub(1) as usize) as u64;
+    (less & !word.0) >> 63
+}
+
+/// The two ends of a packet, as it says or as a quote of it says.
+pub(crate) struct Ends<I: Ip> {
+    pub(crate) source: I::Address,
+    pub(crate) destination: I::Address,
+    /// Source and destination port, as they stand in a header.
+    pub(crate) ports: u32,
+    pub(crate) protocol: u8,
+}
+
+/// The session of a client's packet.
+#[inline(always)]
+pub(crate) fn of_client<I: Ip>(
+    settings: &Settings,
+    ends: &Ends<I>,
+    place: SessionPlace,
+) -> Option<Held> {
+    let mask = settings.session_mask;
+    let home = Held::at(place.home(mask))?;
+    if is_clients(&home, ends) {
+        return Some(home);
+    }
+    let index = match maps::session_tags(place.first(mask))?.find(place.tag) {
+        Some(index) => index,
+        None => maps::session_tags(place.second(mask))?.find(place.tag)?,
+    };
+    Held::at(index).filter(|it| is_clients(it, ends))
+}
+
+#[inline(always)]
+fn is_clients<I: Ip>(held: &Held, ends: &Ends<I>) -> bool {
+    let session = held.fields();
+    // The ports first: in nearly every other session they differ.
+    session.client_ports() == ends.ports
+        && I::of(&session.client) == ends.source
+        && I::of(&session.vip) == ends.destination
+        && is_of::<I>(session, ends)
+        && held.life.state().is_open()
+}
+
+/// Where a client's flow has its word.
+#[inline(always)]
+pub(crate) fn place<I: Ip>(settings: &Settings, ends: &Ends<I>) -> SessionPlace {
+    let Ends {
+        source,
+        destination,
+        ports,
+        protocol,
+    } = *ends;
+    let key = &settings.flow_key;
+    SessionPlace::of(I::hash(key, source, destination, ports, protocol))
+}
+
+/// The session of a packet from a server to the node.
+#[inline(always)]
+pub(crate) fn of_server<I: Ip>(settings: &Settings, ends: &Ends<I>) -> Option<Held> {
+    let place = place(settings, ends);
+    let line = maps::session_back(place.first(settings.back_mask()))?;
+    let held = Held::at(line.find(place.tag)?)?;
+    let session = held.fields();
+    let (server, _) = I::server(maps::backend(session.backend.into())?)?;
+    let is_same = server == ends.source
+        && session.node == I::fold(ends.destination)
+        && session.server_ports().rotate_left(16) == ends.ports
+        && is_of::<I>(session, ends);
+    (is_same && held.life.state().is_open()).then_some(held)
+}
+
+#[inline(always)]
+fn is_of<I: Ip>(session: &Session, ends: &Ends<I>) -> bool {
+    let is_ipv6 = I::FAMILY as u8 == Family::Ipv6 as u8;
+    session.protocol == ends.protocol && (session.origin & Session::IPV6 != 0) == is_ipv6
+}
+
+/// What a packet says of its flow.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a byte was read")]
+pub(crate) fn said<I: Ip>(frame: &Frame, headers: &Headers<I>) -> SessionPacket {
+    if headers.protocol != protocol::TCP || !frame.reaches(headers.l4 + TCP) {
+        return SessionPacket::of_tcp(0);
+    }
+    // SAFETY: the header is in the frame.
+    SessionPacket::of_tcp(unsafe { load1::<13>(headers.l4) } as u8)
+}
+
+/// The moment.
+#[inline(always)]
+pub(crate) fn now() -> SessionTick {
+    SessionTick::at(maps::coarse_clock())
+}
+
+#[inline(always)]
+fn life_of(session: NonNull<Session>) -> NonNull<u64> {
+    // SAFETY: a field of a session.
+    unsafe {
+        session
+            .byte_add(core::mem::offset_of!(Session, life))
+            .cast()
+    }
+}
+
+#[inline(always)]
+fn life(session: NonNull<Session>) -> SessionLife {
+    // SAFETY: an aligned word of a session, which lives as long as the map; BPF reads eight bytes by one instruction.
+    SessionLife(unsafe { life_of(session).read_volatile() })
+}

@@ -1,0 +1,108 @@
+//! Full NAT's sessions in the agent's memory.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::MapData;
+use lbfabric_abi::{
+    BACKENDS_MAX, Protocol, SESSION_WAYS, Session, SessionLife, SessionState, SessionTick,
+    SessionWord,
+};
+use lbfabric_model::BackendId;
+
+use super::shared_words::{SharedWords, monotonic_ns};
+
+/// Words of a session.
+const WORDS: usize = size_of::<Session>() / size_of::<u64>();
+/// The word with a session's life.
+const LIFE: usize = core::mem::offset_of!(Session, life) / size_of::<u64>();
+/// The word with its server and its protocol.
+const SERVER: usize = core::mem::offset_of!(Session, backend) / size_of::<u64>();
+/// The word with the place of its word in `SESSION_BACK`.
+const BACK: usize = core::mem::offset_of!(Session, node) / size_of::<u64>();
+const _: () = assert!(core::mem::offset_of!(Session, backend) % 8 == 0);
+const _: () = assert!(core::mem::offset_of!(Session, protocol) % 8 == 6);
+const _: () = assert!(core::mem::offset_of!(Session, back) % 8 == 4);
+
+/// Mappings of `SESSIONS`, `SESSION_TAGS` and `SESSION_BACK`.
+pub(crate) struct SessionMap {
+    sessions: SharedWords,
+    tags: SharedWords,
+    back: SharedWords,
+    lines: u32,
+}
+
+impl SessionMap {
+    /// Maps the three maps, of which `tags` has `lines` lines.
+    pub(crate) fn new(
+        sessions: &MapData,
+        tags: &MapData,
+        back: &MapData,
+        lines: u32,
+    ) -> io::Result<Self> {
+        let count = lines as usize * SESSION_WAYS;
+        Ok(Self {
+            sessions: SharedWords::new(sessions, count * WORDS)?,
+            tags: SharedWords::new(tags, count)?,
+            back: SharedWords::new(back, 2 * count)?,
+            lines,
+        })
+    }
+
+    /// Lines of `SESSION_TAGS`.
+    pub(crate) fn lines(&self) -> u32 {
+        self.lines
+    }
+
+    /// Frees sessions that were silent for longer than their state allows, and those of other servers than `alive`.
+    pub(crate) fn sweep(&self, alive: &BTreeSet<BackendId>) {
+        let now = SessionTick::at(monotonic_ns());
+        let mut is_alive = vec![false; BACKENDS_MAX as usize];
+        for BackendId(id) in alive {
+            if let Some(flag) = is_alive.get_mut(*id as usize) {
+                *flag = true;
+            }
+        }
+        for (index, session) in (0..).zip(self.sessions.words().chunks_exact(WORDS)) {
+            let life = SessionLife(session[LIFE].load(Ordering::Acquire));
+            if life.state() == SessionState::FREE {
+                continue;
+            }
+            let [a, b, .., protocol, _] = session[SERVER].load(Ordering::Relaxed).to_ne_bytes();
+            let lives = is_alive[usize::from(u16::from_ne_bytes([a, b]))];
+            let is_dead = life.state().is_open() && !lives;
+            if is_dead || life.is_expired(protocol == Protocol::Tcp as u8, now) {
+                self.free(index, session, life, now);
+            }
+        }
+    }
+
+    /// As the program does it: busy first, so that nobody else does.
+    fn free(&self, index: u32, session: &[AtomicU64], life: SessionLife, now: SessionTick) {
+        let busy = life.with(SessionState::BUSY, now);
+        if !exchange(&session[LIFE], life.0, busy.0) {
+            // It lives on.
+            return;
+        }
+        if let Some(word) = self.tags.words().get(index as usize) {
+            word.store(SessionWord::FREE.0, Ordering::Relaxed);
+        }
+        let [.., a, b, c, d] = session[BACK].load(Ordering::Relaxed).to_ne_bytes();
+        let place = u32::from_ne_bytes([a, b, c, d]) as usize;
+        if let Some(word) = self.back.words().get(place) {
+            let held = word.load(Ordering::Relaxed);
+            if SessionWord(held).session() == index && held != SessionWord::FREE.0 {
+                // If it fails, the word was not this session's.
+                exchange(word, held, SessionWord::FREE.0);
+            }
+        }
+        let free = busy.with(SessionState::FREE, now);
+        session[LIFE].store(free.0, Ordering::Release);
+    }
+}
+
+fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {
+    word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
+        .is_ok()
+}

@@ -1,0 +1,96 @@
+//! Full NAT's sessions as the maps hold them, and what a test does to them.
+
+use lbfabric_abi::{
+    Address, SESSION_WAYS, Session, SessionLife, SessionLine, SessionState, SessionTick,
+    SessionWord,
+};
+
+use super::{fabric::Fabric, kernel::SESSION_LINES, packets::Packet};
+
+/// All sessions with their index, in tables of the usual size.
+fn numbered(fabric: &mut Fabric) -> Vec<(u32, Session)> {
+    let map = fabric.kernel.array::<Session>("SESSIONS");
+    (0..SESSION_LINES * 8)
+        .map(|index| (index, map.get(&index, 0).unwrap()))
+        .filter(|(_, it)| it.life.state() != SessionState::FREE)
+        .collect()
+}
+
+/// All sessions.
+pub(crate) fn all(fabric: &mut Fabric) -> Vec<Session> {
+    numbered(fabric).into_iter().map(|(_, it)| it).collect()
+}
+
+/// The session of a client's packet.
+pub(crate) fn of(fabric: &mut Fabric, packet: &Packet) -> Option<Session> {
+    find(fabric, packet).map(|(_, it)| it)
+}
+
+fn find(fabric: &mut Fabric, packet: &Packet) -> Option<(u32, Session)> {
+    let (client, vip) = (packet.source, packet.destination);
+    let mut found = numbered(fabric).into_iter().filter(|(_, it)| {
+        it.client == Address::from(client.ip())
+            && it.vip == Address::from(vip.ip())
+            && it.client_port_be == client.port().to_be_bytes()
+            && it.vip_port_be == vip.port().to_be_bytes()
+            && it.protocol == packet.protocol as u8
+    });
+    let session = found.next();
+    assert_eq!(found.next(), None, "a flow has two sessions");
+    session
+}
+
+/// How many words lead from clients' flows to sessions, and from servers'.
+pub(crate) fn words(fabric: &mut Fabric) -> (usize, usize) {
+    let mut used = |map, lines| {
+        let map = fabric.kernel.array::<SessionLine>(map);
+        (0..lines)
+            .map(|index| {
+                let line = map.get(&index, 0).unwrap();
+                SESSION_WAYS - line.words.iter().filter(|it| it.0 == 0).count()
+            })
+            .sum()
+    };
+    (
+        used("SESSION_TAGS", SESSION_LINES),
+        used("SESSION_BACK", 2 * SESSION_LINES),
+    )
+}
+
+/// Makes the flow of a packet older.
+pub(crate) fn age(fabric: &mut Fabric, packet: &Packet, secs: u32) {
+    let (index, mut session) = find(fabric, packet).unwrap();
+    let tick = SessionTick(
+        session
+            .life
+            .tick()
+            .0
+            .wrapping_sub(SessionTick::of_secs(secs)),
+    );
+    session.life = session.life.with(session.life.state(), tick);
+    fabric
+        .kernel
+        .array("SESSIONS")
+        .set(index, session, 0)
+        .unwrap();
+}
+
+/// Removes all sessions, as the agent does.
+pub(crate) fn forget_all(fabric: &mut Fabric) {
+    for (index, mut session) in numbered(fabric) {
+        let mut clear = |map, word: u32| {
+            let mut map = fabric.kernel.array::<SessionLine>(map);
+            let mut line = map.get(&(word / 8), 0).unwrap();
+            line.words[word as usize % SESSION_WAYS] = SessionWord::FREE;
+            map.set(word / 8, line, 0).unwrap();
+        };
+        clear("SESSION_TAGS", index);
+        clear("SESSION_BACK", session.back);
+        session.life = SessionLife::default();
+        fabric
+            .kernel
+            .array("SESSIONS")
+            .set(index, session, 0)
+            .unwrap();
+    }
+}
