@@ -31,7 +31,6 @@ const MAPS: [&str; 21] = [
     "REVERSE_RANGES",
     "SESSIONS",
     "SESSION_TAGS",
-    "SESSION_BACK",
     "NAT_CURSOR",
     "SERVER_VIPS",
     "COUNTERS",

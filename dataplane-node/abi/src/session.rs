@@ -1,15 +1,17 @@
 //! Full NAT's sessions: one cache line each, with the flow's state in both directions.
 //!
 //! ```text
-//! SESSION_TAGS[hash of C:c -> V:v]  ─┐ lines of 8 words {tag, session}          node port taken: the word stands
-//! SESSION_BACK[hash of S:s -> L:l]  ─┴──► SESSIONS[session]                     session taken:   its life is not free
+//! SESSION_TAGS[hash of C:c -> V:v]   lines of 8 words {tag, session}  ──►  SESSIONS[session]
+//! S:s -> L:l                         by arithmetic: session_of_end    ──►  SESSIONS[session]
 //!
 //! life:  free ──claimed by a CPU──► busy ──entered──► open ──expired, or its server is dead──► busy ──► free
 //! ```
 //!
-//! Whoever has made a session busy, by compare-and-exchange of its life, alone writes its other fields, its word in
-//! `SESSION_TAGS` and its word in `SESSION_BACK`. A session lies in one of two lines that its flow's hash names, at the same
-//! place as its word.
+//! Where a session lies says which end of the node it has, so no end is ever two flows', and answers need no table to find it.
+//! Ports that follow each other lie beside each other: what is in use is on few pages of memory.
+//!
+//! Whoever has made a session busy, by compare-and-exchange of its life, alone writes its other fields and its word in
+//! `SESSION_TAGS`.
 
 use crate::{Address, BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
 
@@ -20,7 +22,7 @@ pub use life::{SessionLife, SessionPacket, SessionState, SessionTick};
 /// Words of a line.
 pub const SESSION_WAYS: usize = 8;
 
-/// A flow of full NAT. `SESSIONS[8 * line + word]`.
+/// A flow of full NAT. `SESSIONS[session_of_end]`.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Session {
@@ -50,11 +52,11 @@ pub struct Session {
     pub origin: u8,
     /// The [`Address::fold`] of the node's address: of IPv4 the address itself, in memory order.
     pub node: u32,
-    /// Where its word lies in `SESSION_BACK`: `8 * line + word`.
-    pub back: u32,
+    /// Where its word lies in `SESSION_TAGS`: `8 * line + word`.
+    pub tag_at: u32,
 }
 
-/// A line of `SESSION_TAGS` or of `SESSION_BACK`.
+/// A line of `SESSION_TAGS`.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionLine {
@@ -151,18 +153,24 @@ impl SessionPlace {
         self.hash as u32 & mask
     }
 
-    /// The session to look at before all: the flow's own, unless it was another's when the flow began. So most packets find
-    /// their session without a look at a word.
-    #[inline(always)]
-    pub const fn home(self, mask: u32) -> u32 {
-        self.first(mask) << 3 | (self.hash >> 40) as u32 & 7
-    }
-
     /// The line to look in then.
     #[inline(always)]
     pub const fn second(self, mask: u32) -> u32 {
         (self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & mask
     }
+}
+
+/// The session that an end of the node has: `port`, in host order, of the node's address with the index `source`, towards the
+/// server's end that hashes to `base`. `mask` is the number of sessions, a power of two, less one.
+///
+/// Of one server, the ports of up to `mask >> 16` addresses and one have sessions of their own.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+pub const fn session_of_end(base: u64, source: u32, port: u16, mask: u32) -> u32 {
+    (base as u32)
+        .wrapping_add(source << 16)
+        .wrapping_add(port as u32)
+        & mask
 }
 
 impl Address {

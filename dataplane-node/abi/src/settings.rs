@@ -8,7 +8,8 @@ pub struct Settings {
     pub ring_key: FlowKey,
     /// The key of the flow table: random, and this node's own.
     pub flow_key: FlowKey,
-    /// Sources of full NAT and tunnels, in network order; the first `source4_count` count.
+    /// Sources of full NAT and tunnels, in network order; the first `source4_count` count. One keeps its place as long as it is
+    /// there, as sessions are found by it; one that has gone is replaced by another, which may then stand here twice.
     pub source4: [[u8; 4]; SOURCES_MAX],
     /// As above.
     pub source6: [[u8; 16]; SOURCES_MAX],
@@ -24,8 +25,7 @@ pub struct Settings {
     pub nat_port_gap_at: u32,
     /// after so many that are the kernel's.
     pub nat_port_gap: u32,
-    /// The number of lines of `SESSION_TAGS` less one: a power of two less one. `SESSION_BACK` has twice as many lines, and
-    /// `SESSIONS` eight times as many sessions.
+    /// The number of lines of `SESSION_TAGS` less one: a power of two less one. `SESSIONS` has eight times as many.
     pub session_mask: u32,
     /// The number of the flow table's buckets less one: as many as the map has, a power of two.
     pub flow_mask: u32,
@@ -37,10 +37,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The lines of `SESSION_BACK` less one.
+    /// The number of sessions less one.
     #[inline(always)]
-    pub const fn back_mask(&self) -> u32 {
-        self.session_mask << 1 | 1
+    pub const fn sessions_mask(&self) -> u32 {
+        self.session_mask << 3 | 7
     }
 
     /// One of the source ports; `index` is below their number.

@@ -90,8 +90,7 @@ fn sessions(ebpf: &Ebpf) -> Result<SessionMap, OpenMapsError> {
     const SESSIONS: &str = "SESSIONS";
     let (tags, lines) = array(ebpf, "SESSION_TAGS")?;
     let (sessions, _) = array(ebpf, SESSIONS)?;
-    let (back, _) = array(ebpf, "SESSION_BACK")?;
-    SessionMap::new(sessions, tags, back, lines).map_err(|source| OpenMapsError::Mapping {
+    SessionMap::new(sessions, tags, lines).map_err(|source| OpenMapsError::Mapping {
         map: SESSIONS,
         source,
     })

@@ -19,33 +19,26 @@ const WORDS: usize = size_of::<Session>() / size_of::<u64>();
 const LIFE: usize = core::mem::offset_of!(Session, life) / size_of::<u64>();
 /// The word with its server and its protocol.
 const SERVER: usize = core::mem::offset_of!(Session, backend) / size_of::<u64>();
-/// The word with the place of its word in `SESSION_BACK`.
-const BACK: usize = core::mem::offset_of!(Session, node) / size_of::<u64>();
+/// The word with the place of its word in `SESSION_TAGS`.
+const TAG_AT: usize = core::mem::offset_of!(Session, node) / size_of::<u64>();
 const _: () = assert!(core::mem::offset_of!(Session, backend) % 8 == 0);
 const _: () = assert!(core::mem::offset_of!(Session, protocol) % 8 == 6);
-const _: () = assert!(core::mem::offset_of!(Session, back) % 8 == 4);
+const _: () = assert!(core::mem::offset_of!(Session, tag_at) % 8 == 4);
 
-/// Mappings of `SESSIONS`, `SESSION_TAGS` and `SESSION_BACK`.
+/// Mappings of `SESSIONS` and `SESSION_TAGS`.
 pub(crate) struct SessionMap {
     sessions: SharedWords,
     tags: SharedWords,
-    back: SharedWords,
     lines: u32,
 }
 
 impl SessionMap {
-    /// Maps the three maps, of which `tags` has `lines` lines.
-    pub(crate) fn new(
-        sessions: &MapData,
-        tags: &MapData,
-        back: &MapData,
-        lines: u32,
-    ) -> io::Result<Self> {
+    /// Maps both maps, of which `tags` has `lines` lines.
+    pub(crate) fn new(sessions: &MapData, tags: &MapData, lines: u32) -> io::Result<Self> {
         let count = lines as usize * SESSION_WAYS;
         Ok(Self {
             sessions: SharedWords::new(sessions, count * WORDS)?,
             tags: SharedWords::new(tags, count)?,
-            back: SharedWords::new(back, 2 * count)?,
             lines,
         })
     }
@@ -85,12 +78,9 @@ impl SessionMap {
             // It lives on.
             return;
         }
-        if let Some(word) = self.tags.words().get(index as usize) {
-            word.store(SessionWord::FREE.0, Ordering::Relaxed);
-        }
-        let [.., a, b, c, d] = session[BACK].load(Ordering::Relaxed).to_ne_bytes();
+        let [.., a, b, c, d] = session[TAG_AT].load(Ordering::Relaxed).to_ne_bytes();
         let place = u32::from_ne_bytes([a, b, c, d]) as usize;
-        if let Some(word) = self.back.words().get(place) {
+        if let Some(word) = self.tags.words().get(place) {
             let held = word.load(Ordering::Relaxed);
             if SessionWord(held).session() == index && held != SessionWord::FREE.0 {
                 // If it fails, the word was not this session's.

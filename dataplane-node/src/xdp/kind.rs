@@ -56,7 +56,6 @@ impl ProgramKind {
                 "REVERSE_RANGES",
                 "SESSIONS",
                 "SESSION_TAGS",
-                "SESSION_BACK",
                 "NAT_CURSOR",
                 "FRAGMENTS",
                 "QUIC_SERVERS",

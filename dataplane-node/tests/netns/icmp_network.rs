@@ -206,7 +206,6 @@ pub(crate) fn attach(name: &str, link: &str, pin_dir: &Path) -> aya::Ebpf {
     for map in [
         "SESSIONS",
         "SESSION_TAGS",
-        "SESSION_BACK",
         "BACKENDS",
         "BACKEND_COUNTERS",
         "SERVICE_COUNTERS",

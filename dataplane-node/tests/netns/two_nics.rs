@@ -144,7 +144,6 @@ impl PassPrograms {
             .default_map_pin_directory(&scratch.0)
             .map_max_entries("SESSIONS", 1)
             .map_max_entries("SESSION_TAGS", 1)
-            .map_max_entries("SESSION_BACK", 1)
             .load(lbfabric_node::object::object())
             .expect("loading needs root");
         lbfabric_node::object::load_named(&mut ebpf, "lbfabric_pass").expect("it is accepted");

@@ -40,21 +40,15 @@ fn find(fabric: &mut Fabric, packet: &Packet) -> Option<(u32, Session)> {
     session
 }
 
-/// How many words lead from clients' flows to sessions, and from servers'.
-pub(crate) fn words(fabric: &mut Fabric) -> (usize, usize) {
-    let mut used = |map, lines| {
-        let map = fabric.kernel.array::<SessionLine>(map);
-        (0..lines)
-            .map(|index| {
-                let line = map.get(&index, 0).unwrap();
-                SESSION_WAYS - line.words.iter().filter(|it| it.0 == 0).count()
-            })
-            .sum()
-    };
-    (
-        used("SESSION_TAGS", SESSION_LINES),
-        used("SESSION_BACK", 2 * SESSION_LINES),
-    )
+/// How many words lead from clients' flows to sessions.
+pub(crate) fn words(fabric: &mut Fabric) -> usize {
+    let map = fabric.kernel.array::<SessionLine>("SESSION_TAGS");
+    (0..SESSION_LINES)
+        .map(|index| {
+            let line = map.get(&index, 0).unwrap();
+            SESSION_WAYS - line.words.iter().filter(|it| it.0 == 0).count()
+        })
+        .sum()
 }
 
 /// Makes the flow of a packet older.
@@ -78,14 +72,10 @@ pub(crate) fn age(fabric: &mut Fabric, packet: &Packet, secs: u32) {
 /// Removes all sessions, as the agent does.
 pub(crate) fn forget_all(fabric: &mut Fabric) {
     for (index, mut session) in numbered(fabric) {
-        let mut clear = |map, word: u32| {
-            let mut map = fabric.kernel.array::<SessionLine>(map);
-            let mut line = map.get(&(word / 8), 0).unwrap();
-            line.words[word as usize % SESSION_WAYS] = SessionWord::FREE;
-            map.set(word / 8, line, 0).unwrap();
-        };
-        clear("SESSION_TAGS", index);
-        clear("SESSION_BACK", session.back);
+        let mut map = fabric.kernel.array::<SessionLine>("SESSION_TAGS");
+        let mut line = map.get(&(session.tag_at / 8), 0).unwrap();
+        line.words[session.tag_at as usize % SESSION_WAYS] = SessionWord::FREE;
+        map.set(session.tag_at / 8, line, 0).unwrap();
         session.life = SessionLife::default();
         fabric
             .kernel

@@ -7,7 +7,7 @@
 //! S:s -> L:l   ─┘                    └─►  V:v -> C:c     what the server answers
 //! ```
 //!
-//! A port of the node belongs to the session whose word stands in `SESSION_BACK`, and to no other.
+//! Where a session lies says which end of the node it has: no two flows ever have the same.
 
 use lbfabric_abi::{Backend, DropReason, NextProgram, SessionState, Settings, Verdict};
 
@@ -171,7 +171,7 @@ fn enter<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Step, DropReason
         }
         admit::release(held.index, held.life);
     }
-    if admit::tags(settings, place).0 != 0 {
+    if admit::tags(settings, place) != 0 {
         // Another flow with the same tag, or one that is being entered just now.
         return Err(DropReason::NatTableFull);
     }

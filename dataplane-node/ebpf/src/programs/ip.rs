@@ -106,6 +106,8 @@ pub(crate) trait Ip: Sized {
     fn node(settings: &Settings, index: usize) -> Self::Address;
     /// The node's address of a session; none if the node has it no more.
     fn node_of(settings: &Settings, session: &Session) -> Option<Self::Address>;
+    /// Zero if two addresses are the same.
+    fn difference(a: Self::Address, b: Self::Address) -> u64;
     /// As [`Address::fold`].
     fn fold(address: Self::Address) -> u32;
     /// The sum of the address's words.

@@ -66,8 +66,6 @@ static SESSIONS: Array<Session> = Array::pinned(NAT_FLOWS_DEFAULT, MMAPABLE);
 #[map]
 static SESSION_TAGS: Array<SessionLine> = Array::pinned(SESSION_LINES, MMAPABLE);
 #[map]
-static SESSION_BACK: Array<SessionLine> = Array::pinned(2 * SESSION_LINES, MMAPABLE);
-#[map]
 static NAT_CURSOR: Array<u64> = Array::pinned(NAT_CURSORS, MMAPABLE);
 #[map]
 static QUIC_SERVERS: HashMap<QuicServer, u32> = HashMap::pinned(BACKENDS_MAX, NO_PREALLOC);
@@ -320,15 +318,6 @@ pub(crate) fn session(index: u32) -> Option<NonNull<Session>> {
 #[inline(always)]
 pub(crate) fn session_tags(index: u32) -> Option<Line> {
     SESSION_TAGS
-        .get_ptr_mut(index)
-        .and_then(NonNull::new)
-        .map(Line::new)
-}
-
-/// A line of words that lead from servers' flows to sessions.
-#[inline(always)]
-pub(crate) fn session_back(index: u32) -> Option<Line> {
-    SESSION_BACK
         .get_ptr_mut(index)
         .and_then(NonNull::new)
         .map(Line::new)

@@ -73,10 +73,9 @@ pub(crate) struct Scratch {
     /// A new full-NAT flow's end at the node, as a place in the row of all. Here as well as below, so that the verifier does
     /// not follow what comes then once for each way to it.
     pub(crate) candidate: u64,
-    /// The session that has that end, or none.
-    pub(crate) owner: u32,
-    /// The new flow's session.
+    /// Where the session of that end lies.
     pub(crate) session: u32,
+    pub(crate) zero: u32,
     /// The tags that the frame came with.
     pub(crate) tags: u64,
     /// Where what is known of a packet's fragments is put together.

@@ -3,8 +3,8 @@
 use core::ptr::NonNull;
 
 use lbfabric_abi::{
-    SESSION_WAYS, Session, SessionLife, SessionLine, SessionPacket, SessionPlace, SessionState,
-    SessionTick, SessionWord, Settings,
+    SESSION_WAYS, SOURCES_MAX, Session, SessionLife, SessionLine, SessionPacket, SessionPlace,
+    SessionState, SessionTick, SessionWord, Settings, session_of_end,
 };
 
 use super::{
@@ -55,17 +55,12 @@ impl Line {
         (found != 0).then(|| SessionWord(found).session())
     }
 
-    /// How many words have a tag, and the sum of the sessions that they lead to.
+    /// How many words have a tag.
     #[inline(always)]
-    pub(crate) fn count(self, tag: u64) -> (u64, u64) {
-        let (mut count, mut sum) = (0, 0);
-        for way in 0..SESSION_WAYS {
-            let word = self.load(way);
-            let has = has(word, tag);
-            count += has & 1;
-            sum += u64::from(word.session()) & has;
-        }
-        (count, sum)
+    pub(crate) fn count(self, tag: u64) -> u64 {
+        (0..SESSION_WAYS)
+            .map(|way| has(self.load(way), tag) & 1)
+            .sum()
     }
 
     /// How many words are free.
@@ -195,13 +190,14 @@ impl Held {
 
     /// The line of its word in `SESSION_TAGS`, and the word's place there.
     #[inline(always)]
-    pub(crate) const fn word(index: u32) -> (u32, u32) {
-        (index >> WAY_BITS, index % WAYS)
+    pub(crate) fn word(&self) -> (u32, u32) {
+        let at = self.fields().tag_at;
+        (at >> WAY_BITS, at % WAYS)
     }
 
-    /// The session of a place in `SESSION_TAGS`.
+    /// The other way round.
     #[inline(always)]
-    pub(crate) const fn index_of(line: u32, way: u32) -> u32 {
+    pub(crate) const fn tag_at(line: u32, way: u32) -> u32 {
         line << WAY_BITS | way
     }
 }
@@ -240,10 +236,6 @@ pub(crate) fn of_client<I: Ip>(
     place: SessionPlace,
 ) -> Option<Held> {
     let mask = settings.session_mask;
-    let home = Held::at(place.home(mask))?;
-    if is_clients(&home, ends) {
-        return Some(home);
-    }
     let index = match maps::session_tags(place.first(mask))?.find(place.tag) {
         Some(index) => index,
         None => maps::session_tags(place.second(mask))?.find(place.tag)?,
@@ -278,16 +270,58 @@ pub(crate) fn place<I: Ip>(settings: &Settings, ends: &Ends<I>) -> SessionPlace 
 /// The session of a packet from a server to the node.
 #[inline(always)]
 pub(crate) fn of_server<I: Ip>(settings: &Settings, ends: &Ends<I>) -> Option<Held> {
-    let place = place(settings, ends);
-    let line = maps::session_back(place.first(settings.back_mask()))?;
-    let held = Held::at(line.find(place.tag)?)?;
+    let held = Held::at(index_of(settings, ends))?;
+    (is_servers(&held, ends) && held.life.state().is_open()).then_some(held)
+}
+
+/// Whether a session has the end of the node that a server's packet goes to.
+#[inline(always)]
+pub(crate) fn is_servers<I: Ip>(held: &Held, ends: &Ends<I>) -> bool {
     let session = held.fields();
-    let (server, _) = I::server(maps::backend(session.backend.into())?)?;
-    let is_same = server == ends.source
+    session.server_ports().rotate_left(16) == ends.ports
         && session.node == I::fold(ends.destination)
-        && session.server_ports().rotate_left(16) == ends.ports
-        && is_of::<I>(session, ends);
-    (is_same && held.life.state().is_open()).then_some(held)
+        && is_of::<I>(session, ends)
+        && maps::backend(session.backend.into())
+            .and_then(I::server)
+            .is_some_and(|(server, _)| server == ends.source)
+}
+
+/// Where the session of a server's packet lies, if it has one.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "halves of a word")]
+pub(crate) fn index_of<I: Ip>(settings: &Settings, ends: &Ends<I>) -> u32 {
+    let Ends {
+        source: server,
+        destination: node,
+        ports,
+        protocol,
+    } = *ends;
+    let base = base::<I>(settings, server, ports as u16, protocol);
+    let port = u16::from_be((ports >> 16) as u16);
+    session_of_end(
+        base,
+        source::<I>(settings, node),
+        port,
+        settings.sessions_mask(),
+    )
+}
+
+/// The hash of a server's end; the port as it stands in a header.
+#[inline(always)]
+pub(crate) fn base<I: Ip>(settings: &Settings, server: I::Address, port: u16, protocol: u8) -> u64 {
+    I::hash(&settings.flow_key, server, server, port.into(), protocol)
+}
+
+/// The first place at which the node has an address. Without branches: the verifier would follow what comes after for each.
+#[inline(always)]
+fn source<I: Ip>(settings: &Settings, node: I::Address) -> u32 {
+    let mut index = 0;
+    for n in (0..SOURCES_MAX).rev() {
+        let differs = opaque(I::difference(I::node(settings, n), node) as usize) as u64;
+        let differs = 0u64.wrapping_sub((differs | differs.wrapping_neg()) >> 63);
+        index = index & differs | n as u64 & !differs;
+    }
+    index as u32
 }
 
 #[inline(always)]

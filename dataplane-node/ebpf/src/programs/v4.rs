@@ -165,6 +165,11 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
+    fn difference(a: u32, b: u32) -> u64 {
+        u64::from(a ^ b)
+    }
+
+    #[inline(always)]
     fn fold(address: u32) -> u32 {
         address
     }

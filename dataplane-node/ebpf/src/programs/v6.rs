@@ -156,6 +156,11 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
+    fn difference([a, b]: [u64; 2], [c, d]: [u64; 2]) -> u64 {
+        a ^ c | b ^ d
+    }
+
+    #[inline(always)]
     fn fold(address: [u64; 2]) -> u32 {
         fold6(words(address))
     }
