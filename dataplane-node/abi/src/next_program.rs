@@ -26,8 +26,6 @@ pub enum NextProgram {
     Clamp = 10,
     /// Chooses the server of a packet that may pass.
     Choose = 9,
-    /// Full NAT towards servers, for plain packets of flows that have a session.
-    FullnatPlain = 11,
     /// Full NAT back to clients, for plain packets.
     FullnatPlainAnswer = 12,
     /// Enters a full-NAT flow that has no session.
@@ -50,7 +48,6 @@ impl NextProgram {
         Self::Fragment,
         Self::Choose,
         Self::Clamp,
-        Self::FullnatPlain,
         Self::FullnatPlainAnswer,
         Self::FullnatAdmit,
         Self::IcmpToClient,
@@ -89,7 +86,6 @@ impl NextProgram {
             Self::Choose => "lbfabric_choose",
             Self::Clamp => "lbfabric_clamp",
             Self::IcmpToClient => "lbfabric_icmp_to_client",
-            Self::FullnatPlain => "lbfabric_fullnat_plain",
             Self::FullnatPlainAnswer => "lbfabric_fullnat_plain_answer",
             Self::FullnatAdmit => "lbfabric_fullnat_admit",
         }

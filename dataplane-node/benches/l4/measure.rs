@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use lbfabric_abi::FlowEvent;
-use lbfabric_ebpf_bench::{LISTED_FLOWS, PORT_BITS, PORTS_PER_ADDRESS, listed};
+use lbfabric_ebpf_bench::{LISTED_FLOWS, PORT_BITS, PORTS_PER_ADDRESS, SCATTER, listed};
 
 use crate::{
     cases::{Case, FLOOR, Way, client},
@@ -151,7 +151,9 @@ fn list_answers(kernel: &mut Kernel) {
         let (node_port, server_port) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
         let answer = listed(server, node, server_port, node_port);
         let mut answers = kernel.bench_array::<[u64; 2]>("LISTED");
-        answers.set(flow, answer, 0).unwrap();
+        let place = u64::from(flow).wrapping_mul(SCATTER) & u64::from(LISTED_FLOWS - 1);
+        let place = u32::try_from(place).unwrap();
+        answers.set(place, answer, 0).unwrap();
     }
 }
 

@@ -14,6 +14,8 @@
 
 /// Bytes of a frame that are written anew before each repeat; frames are no shorter.
 pub const TEMPLATE_BYTES: usize = 80;
+/// Flows take turns in another order than the one in which they were opened: odd, so that all have theirs.
+pub const SCATTER: u64 = 0x9e37_79b1;
 /// The largest number of flows of [`Vary::Listed`].
 pub const LISTED_FLOWS: u32 = 1 << 16;
 /// Slots of the floor program's ring: what a pool of the default size has.

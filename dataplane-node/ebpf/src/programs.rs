@@ -9,8 +9,7 @@
 //!                 │     ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
 //!                 │     ├───────► fragment ──► deliver
 //!                 │     └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
-//!                 ├──► fullnat_plain                 plain packets of sessions; the others go on to general
-//!                 └──► fullnat_plain_answer
+//!                 └──► fullnat_plain_answer          plain answers of sessions; the others go on to general
 //!        deliver, fullnat_forward, fullnat_admit, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
 //! ```
 #![expect(
@@ -73,6 +72,8 @@ use frame::Frame;
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[xdp(frags)]
+// It is large, and one that is only called by the entry may go on with no other program.
+#[inline(always)]
 fn lbfabric_lb(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave_as_is(&frame, plain::balance(&frame))
@@ -142,12 +143,6 @@ fn lbfabric_too_big(context: XdpContext) -> u32 {
 fn lbfabric_fullnat_admit(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::admit(&frame))
-}
-
-#[xdp(frags)]
-fn lbfabric_fullnat_plain(context: XdpContext) -> u32 {
-    let frame = Frame::new(context);
-    exit::leave_as_is(&frame, fullnat::forward_plain(&frame))
 }
 
 #[xdp(frags)]

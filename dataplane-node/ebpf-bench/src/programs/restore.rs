@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lbfabric_ebpf_bench::{
-    LISTED_FLOWS, PORT_BITS, PORTS_PER_ADDRESS, Scenario, TEMPLATE_BYTES, Vary,
+    LISTED_FLOWS, PORT_BITS, PORTS_PER_ADDRESS, SCATTER, Scenario, TEMPLATE_BYTES, Vary,
 };
 
 use super::bytes::{distance, load2, load4, load8, store2, store4, store8, swap2, swap4};
@@ -42,7 +42,13 @@ pub(crate) fn run(context: &XdpContext) -> Option<()> {
     let flow = unsafe {
         let number = *turn;
         *turn = number.wrapping_add(1);
-        number & u64::from(scenario.flow_mask)
+        // Those that are listed lie there in such an order.
+        let scatter = if scenario.vary == Vary::Listed as u32 {
+            1
+        } else {
+            SCATTER
+        };
+        number.wrapping_mul(scatter) & u64::from(scenario.flow_mask)
     };
 
     let length = distance(context.data(), context.data_end());

@@ -31,17 +31,6 @@ use super::{
 
 const GENERAL: Step = Step::Next(NextProgram::General);
 
-/// Sends a client's plain packet of a flow that goes on; all else is left to `lbfabric_general`.
-#[inline(always)]
-pub(crate) fn forward_plain(frame: &Frame) -> Step {
-    let sent = match ethertype(frame) {
-        Some(V4::ETHERTYPE) => go_on::<V4>(frame),
-        Some(V6::ETHERTYPE) => go_on::<V6>(frame),
-        _ => None,
-    };
-    sent.map_or(GENERAL, Step::Leave)
-}
-
 /// Sends a server's plain packet to its client; all else is left to `lbfabric_general`.
 #[inline(always)]
 pub(crate) fn answer_plain(frame: &Frame) -> Step {
@@ -111,10 +100,10 @@ fn ethertype(frame: &Frame) -> Option<u64> {
         .then(|| unsafe { load2::<12>(start) })
 }
 
+/// Sends a client's plain packet of a flow that goes on; none for all else, which is left as it is.
 #[inline(always)]
-fn go_on<I: Ip>(frame: &Frame) -> Option<Exit> {
-    let headers = Headers::<I>::plain(frame)?;
-    let said = session::said(frame, &headers);
+pub(crate) fn go_on<I: Ip>(frame: &Frame, headers: &Headers<I>) -> Option<Exit> {
+    let said = session::said(frame, headers);
     if said.is_syn() {
         // It may begin another connection.
         return None;
@@ -130,7 +119,7 @@ fn go_on<I: Ip>(frame: &Frame) -> Option<Exit> {
     if !held.note(session::now(), |state| state.after_client(said)) {
         return None;
     }
-    send(frame, &headers, &held, &way).ok()
+    send(frame, headers, &held, &way).ok()
 }
 
 #[inline(always)]

@@ -13,6 +13,7 @@ use super::{
     exit::{Exit, Step},
     fit,
     frame::Frame,
+    fullnat,
     gue::{self, Gue},
     headers::{ETHERNET, Headers, protocol},
     ip::Ip,
@@ -83,7 +84,7 @@ fn forward<I: Ip>(frame: &Frame) -> Step {
         return GENERAL;
     }
     if service.mode == Mode::Fullnat as u8 {
-        return Step::Next(NextProgram::FullnatPlain);
+        return fullnat::go_on(frame, &headers).map_or(GENERAL, Step::Leave);
     }
     match serve(frame, &headers, service) {
         Ok(exit) => Step::Leave(exit),
