@@ -17,6 +17,7 @@ mod xdp {
     mod checksums;
     mod churn;
     mod clamp;
+    mod client_address;
     mod counters;
     mod decap;
     mod dnat;
@@ -46,6 +47,7 @@ mod xdp {
     mod reference;
     mod selection;
     mod shapes;
+    mod told_client;
     mod tunnel;
     mod untouched;
     mod verdicts;

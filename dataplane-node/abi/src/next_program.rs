@@ -22,6 +22,8 @@ pub enum NextProgram {
     Clamp = 10,
     /// Chooses the server of a packet that may pass.
     Choose = 9,
+    /// Puts the client's address into the SYN of a full-NAT service, and leaves the packet to one of the others.
+    ClientAddress = 15,
 }
 
 impl NextProgram {
@@ -36,6 +38,7 @@ impl NextProgram {
         Self::Fragment,
         Self::Choose,
         Self::Clamp,
+        Self::ClientAddress,
     ];
     /// Entries of `PROGRAMS`: the largest index and one.
     pub const SLOTS: u32 = {
@@ -68,6 +71,7 @@ impl NextProgram {
             Self::Fragment => "lbfabric_fragment",
             Self::Clamp => "lbfabric_clamp",
             Self::Choose => "lbfabric_choose",
+            Self::ClientAddress => "lbfabric_client_address",
         }
     }
 }

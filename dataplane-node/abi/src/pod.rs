@@ -4,9 +4,9 @@
 use aya::Pod;
 
 use crate::{
-    Address, Backend, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatForward, NatReverse,
-    PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens, Traffic,
-    VipPrefix, VipService,
+    Address, Backend, ClientAddress, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatForward,
+    NatReverse, PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens,
+    Traffic, VipPrefix, VipService,
 };
 
 macro_rules! pod {
@@ -22,6 +22,7 @@ macro_rules! pod {
 pod!(
     Address,
     Backend,
+    ClientAddress,
     Endpoint,
     EndpointPrefix,
     Flow,
