@@ -184,6 +184,10 @@ fn flags(service: &NodeService) -> u32 {
         (VipService::GUE, is_gue),
         (VipService::OUTER_SOURCE_FIXED, is_fixed),
         (VipService::CLAMP_MSS, service.clamp_mss),
+        (
+            VipService::CLIENT_ADDRESS_OPTION,
+            service.client_address_option,
+        ),
         (VipService::GUARDED, protection::guard(service).is_some()),
         (VipService::QUIC, service.affinity == Affinity::QuicCid),
     ]
@@ -194,13 +198,10 @@ fn flags(service: &NodeService) -> u32 {
 
 /// What the API has and this node cannot do yet.
 fn check_supported(service: &NodeService) -> Result<(), String> {
-    let lacking = [
-        ("client_address_option", service.client_address_option),
-        (
-            "l4-dnat with several VIPs of one family, or with a server and port of another l4-dnat service",
-            service.exact_state,
-        ),
-    ];
+    let lacking = [(
+        "l4-dnat with several VIPs of one family, or with a server and port of another l4-dnat service",
+        service.exact_state,
+    )];
     match lacking.into_iter().find(|(_, asked)| *asked) {
         Some((what, _)) => Err(format!("{what}: this node cannot do that yet")),
         None => Ok(()),
