@@ -232,6 +232,8 @@ impl LoadBalancer {
             sources4: sources.v4,
             sources6: sources.v6,
             nat_ports: NatPorts::beside(first, last),
+            is_known4: wanted.iter().any(IpAddr::is_ipv4),
+            is_known6: wanted.iter().any(IpAddr::is_ipv6),
         };
         let inputs = PlanInputs {
             desired,

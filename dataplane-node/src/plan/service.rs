@@ -239,7 +239,7 @@ fn check_sources(service: &NodeService, pool: &NodePool, local: &Local) -> Resul
                         .to_owned(),
                 );
             }
-            Ok(())
+            check_is_known(service, local)
         }
         Mode::Tunnel => {
             let unreachable = pool.backends.iter().find(|backend| {
@@ -254,6 +254,24 @@ fn check_sources(service: &NodeService, pool: &NodePool, local: &Local) -> Resul
                 ))
             })
         }
+    }
+}
+
+/// A server believes what a node tells of clients only if the controller has named the node's addresses to it.
+fn check_is_known(service: &NodeService, local: &Local) -> Result<(), String> {
+    let is_known = |vip: &Prefix| {
+        if vip.is_ipv4() {
+            local.is_known4
+        } else {
+            local.is_known6
+        }
+    };
+    match service.vips.iter().find(|vip| !is_known(vip)) {
+        Some(vip) if service.client_address_option => Err(format!(
+            "client_address_option: servers believe only the fabric's nodes; set an {} address in source_addresses of this node",
+            if vip.is_ipv4() { "IPv4" } else { "IPv6" }
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -101,6 +101,8 @@ pub(crate) fn able() -> Local {
         sources4: vec![std::net::Ipv4Addr::new(192, 0, 2, 1)],
         sources6: vec!["2001:db8::1".parse().unwrap()],
         nat_ports: NatPorts::beside(32768, 60999),
+        is_known4: true,
+        is_known6: true,
     }
 }
 
@@ -455,4 +457,28 @@ fn a_resolved_next_hop_reaches_the_server_entry() {
     assert_eq!(ops.len(), 1);
     assert_eq!(case.observed.backends[&BackendId(1)].hop4, hop);
     assert!(!case.observed.backends[&BackendId(1)].hop6.is_resolved());
+}
+
+#[test]
+fn clients_are_told_only_by_nodes_that_servers_know() {
+    let mut service = service(Mode::Fullnat, &["198.51.100.1", "2001:db8::9"], &[(80, 80)]);
+    let pool = pool(&[1]);
+    let ring = lbfabric_abi::PoolRing::default();
+    let mut entries = |told: bool, is_known6: bool| {
+        service.client_address_option = told;
+        let local = Local {
+            is_known6,
+            ..able()
+        };
+        super::service::ServiceEntries::new(ServiceId(1), &service, &pool, ring, &local)
+    };
+    let flags = |entries: super::service::ServiceEntries| entries.vip_ports[0].1.flags;
+    let telling = lbfabric_abi::VipService::CLIENT_ADDRESS_OPTION;
+    assert_eq!(flags(entries(true, true).unwrap()), telling);
+    assert_eq!(flags(entries(false, false).unwrap()), 0);
+    let reason = entries(true, false).unwrap_err();
+    assert!(
+        reason.contains("IPv6 address in source_addresses"),
+        "{reason}"
+    );
 }

@@ -118,7 +118,7 @@ fn unpin(pin: &Path) -> Result<bool, Fault> {
 
 /// Where cgroups are mounted, of which every process of this machine is in one.
 fn cgroup_root() -> Result<PathBuf, Fault> {
-    let mounts = fs::read_to_string("/proc/self/mounts")
+    let mounts = fs::read_to_string("/proc/thread-self/mounts")
         .map_err(|error| Fault::of("look for cgroups", &error))?;
     first_cgroup2(&mounts).ok_or_else(|| Fault::Other {
         doing: "look for cgroups",

@@ -9,6 +9,8 @@ use aya::programs::loaded_programs;
 use lbfabric_abi::LAYOUT_VERSION;
 use lbfabric_node::{NodeConfig, Role, XdpModeChoice};
 use lbfabric_proto::v1;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -247,5 +249,49 @@ fn programs_see_their_clients_until_nobody_asks_for_it() {
         if let Err(panic) = serving.join() {
             resume_unwind(panic);
         }
+    });
+}
+
+/// The mount namespace of this thread alone has no cgroup v2.
+fn without_cgroups() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("these tests need root");
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("private mounts");
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").expect("mounts");
+    for mount in mounts.lines().rev() {
+        let mut fields = mount.split(' ').skip(1);
+        if let (Some(folder), Some("cgroup2")) = (fields.next(), fields.next()) {
+            umount2(folder, MntFlags::MNT_DETACH).expect("unmounted");
+        }
+    }
+}
+
+#[test]
+fn a_server_without_cgroups_says_so_and_does_the_rest() {
+    let fixture = Fixture::new();
+    fixture.run(|| async {
+        without_cgroups();
+        let mut spec = fabric(true);
+        spec.pools[0].backends[0].addresses = vec!["10.88.0.1".to_owned(), "fd88::1".to_owned()];
+        let mut dsr = spec.services[0].clone();
+        dsr.name = "dsr".to_owned();
+        dsr.vips = vec!["10.99.0.7".to_owned()];
+        dsr.set_mode(v1::Mode::L4Dsr);
+        dsr.client_address_option = false;
+        spec.services.push(dsr);
+        let mut controller = PlayedController::start().await;
+        controller.apply(&spec);
+        let mut config = fixture.config(Role::Server, controller.address);
+        config.keep_on_exit = false;
+        let agent = fixture.start(config).await;
+        let refused = |report: &v1::NodeReport| {
+            let mut refusals = report.refusals.iter();
+            refusals.any(|it| it.reason.contains("no cgroup v2 is mounted"))
+        };
+        eventually("the reason", || controller.report_if(refused)).await;
+        let loopback = || fixture.node.ip(&["-br", "addr", "show", "lo"]);
+        eventually("the VIP", || loopback().contains("10.99.0.7").then_some(())).await;
+        agent.stop().await;
+        assert!(!fixture.pin_dir.exists());
     });
 }
