@@ -8,7 +8,8 @@ use lbfabric_proto::v1::{self, node_object};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix, Service,
+    Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
+    Service,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
 };
@@ -346,7 +347,8 @@ fn add_server_vips(
 
 /// Adds to each server of a service the ports at which it is told its clients.
 fn add_told_ports(all: &mut BTreeMap<IpAddr, ServerVips>, service: &Service, pool: &StoredPool) {
-    for address in pool.pool.backends.iter().flat_map(|it| it.addresses()) {
+    let backends = pool.pool.backends.iter();
+    for address in backends.flat_map(Backend::addresses) {
         let of_server = all.entry(address).or_default();
         match (service.backend_port, &service.ports) {
             (Some(port), _) => {

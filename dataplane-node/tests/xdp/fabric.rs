@@ -198,6 +198,10 @@ impl Fabric {
         filter.set(word, old | 1 << bit, 0).unwrap();
     }
 
+    #[expect(
+        clippy::large_types_passed_by_value,
+        reason = "most callers have just made them"
+    )]
     pub(crate) fn settings(&mut self, settings: Settings) {
         let sources4 = settings.source4.map(IpAddr::from);
         let sources6 = settings.source6.map(IpAddr::from);
