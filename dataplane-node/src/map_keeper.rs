@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use aya::Ebpf;
 use lbfabric_abi::{FlowKey, NextHop};
-use lbfabric_model::{BackendId, ObjectKey};
+use lbfabric_model::{BackendId, ObjectKey, PacketQuestion};
 use lbfabric_proto::v1;
 
 use crate::{
-    maps::{AyaMaps, LbMaps as _, OpenMapsError, ReadMapError},
-    plan::{Desired, Health, HealthView, Local, NatPorts},
+    explain::{Names, explain},
+    maps::{AyaMaps, LbMaps as _, OpenMapsError, ReadMapError, monotonic_ns},
+    plan::{Desired, Health, HealthView, Local, NatPorts, Way},
     random::random_words,
     reconciler::{PlanInputs, ReconcileError, Reconciled, Reconciler},
     snapshot::{DeltaError, HeldSnapshot},
@@ -28,7 +29,7 @@ pub struct MapKeeper {
     held: HeldSnapshot,
     desired: Desired,
     health: HealthView,
-    next_hops: BTreeMap<IpAddr, NextHop>,
+    next_hops: BTreeMap<IpAddr, Way>,
     local: Local,
 }
 
@@ -107,7 +108,10 @@ impl MapKeeper {
     /// Notes how every server that is desired is reached.
     pub fn reach_all_by(&mut self, hop: NextHop) {
         let addresses = self.desired.backend_addresses();
-        self.next_hops = addresses.into_iter().map(|it| (it, hop)).collect();
+        self.next_hops = addresses
+            .into_iter()
+            .map(|it| (it, Way { hop, mtu: 0 }))
+            .collect();
     }
 
     /// Brings the maps to what is known by `now`.
@@ -140,6 +144,21 @@ impl MapKeeper {
     /// Frees entries of the flow table as the agent does from time to time, and gives the servers of the others.
     pub fn sweep(&mut self) -> BTreeSet<BackendId> {
         self.reconciler.sweep()
+    }
+
+    /// Notes how one server's address is reached.
+    pub fn reach_by(&mut self, address: IpAddr, hop: NextHop) {
+        self.next_hops.insert(address, Way { hop, mtu: 0 });
+    }
+
+    /// What the programs would do with a packet, as the agent answers a controller.
+    pub fn explain(&self, packet: &v1::PacketQuestion) -> Result<v1::Explanation, String> {
+        let packet = PacketQuestion::parse(packet, "packet").map_err(|it| format!("{it:?}"))?;
+        let names = Names {
+            desired: &self.desired,
+            links: BTreeMap::new(),
+        };
+        explain(&packet, &names, self.reconciler.maps(), monotonic_ns())
     }
 
     /// Packets by verdict or drop reason, by name.

@@ -4,6 +4,7 @@ mod aya_maps;
 #[cfg(test)]
 pub(crate) mod fake;
 mod flow_map;
+mod lookups;
 mod ring_map;
 mod server_maps;
 mod shared_words;
@@ -17,6 +18,7 @@ use lbfabric_model::{BackendId, ServiceId};
 use crate::plan::{MapOp, Observed, Rings};
 
 pub(crate) use aya_maps::{AyaMaps, OpenMapsError};
+pub(crate) use flow_map::monotonic_ns;
 pub(crate) use server_maps::ServerMaps;
 
 /// A load balancer's maps. The reconciler knows nothing else of the kernel.

@@ -26,12 +26,13 @@ mod space;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use lbfabric_abi::{FlowKey, NextHop};
+use lbfabric_abi::FlowKey;
 use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 pub(crate) use desired::Desired;
@@ -44,6 +45,7 @@ use ring::RingMemory;
 pub(crate) use ring::{Health, HealthView};
 pub(crate) use service::bits_in_maps;
 use target::Target;
+pub(crate) use way::Way;
 
 /// All that a plan depends on.
 #[derive(Clone, Copy)]
@@ -52,7 +54,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) observed: &'a Observed,
     pub(crate) rings: &'a dyn Rings,
     pub(crate) health: &'a HealthView,
-    pub(crate) next_hops: &'a BTreeMap<IpAddr, NextHop>,
+    pub(crate) next_hops: &'a BTreeMap<IpAddr, Way>,
     pub(crate) local: &'a Local,
     /// Why a part of the settings cannot be followed.
     pub(crate) settings_refusal: Option<&'a str>,
@@ -132,7 +134,7 @@ fn make(target: &mut Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::PutReverseRange,
     );
-    for (id, PlacedRing { place, change }) in &mut target.pools {
+    for (id, PlacedRing { place, change, .. }) in &mut target.pools {
         match change {
             // It is written in full before its place is recorded: what lies there may be anything.
             RingChange::Moved(servers) => {
@@ -156,10 +158,18 @@ fn make(target: &mut Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::PutVipRange,
     );
-    let new = target.vip_prefixes.difference(&observed.vip_prefixes);
-    ops.extend(new.copied().map(MapOp::PutVipPrefix));
-    let new = target.vip_addresses.difference(&observed.vip_addresses);
-    ops.extend(new.copied().map(MapOp::PutVipAddress));
+    changed(
+        &target.vip_prefixes,
+        &observed.vip_prefixes,
+        ops,
+        MapOp::PutVipPrefix,
+    );
+    changed(
+        &target.vip_addresses,
+        &observed.vip_addresses,
+        ops,
+        MapOp::PutVipAddress,
+    );
 }
 
 /// What VIP entries refer to besides rings. Who may use a service stands there before the word on all others.
@@ -192,10 +202,18 @@ fn tear_down(target: &Target, observed: &Observed, ops: &mut Vec<MapOp>) {
         ops,
         MapOp::RemoveVipRange,
     );
-    let old = observed.vip_prefixes.difference(&target.vip_prefixes);
-    ops.extend(old.copied().map(MapOp::RemoveVipPrefix));
-    let old = observed.vip_addresses.difference(&target.vip_addresses);
-    ops.extend(old.copied().map(MapOp::RemoveVipAddress));
+    gone(
+        &target.vip_prefixes,
+        &observed.vip_prefixes,
+        ops,
+        MapOp::RemoveVipPrefix,
+    );
+    gone(
+        &target.vip_addresses,
+        &observed.vip_addresses,
+        ops,
+        MapOp::RemoveVipAddress,
+    );
     gone(&target.guards, &observed.guards, ops, MapOp::RemoveGuard);
     gone(
         &target.source_rules,

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{Backend, FlowKey, NextHop};
+use lbfabric_abi::{Backend, FlowKey};
 use lbfabric_model::{BackendId, ObjectKey, PoolId};
 
 use crate::{
     maps::{LbMaps, ReadMapError, WriteMapError},
-    plan::{self, Inputs, MapOp, Observed, Plan, Rings},
+    plan::{self, Inputs, MapOp, Observed, Plan, Rings, Way},
 };
 
 /// The flow table is swept this often while that may let a slot or a server go.
@@ -168,7 +168,7 @@ fn takes_life(op: &MapOp, observed: &Observed) -> bool {
 pub(crate) struct PlanInputs<'a> {
     pub(crate) desired: &'a plan::Desired,
     pub(crate) health: &'a plan::HealthView,
-    pub(crate) next_hops: &'a BTreeMap<IpAddr, NextHop>,
+    pub(crate) next_hops: &'a BTreeMap<IpAddr, Way>,
     pub(crate) local: &'a plan::Local,
     pub(crate) settings_refusal: Option<&'a str>,
     pub(crate) now: Instant,

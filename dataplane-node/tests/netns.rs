@@ -13,6 +13,10 @@ mod foreign_programs;
 mod gue;
 #[path = "netns/hitless.rs"]
 mod hitless;
+#[path = "netns/icmp.rs"]
+mod icmp;
+#[path = "netns/icmp_network.rs"]
+mod icmp_network;
 #[cfg(target_arch = "x86_64")]
 #[path = "guest/initramfs.rs"]
 mod initramfs;

@@ -23,6 +23,8 @@ mod xdp {
     mod dnat;
     mod drops;
     mod dsr;
+    mod explain;
+    mod explained_fabric;
     mod fabric;
     mod fragments;
     mod fullnat;
@@ -31,11 +33,15 @@ mod xdp {
     mod guard;
     mod gue;
     mod gue_decap;
+    mod icmp;
+    mod icmp_own;
+    mod icmp_packets;
     mod keeper;
     mod kernel;
     #[cfg(target_arch = "x86_64")]
     mod linux_6_1;
     mod loads;
+    mod losses;
     mod malformed;
     mod martians;
     mod network;
@@ -46,6 +52,7 @@ mod xdp {
     mod quic;
     mod reference;
     mod selection;
+    mod sent_back;
     mod shapes;
     mod told_client;
     mod tunnel;

@@ -23,7 +23,7 @@ use tonic::{
 };
 
 /// How long a test waits for a state: also where a build has just left the disk much to write, which every `fsync` then waits for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The members of one cluster; killed when dropped.
 pub(crate) struct Members {

@@ -68,6 +68,14 @@ counted! {
         Tunnel = 9 => "l4-tunnel",
         /// Unpacked from a tunnel on a server and passed to the kernel.
         Decapsulated = 10 => "decapsulated",
+        /// An echo request to a VIP, answered.
+        EchoReply = 11 => "icmp-echo-reply",
+        /// An ICMP error about a packet of a service, taken to whoever sent that.
+        IcmpError = 12 => "icmp-error",
+        /// A client was told that its packet is too big for the way to the server.
+        TooBig = 13 => "icmp-too-big",
+        /// A client was told that its packet's time to live has ended here.
+        TimeExceeded = 14 => "icmp-time-exceeded",
     }
 }
 
@@ -108,12 +116,23 @@ counted! {
         Land = 15 => "drop-land",
         /// More extension headers than are looked through, or more than one fragment header.
         ExtensionHeaders = 16 => "drop-extension-headers",
+        /// An echo request to a VIP that no healthy server stands behind.
+        EchoUnserved = 17 => "drop-echo-unserved",
+        /// An ICMP error that quotes too little, or another packet than the one it could be about.
+        BadQuote = 18 => "drop-bad-quote",
+        /// An ICMP error about a flow that is not known.
+        UnknownFlow = 19 => "drop-unknown-flow",
         /// The client is not among those who may use the service.
         Denied = 20 => "drop-denied",
         /// A new flow, more than the service may take.
         ServiceLimit = 21 => "drop-service-limit",
         /// A new flow, more than its client may have.
         SourceLimit = 22 => "drop-source-limit",
+        /// Too big for the way to the server, or at the end of its time to live, and so many were answered that this one was
+        /// not.
+        IcmpRateLimit = 23 => "drop-icmp-rate-limit",
+        /// Too big for the way to the server, and no sender can be told to send so little.
+        TooBig = 24 => "drop-too-big",
     }
 }
 

@@ -49,6 +49,18 @@ pub struct FilterBit {
     pub bit: u32,
 }
 
+/// A number for an IPv6 address, its words in memory order: all bits of the address are in the upper ones, and it is another
+/// one for each address of a /64.
+#[inline(always)]
+pub(crate) const fn spread6(address: [u32; 4]) -> u64 {
+    let high = address[0] as u64 | (address[1] as u64) << 32;
+    let low = address[2] as u64 | (address[3] as u64) << 32;
+    let product = high.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    (product ^ product >> 32)
+        .wrapping_add(low)
+        .wrapping_mul(SPREAD)
+}
+
 impl FilterRegion {
     /// All of them.
     pub const ALL: &[Self] = &[Self::Vip, Self::Own, Self::Server, Self::Prefix];
@@ -66,16 +78,7 @@ impl FilterRegion {
     #[inline(always)]
     pub const fn bit6(self, address: [u32; 4]) -> FilterBit {
         match self {
-            Self::Vip | Self::Own | Self::Server => {
-                let high = address[0] as u64 | (address[1] as u64) << 32;
-                let low = address[2] as u64 | (address[3] as u64) << 32;
-                let product = high.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-                self.bit(
-                    (product ^ product >> 32)
-                        .wrapping_add(low)
-                        .wrapping_mul(SPREAD),
-                )
-            }
+            Self::Vip | Self::Own | Self::Server => self.bit(spread6(address)),
             Self::Prefix => self.bit((address[0] as u64).wrapping_mul(SPREAD)),
         }
     }

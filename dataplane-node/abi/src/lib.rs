@@ -6,10 +6,10 @@
 //! | `SETTINGS` | array of 1 | 0 | [`Settings`] |
 //! | `FILTER` | array of [`FILTER_WORDS`] | [`FilterBit::word`] | `u64`, bits of addresses |
 //! | `VIP_PORTS4` | hash | [`Endpoint::key4`] | [`VipService`] |
-//! | `VIP_PORTS6` | hash | [`Endpoint`] | [`VipService`] |
+//! | `VIP_PORTS6` | hash | [`Endpoint::key6`] | [`VipPort6`] |
 //! | `VIP_RANGES` | LPM trie | [`EndpointPrefix`] | [`VipService`] |
-//! | `VIP_PREFIXES` | LPM trie | [`Address`] | [`VipPrefix`] |
-//! | `VIP_ADDRESSES` | hash | [`Address`] | `u32`, always 1 |
+//! | `VIP_PREFIXES` | LPM trie | [`Address`] | [`VipNetwork`] |
+//! | `VIP_ADDRESSES` | hash | [`Address`] | `u32`, [`VipFlags`] |
 //! | `POOLS` | hash | pool id | [`PoolRing`] (read by the agent only) |
 //! | `RINGS` | array | slot | [`RingSlot`] |
 //! | `BACKENDS` | array | backend id | [`Backend`] |
@@ -63,7 +63,7 @@ pub use client_address::{CLIENT_ADDRESS_KIND, ClientAddress};
 pub use counters::{
     COUNTER_SLOTS, DropReason, FlowEvent, OptionEvent, Traffic, Verdict, counter_names,
 };
-pub use endpoint::{Endpoint, EndpointPrefix, VipPrefix};
+pub use endpoint::{Endpoint, EndpointPrefix, VipNetwork, VipPort6, VipPrefix};
 pub use filter::{FILTER_WORDS, FilterBit, FilterRegion};
 pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};
 pub use flow_table::{FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
@@ -73,5 +73,5 @@ pub use nat::{Flow, NatForward, NatReverse, Reverse};
 pub use next_program::NextProgram;
 pub use quic::QuicServer;
 pub use ring::{PoolRing, RingSlot};
-pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipService};
+pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipFlags, VipService};
 pub use settings::Settings;

@@ -1,7 +1,7 @@
 //! Every limit of the fabric. The API refuses what would exceed one; no node ever finds out by `E2BIG`.
 
 /// Version of the pinned maps' layout. Maps of another version are never opened; a new set is built beside them.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Services of a fabric; ids are below it.
 pub const SERVICES_MAX: u32 = 65_536;
@@ -67,5 +67,7 @@ pub const FLOW_BUCKETS_DEFAULT: u32 = 1 << 17;
 pub const NAT_FLOWS_DEFAULT: u32 = 1 << 18;
 /// Source addresses of full NAT and tunnels, for each family.
 pub const SOURCES_MAX: usize = 8;
+/// ICMP errors of its own that each CPU of a node sends in a second.
+pub const ICMP_ERRORS_PER_SECOND: u64 = 100;
 /// Source ports that full NAT tries before it gives up on a new flow.
 pub const NAT_PORT_TRIES: u32 = 16;

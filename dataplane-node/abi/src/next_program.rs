@@ -14,14 +14,20 @@ pub enum NextProgram {
     FullnatAnswer = 3,
     /// Destination NAT back to clients.
     Answer = 4,
+    /// ICMP and ICMPv6: echo, and errors about packets of services.
+    Icmp = 5,
+    /// Tells a client that its packet cannot go on.
+    TooBig = 6,
     /// Turns away clients that may not use a service, and new flows beyond its limits.
     Guard = 7,
     /// Takes a fragment where the first one of its packet has gone.
     Fragment = 8,
-    /// Lowers the MSS option of a client's SYN, or of a DNAT server's SYN-ACK, and leaves the packet to one of the others.
-    Clamp = 10,
     /// Chooses the server of a packet that may pass.
     Choose = 9,
+    /// Lowers the MSS option of a client's SYN, or of a DNAT server's SYN-ACK, and leaves the packet to one of the others.
+    Clamp = 10,
+    /// ICMP errors that go to clients.
+    IcmpToClient = 14,
     /// Puts the client's address into the SYN of a full-NAT service, and leaves the packet to one of the others.
     ClientAddress = 15,
 }
@@ -34,10 +40,13 @@ impl NextProgram {
         Self::FullnatForward,
         Self::FullnatAnswer,
         Self::Answer,
+        Self::Icmp,
+        Self::TooBig,
         Self::Guard,
         Self::Fragment,
         Self::Choose,
         Self::Clamp,
+        Self::IcmpToClient,
         Self::ClientAddress,
     ];
     /// Entries of `PROGRAMS`: the largest index and one.
@@ -67,10 +76,13 @@ impl NextProgram {
             Self::FullnatForward => "lbfabric_fullnat_forward",
             Self::FullnatAnswer => "lbfabric_fullnat_answer",
             Self::Answer => "lbfabric_answer",
+            Self::Icmp => "lbfabric_icmp",
+            Self::TooBig => "lbfabric_too_big",
             Self::Guard => "lbfabric_guard",
             Self::Fragment => "lbfabric_fragment",
-            Self::Clamp => "lbfabric_clamp",
             Self::Choose => "lbfabric_choose",
+            Self::Clamp => "lbfabric_clamp",
+            Self::IcmpToClient => "lbfabric_icmp_to_client",
             Self::ClientAddress => "lbfabric_client_address",
         }
     }

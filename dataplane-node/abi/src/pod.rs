@@ -6,7 +6,7 @@ use aya::Pod;
 use crate::{
     Address, Backend, ClientAddress, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatForward,
     NatReverse, PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens,
-    Traffic, VipPrefix, VipService,
+    Traffic, VipNetwork, VipPort6, VipService,
 };
 
 macro_rules! pod {
@@ -38,6 +38,7 @@ pod!(
     SourcePrefix,
     SourceTokens,
     Traffic,
-    VipPrefix,
+    VipNetwork,
+    VipPort6,
     VipService
 );

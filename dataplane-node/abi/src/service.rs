@@ -108,4 +108,15 @@ impl VipService {
     pub const GENERAL: u32 = Self::GUARDED | Self::EXACT_STATE | Self::QUIC;
 }
 
+/// What is known of a VIP's address, in `VIP_ADDRESSES`: bits.
+#[derive(Clone, Copy, Debug)]
+pub struct VipFlags;
+
+impl VipFlags {
+    /// Of every VIP.
+    pub const KNOWN: u32 = 1;
+    /// Some service of it has a healthy server: it answers echo requests.
+    pub const ECHO: u32 = 1 << 1;
+}
+
 const _: () = assert!(size_of::<VipService>() == 32);

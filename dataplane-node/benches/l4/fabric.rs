@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, FlowKey,
     FlowTick, GUE_PORT_DEFAULT, Mode, NextHop, POOL_BACKENDS_DEFAULT, Protocol, Reverse, RingSlot,
-    Settings, VipService,
+    Settings, VipPort6, VipService,
 };
 use lbfabric_ebpf_bench::{FLOOR_SERVERS, FLOOR_SLOTS, floor_server};
 use lbfabric_model::maglev;
@@ -245,9 +245,14 @@ fn serve(kernel: &mut Kernel, service: Service, vip: SocketAddr) {
             Some(key) => kernel
                 .hash::<u64, VipService>("VIP_PORTS4")
                 .insert(key, entry, 0),
-            None => kernel
-                .hash::<Endpoint, VipService>("VIP_PORTS6")
-                .insert(endpoint, entry, 0),
+            None => kernel.hash::<u64, VipPort6>("VIP_PORTS6").insert(
+                endpoint.key6(),
+                VipPort6 {
+                    endpoint,
+                    service: entry,
+                },
+                0,
+            ),
         }
         .unwrap();
     }

@@ -20,19 +20,19 @@ use aya_ebpf::{
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-#[xdp]
+#[xdp(frags)]
 fn restore(context: XdpContext) -> u32 {
     // What comes back found nothing to go on with.
     restore::run(&context);
     XDP_ABORTED
 }
 
-#[xdp]
+#[xdp(frags)]
 fn empty(_context: XdpContext) -> u32 {
     XDP_TX
 }
 
-#[xdp]
+#[xdp(frags)]
 fn floor(context: XdpContext) -> u32 {
     floor::forward(&context).unwrap_or(XDP_ABORTED)
 }

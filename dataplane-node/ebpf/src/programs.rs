@@ -6,9 +6,11 @@
 //!   of steady slots     │ ├─────► fullnat_answer
 //!                       │ └─────► guard ──► choose ──► deliver, fullnat_forward
 //!                       ├───────► answer             servers' answers to DNAT
+//!                       ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
 //!                       ├───────► fragment ──► deliver
 //!                       ├───────► clamp ──► ...      SYNs whose MSS option is to fit the way
 //!                       └───────► client_address ──► clamp, fullnat_forward     SYNs that tell the server their client
+//!        deliver, fullnat_forward, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
 //! ```
 #![expect(
     unsafe_code,
@@ -30,6 +32,7 @@ mod dsr;
 mod ecn;
 mod exit;
 mod extensions;
+mod fit;
 mod fragments;
 mod frame;
 mod fullnat;
@@ -37,6 +40,7 @@ mod general;
 mod guard;
 mod gue;
 mod headers;
+mod icmp;
 mod ip;
 mod maps;
 mod martian;
@@ -51,6 +55,7 @@ mod route;
 mod tags;
 mod tokens;
 mod told_client;
+mod too_big;
 mod tunnel;
 mod v4;
 mod v6;
@@ -85,7 +90,7 @@ fn lbfabric_general(context: XdpContext) -> u32 {
 #[xdp(frags)]
 fn lbfabric_deliver(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, deliver::forward(&frame).into())
+    exit::leave(&frame, deliver::forward(&frame))
 }
 
 #[xdp(frags)]
@@ -97,7 +102,7 @@ fn lbfabric_answer(context: XdpContext) -> u32 {
 #[xdp(frags)]
 fn lbfabric_fullnat_forward(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
-    exit::leave(&frame, fullnat::forward(&frame).into())
+    exit::leave(&frame, fullnat::forward(&frame))
 }
 
 #[xdp(frags)]
@@ -116,6 +121,24 @@ fn lbfabric_guard(context: XdpContext) -> u32 {
 fn lbfabric_choose(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, general::choose_for_guard(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_icmp(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, icmp::handle(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_icmp_to_client(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, icmp::to_client::handle(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_too_big(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, too_big::tell(&frame).into())
 }
 
 #[xdp(frags)]

@@ -11,9 +11,9 @@ use tracing::warn;
 use super::{program::Program, report};
 use crate::{
     chain::Chain,
-    explain::explain,
+    explain::{Names, explain},
     health::HealthTable,
-    maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps},
+    maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps, monotonic_ns},
     netlink::{LinkView, NetworkView},
     plan::{Desired, Health, Local, NatPorts, Sources},
     reconciler::{PlanInputs, ReconcileError, Reconciler},
@@ -180,9 +180,20 @@ impl RoleState {
                     let texts: Vec<_> = violations.iter().map(ToString::to_string).collect();
                     texts.join("; ")
                 })?;
+                if lb.program.filling().is_some() {
+                    let reason = "a program with another layout of the maps forwards until its own are filled";
+                    return Err(reason.to_owned());
+                }
                 let maps = lb.program.maps().map(Reconciler::maps);
                 let maps = maps.ok_or_else(|| "its program does not run".to_owned())?;
-                explain(&packet, situation.desired, maps)
+                let links = situation.network.links.iter();
+                let names = Names {
+                    desired: situation.desired,
+                    links: links
+                        .map(|(name, link)| (link.index, name.as_str()))
+                        .collect(),
+                };
+                explain(&packet, &names, maps, monotonic_ns())
             }
             Self::Server(_) => Err("a server forwards nothing".to_owned()),
         }

@@ -8,8 +8,9 @@ use aya::{
     },
 };
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, Guard, PoolRing, QuicServer, Reverse, RingSlot,
-    Settings, SourcePrefix, Traffic, VipPrefix, VipService, counter_names,
+    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, PoolRing, QuicServer, Reverse,
+    RingSlot, Settings, SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPort6, VipPrefix,
+    VipService, counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -37,26 +38,29 @@ pub(crate) enum OpenMapsError {
 
 /// The maps of the load balancer's program.
 pub(crate) struct AyaMaps {
-    settings: Array<MapData, Settings>,
-    filter: Array<MapData, u64>,
-    vip_ports4: HashMap<MapData, u64, VipService>,
-    vip_ports6: HashMap<MapData, Endpoint, VipService>,
-    vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
-    vip_prefixes: LpmTrie<MapData, Address, VipPrefix>,
-    vip_addresses: HashMap<MapData, Address, u32>,
+    pub(super) settings: Array<MapData, Settings>,
+    pub(super) filter: Array<MapData, u64>,
+    pub(super) vip_ports4: HashMap<MapData, u64, VipService>,
+    pub(super) vip_ports6: HashMap<MapData, u64, VipPort6>,
+    pub(super) vip_ranges: LpmTrie<MapData, EndpointPrefix, VipService>,
+    pub(super) vip_prefixes: LpmTrie<MapData, Address, VipNetwork>,
+    pub(super) vip_addresses: HashMap<MapData, Address, u32>,
     quic_servers: HashMap<MapData, QuicServer, u32>,
-    source_rules: LpmTrie<MapData, SourcePrefix, u32>,
-    guards: HashMap<MapData, u32, Guard>,
+    pub(super) source_rules: LpmTrie<MapData, SourcePrefix, u32>,
+    pub(super) guards: HashMap<MapData, u32, Guard>,
     pools: HashMap<MapData, u32, PoolRing>,
-    rings: RingMap,
-    backends: Array<MapData, Backend>,
-    flows: FlowMap,
-    reverse_ports4: HashMap<MapData, u64, Reverse>,
-    reverse_ports6: HashMap<MapData, Endpoint, Reverse>,
-    reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
+    pub(super) rings: RingMap,
+    pub(super) backends: Array<MapData, Backend>,
+    pub(super) flows: FlowMap,
+    pub(super) reverse_ports4: HashMap<MapData, u64, Reverse>,
+    pub(super) reverse_ports6: HashMap<MapData, Endpoint, Reverse>,
+    pub(super) reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
     counters: PerCpuArray<MapData, u64>,
     services: PerCpuArray<MapData, Traffic>,
     backend_traffic: PerCpuArray<MapData, Traffic>,
+    pub(super) service_tokens: Array<MapData, u64>,
+    pub(super) source_tokens: Array<MapData, SourceTokens>,
+    pub(super) recent_flows: Array<MapData, FlowBucket>,
 }
 
 pub(super) fn open<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, OpenMapsError>
@@ -119,6 +123,9 @@ impl AyaMaps {
             counters: open(ebpf, "COUNTERS")?,
             services: open(ebpf, "SERVICE_COUNTERS")?,
             backend_traffic: open(ebpf, "BACKEND_COUNTERS")?,
+            service_tokens: open(ebpf, "SERVICE_TOKENS")?,
+            source_tokens: open(ebpf, "SOURCE_TOKENS")?,
+            recent_flows: open(ebpf, "RECENT_FLOWS")?,
         })
     }
 
@@ -140,10 +147,9 @@ impl AyaMaps {
     }
 
     fn read_protection(&self, observed: &mut Observed) -> Result<(), ReadMapError> {
-        observed.vip_prefixes =
-            entries(self.vip_prefixes.iter(), "VIP_PREFIXES", |(_, prefix)| {
-                prefix
-            })?;
+        observed.vip_prefixes = entries(self.vip_prefixes.iter(), "VIP_PREFIXES", |(_, it)| {
+            (it.prefix, it.flags)
+        })?;
         observed.quic_servers = entries(self.quic_servers.iter(), "QUIC_SERVERS", |(key, id)| {
             (key, BackendId(id))
         })?;
@@ -188,14 +194,22 @@ impl AyaMaps {
             MapOp::PutGuard(ServiceId(id), guard) => self.guards.insert(id, guard, 0),
             MapOp::PutVipPort(key, service) => match key.key4() {
                 Some(key) => self.vip_ports4.insert(key, service, 0),
-                None => self.vip_ports6.insert(key, service, 0),
+                None => self.vip_ports6.insert(
+                    key.key6(),
+                    VipPort6 {
+                        endpoint: key,
+                        service,
+                    },
+                    0,
+                ),
             },
             MapOp::PutVipRange(key, service) => self.vip_ranges.insert(&trie_key(key), service, 0),
-            MapOp::PutVipPrefix(it) => {
-                let key = Key::new(it.bits, it.address);
-                self.vip_prefixes.insert(&key, it, 0)
+            MapOp::PutVipPrefix(prefix, flags) => {
+                let key = Key::new(prefix.bits, prefix.address);
+                self.vip_prefixes
+                    .insert(&key, VipNetwork { prefix, flags }, 0)
             }
-            MapOp::PutVipAddress(address) => self.vip_addresses.insert(address, 1, 0),
+            MapOp::PutVipAddress(address, flags) => self.vip_addresses.insert(address, flags, 0),
             MapOp::ClearBackend(BackendId(id)) => self.backends.set(id, Backend::default(), 0),
             MapOp::RemoveVipPort(_)
             | MapOp::RemoveVipRange(_)
@@ -215,7 +229,7 @@ impl AyaMaps {
         match *op {
             MapOp::RemoveVipPort(key) => match key.key4() {
                 Some(key) => self.vip_ports4.remove(&key),
-                None => self.vip_ports6.remove(&key),
+                None => self.vip_ports6.remove(&key.key6()),
             },
             MapOp::RemoveVipRange(key) => self.vip_ranges.remove(&trie_key(key)),
             MapOp::RemoveVipPrefix(VipPrefix { address, bits }) => {
@@ -246,8 +260,8 @@ impl AyaMaps {
             | MapOp::PutGuard(..)
             | MapOp::PutVipPort(..)
             | MapOp::PutVipRange(..)
-            | MapOp::PutVipPrefix(_)
-            | MapOp::PutVipAddress(_)
+            | MapOp::PutVipPrefix(..)
+            | MapOp::PutVipAddress(..)
             | MapOp::ClearBackend(_) => Ok(()),
         }
     }
@@ -262,11 +276,16 @@ impl Rings for AyaMaps {
 impl LbMaps for AyaMaps {
     fn read(&self) -> Result<Observed, ReadMapError> {
         let mut observed = Observed::empty(self.rings.capacity(), self.flows.buckets());
-        observed.vip_ports = endpoints(&self.vip_ports4, &self.vip_ports6, "VIP_PORTS")?;
+        let ports6 = self.vip_ports6.iter();
+        let ports6 = ports6.map(|it| it.map(|(_, it)| (it.endpoint, it.service)));
+        observed.vip_ports = endpoints(&self.vip_ports4, ports6, "VIP_PORTS")?;
         observed.vip_ranges = prefixes(self.vip_ranges.iter(), "VIP_RANGES")?;
-        observed.vip_addresses = entries(self.vip_addresses.keys(), "VIP_ADDRESSES", |it| it)?;
-        observed.reverse_ports =
-            endpoints(&self.reverse_ports4, &self.reverse_ports6, "REVERSE_PORTS")?;
+        observed.vip_addresses = entries(self.vip_addresses.iter(), "VIP_ADDRESSES", |it| it)?;
+        observed.reverse_ports = endpoints(
+            &self.reverse_ports4,
+            self.reverse_ports6.iter(),
+            "REVERSE_PORTS",
+        )?;
         observed.reverse_ranges = prefixes(self.reverse_ranges.iter(), "REVERSE_RANGES")?;
         observed.pools = entries(self.pools.iter(), "POOLS", |(id, ring)| (PoolId(id), ring))?;
         self.read_protection(&mut observed)?;
@@ -328,13 +347,13 @@ fn entries<E, T, C: FromIterator<T>>(
 /// What the tables of both families hold.
 fn endpoints<V: Pod>(
     ipv4: &HashMap<MapData, u64, V>,
-    ipv6: &HashMap<MapData, Endpoint, V>,
+    ipv6: impl Iterator<Item = Result<(Endpoint, V), MapError>>,
     map: &'static str,
 ) -> Result<BTreeMap<Endpoint, V>, ReadMapError> {
     let ipv4 = ipv4
         .iter()
         .map(|entry| entry.map(|(key, value)| (Endpoint::from_key4(key), value)));
-    entries(ipv4.chain(ipv6.iter()), map, |entry| entry)
+    entries(ipv4.chain(ipv6), map, |entry| entry)
 }
 
 fn prefixes<V>(

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use aya::maps::MapData;
-use lbfabric_abi::{BACKENDS_MAX, FLOW_WAYS, FlowEntry, FlowTick};
+use lbfabric_abi::{BACKENDS_MAX, FLOW_WAYS, FlowBucket, FlowEntry, FlowTick};
 use lbfabric_model::BackendId;
 
 use super::shared_words::SharedWords;
@@ -27,6 +27,19 @@ impl FlowMap {
     /// How many.
     pub(crate) fn buckets(&self) -> u32 {
         self.buckets
+    }
+
+    /// The entries of a bucket; none beyond the last one.
+    pub(crate) fn bucket(&self, index: u32) -> Option<FlowBucket> {
+        if index >= self.buckets {
+            return None;
+        }
+        let words = &self.entries.words()[index as usize * FLOW_WAYS..][..FLOW_WAYS];
+        let mut bucket = FlowBucket::default();
+        for (entry, word) in bucket.entries.iter_mut().zip(words) {
+            *entry = FlowEntry(word.load(Ordering::Relaxed));
+        }
+        Some(bucket)
     }
 
     /// Frees entries that were silent for more than `idle` ticks, and those of other servers than `alive`. Returns the
@@ -71,7 +84,7 @@ impl FlowMap {
 }
 
 /// The clock that the program stamps entries with.
-fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -205,7 +205,7 @@ impl Follower {
             self.stale.routes = true;
             return;
         };
-        let key = route.0;
+        let key = route.via;
         let now = Instant::now();
         self.suspected
             .retain(|_, at| now.duration_since(*at) < SUSPECT_INTERVAL);

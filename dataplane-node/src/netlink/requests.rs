@@ -11,7 +11,7 @@ use rtnetlink::{
         address::{AddressAttribute, AddressMessage},
         link::LinkMessage,
         neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState},
-        route::{RouteAttribute, RouteMessage, RouteScope, RouteType, RouteVia},
+        route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType, RouteVia},
     },
 };
 use tokio::sync::Mutex;
@@ -242,17 +242,27 @@ fn egress(route: &RouteMessage, to: IpAddr) -> Option<Route> {
     }
     let mut ifindex = None;
     let mut gateway = to;
+    let mut mtu = None;
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(index) => ifindex = Some(*index),
             RouteAttribute::Gateway(address) => gateway = ip_of_route_address(address)?,
             RouteAttribute::Via(RouteVia::Inet(v4)) => gateway = IpAddr::V4(*v4),
             RouteAttribute::Via(RouteVia::Inet6(v6)) => gateway = IpAddr::V6(*v6),
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }
-    Some(Route(NeighbourKey {
-        ifindex: ifindex?,
-        address: gateway,
-    }))
+    Some(Route {
+        via: NeighbourKey {
+            ifindex: ifindex?,
+            address: gateway,
+        },
+        mtu,
+    })
 }

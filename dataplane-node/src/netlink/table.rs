@@ -10,6 +10,7 @@ use rtnetlink::packet_route::{
 };
 
 use super::requests::address_of;
+use crate::plan::Way;
 
 /// A neighbour: an address on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,9 +19,14 @@ pub(crate) struct NeighbourKey {
     pub(crate) address: IpAddr,
 }
 
-/// Where packets to a server leave: through this neighbour.
+/// Where packets to a server leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Route(pub(crate) NeighbourKey);
+pub(crate) struct Route {
+    /// Through this neighbour.
+    pub(crate) via: NeighbourKey,
+    /// The largest packet, where the kernel knows of less than the link takes: by configuration, or as the path has said.
+    pub(crate) mtu: Option<u32>,
+}
 
 /// What the agent sees of the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +40,8 @@ pub(crate) struct NetworkView {
     pub(crate) on_node: Vec<IpAddr>,
     /// The servers' addresses whose routes have been looked up.
     pub(crate) looked_up: BTreeSet<IpAddr>,
-    /// Of every wanted server's address that is resolved.
-    pub(crate) next_hops: BTreeMap<IpAddr, NextHop>,
+    /// To every wanted server's address that is resolved.
+    pub(crate) next_hops: BTreeMap<IpAddr, Way>,
 }
 
 /// A network interface.
@@ -44,6 +50,7 @@ pub(crate) struct LinkView {
     pub(crate) index: u32,
     pub(crate) mac: Option<[u8; 6]>,
     pub(crate) up: bool,
+    pub(crate) mtu: Option<u32>,
     pub(crate) xdp: Option<XdpView>,
 }
 
@@ -148,7 +155,7 @@ impl NetworkTable {
 
     /// Neighbours that the wanted servers are reached through.
     pub(crate) fn hops(&self) -> BTreeSet<NeighbourKey> {
-        self.routes.values().map(|Route(key)| *key).collect()
+        self.routes.values().map(|route| route.via).collect()
     }
 
     /// What the agent needs of all this.
@@ -163,7 +170,7 @@ impl NetworkTable {
         let next_hops = self
             .routes
             .iter()
-            .filter_map(|(address, Route(key))| Some((*address, self.next_hop(*key)?)))
+            .filter_map(|(address, route)| Some((*address, self.way(*route)?)))
             .collect();
         let index_of = |name: &String| {
             self.links
@@ -187,12 +194,17 @@ impl NetworkTable {
         }
     }
 
-    fn next_hop(&self, key: NeighbourKey) -> Option<NextHop> {
-        let (_, link) = self.links.get(&key.ifindex)?;
-        Some(NextHop {
-            ifindex: key.ifindex,
-            source_mac: link.mac?,
-            mac: *self.last.get(&key)?,
+    fn way(&self, Route { via, mtu }: Route) -> Option<Way> {
+        let (_, link) = self.links.get(&via.ifindex)?;
+        let mtu = mtu.into_iter().chain(link.mtu).min().unwrap_or_default();
+        Some(Way {
+            hop: NextHop {
+                ifindex: via.ifindex,
+                source_mac: link.mac?,
+                mac: *self.last.get(&via)?,
+            },
+            // No packet is longer than the largest of these.
+            mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
         })
     }
 }
@@ -201,11 +213,13 @@ impl NetworkTable {
 pub(crate) fn link_of(message: &LinkMessage) -> Option<(u32, (String, LinkView))> {
     let mut name = None;
     let mut mac = None;
+    let mut mtu = None;
     let mut xdp = None;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value.clone()),
             LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(&bytes[..]).ok(),
+            LinkAttribute::Mtu(value) => mtu = Some(*value),
             LinkAttribute::Xdp(attributes) => xdp = xdp_of(attributes),
             _ => {}
         }
@@ -215,6 +229,7 @@ pub(crate) fn link_of(message: &LinkMessage) -> Option<(u32, (String, LinkView))
         index,
         mac,
         up: message.header.flags.contains(LinkFlags::Up),
+        mtu,
         xdp,
     };
     Some((index, (name?, link)))
@@ -288,6 +303,7 @@ mod tests {
         message
             .attributes
             .push(LinkAttribute::Address(vec![mac; 6]));
+        message.attributes.push(LinkAttribute::Mtu(1500));
         message
     }
 
@@ -313,13 +329,17 @@ mod tests {
         };
         let mut table = NetworkTable::default();
         table.set_links(&[link(3, "eth0", 1)]);
-        table.routes.insert(server, Route(key));
+        let route = Route {
+            via: key,
+            mtu: None,
+        };
+        table.routes.insert(server, route);
         let mac = |table: &mut NetworkTable| {
             table
                 .view(&[], &BTreeSet::new())
                 .next_hops
                 .get(&server)
-                .map(|hop| hop.mac)
+                .map(|way| way.hop.mac)
         };
         assert_eq!(mac(&mut table), None);
         assert!(table.wants_probe(key));
@@ -337,16 +357,33 @@ mod tests {
         assert_eq!(mac(&mut table), Some([8; 6]));
         assert_eq!(
             table.view(&[], &BTreeSet::new()).next_hops[&server],
-            NextHop {
-                ifindex: 3,
-                source_mac: [1; 6],
-                mac: [8; 6]
+            Way {
+                hop: NextHop {
+                    ifindex: 3,
+                    source_mac: [1; 6],
+                    mac: [8; 6]
+                },
+                mtu: 1500,
             }
         );
+        // What the kernel knows of the path counts where it is less.
+        for (learnt, mtu) in [(1300, 1300), (9000, 1500)] {
+            table.routes.insert(
+                server,
+                Route {
+                    via: key,
+                    mtu: Some(learnt),
+                },
+            );
+            assert_eq!(
+                table.view(&[], &BTreeSet::new()).next_hops[&server].mtu,
+                mtu
+            );
+        }
         // Another way to the server begins without knowledge.
         table.routes.clear();
         assert_eq!(mac(&mut table), None);
-        table.routes.insert(server, Route(key));
+        table.routes.insert(server, route);
         table.forget_neighbour(&neighbour(NeighbourState::Stale, None));
         assert_eq!(mac(&mut table), None);
     }

@@ -1,9 +1,9 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lbfabric_abi::{Address, VIP_PREFIX_LEVELS_MAX, VipPrefix};
 
 /// Whether, with those that are to be added, more prefixes lie within one another than a packet looks through.
-pub(crate) fn is_too_deep(present: &BTreeSet<VipPrefix>, added: &[VipPrefix]) -> bool {
+pub(crate) fn is_too_deep(present: &BTreeMap<VipPrefix, u32>, added: &[VipPrefix]) -> bool {
     let added: BTreeSet<VipPrefix> = added.iter().copied().collect();
     let is_too_deep = |prefix: &VipPrefix| {
         around(present, &added, *prefix) + levels_of(present, &added, *prefix)
@@ -13,19 +13,23 @@ pub(crate) fn is_too_deep(present: &BTreeSet<VipPrefix>, added: &[VipPrefix]) ->
 }
 
 /// How many prefixes hold this one.
-fn around(present: &BTreeSet<VipPrefix>, added: &BTreeSet<VipPrefix>, prefix: VipPrefix) -> usize {
+fn around(
+    present: &BTreeMap<VipPrefix, u32>,
+    added: &BTreeSet<VipPrefix>,
+    prefix: VipPrefix,
+) -> usize {
     let wider = (1..prefix.bits).map(|bits| VipPrefix {
         address: Address((word(prefix.address) & !(u128::MAX >> bits)).to_be_bytes()),
         bits,
     });
     wider
-        .filter(|it| present.contains(it) || added.contains(it))
+        .filter(|it| present.contains_key(it) || added.contains(it))
         .count()
 }
 
 /// How many lie within one another from this one on, itself among them.
 fn levels_of(
-    present: &BTreeSet<VipPrefix>,
+    present: &BTreeMap<VipPrefix, u32>,
     added: &BTreeSet<VipPrefix>,
     prefix: VipPrefix,
 ) -> usize {
@@ -35,6 +39,7 @@ fn levels_of(
     };
     let inside = present
         .range(prefix..=last)
+        .map(|(it, _)| it)
         .chain(added.range(prefix..=last));
     // In this order a prefix comes before those in it, and these before all behind it: those that it is in are at hand.
     let inside: BTreeSet<VipPrefix> = inside.copied().collect();
@@ -63,6 +68,8 @@ const fn word(address: Address) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use lbfabric_abi::VipFlags;
+
     use super::*;
 
     fn prefix(third: u8, bits: u32) -> VipPrefix {
@@ -72,20 +79,21 @@ mod tests {
         }
     }
 
+    fn present(prefixes: &[VipPrefix]) -> BTreeMap<VipPrefix, u32> {
+        prefixes.iter().map(|it| (*it, VipFlags::KNOWN)).collect()
+    }
+
     #[test]
     fn four_levels_are_not_too_deep() {
         let nested = [16, 18, 20, 22].map(|bits| prefix(0, bits));
         let beside = [prefix(0, 24), prefix(4, 22), prefix(128, 24)];
-        assert!(!is_too_deep(&nested.into(), &[]));
-        assert!(!is_too_deep(
-            &nested[1..].iter().copied().collect(),
-            &nested
-        ));
-        assert!(!is_too_deep(&nested.into(), &beside[1..]));
-        assert!(is_too_deep(&nested.into(), &beside[..1]));
+        assert!(!is_too_deep(&present(&nested), &[]));
+        assert!(!is_too_deep(&present(&nested[1..]), &nested));
+        assert!(!is_too_deep(&present(&nested), &beside[1..]));
+        assert!(is_too_deep(&present(&nested), &beside[..1]));
         // Whichever comes last.
         let inner = [18, 20, 22, 24].map(|bits| prefix(0, bits));
-        assert!(!is_too_deep(&BTreeSet::new(), &inner));
-        assert!(is_too_deep(&inner.into(), &nested[..1]));
+        assert!(!is_too_deep(&present(&[]), &inner));
+        assert!(is_too_deep(&present(&inner), &nested[..1]));
     }
 }

@@ -21,8 +21,9 @@ pub(crate) struct Observed {
     pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
     pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
     pub(crate) vip_ranges: BTreeMap<PrefixKey, VipService>,
-    pub(crate) vip_prefixes: BTreeSet<VipPrefix>,
-    pub(crate) vip_addresses: BTreeSet<Address>,
+    /// VIPs with their flags.
+    pub(crate) vip_prefixes: BTreeMap<VipPrefix, u32>,
+    pub(crate) vip_addresses: BTreeMap<Address, u32>,
     pub(crate) quic_servers: BTreeMap<QuicServer, BackendId>,
     pub(crate) source_rules: BTreeMap<SourceKey, u32>,
     pub(crate) guards: BTreeMap<ServiceId, Guard>,
@@ -108,11 +109,11 @@ impl Observed {
             MapOp::PutVipRange(key, value) => {
                 self.vip_ranges.insert(key, value);
             }
-            MapOp::PutVipAddress(address) => {
-                self.vip_addresses.insert(address);
+            MapOp::PutVipAddress(address, flags) => {
+                self.vip_addresses.insert(address, flags);
             }
-            MapOp::PutVipPrefix(prefix) => {
-                self.vip_prefixes.insert(prefix);
+            MapOp::PutVipPrefix(prefix, flags) => {
+                self.vip_prefixes.insert(prefix, flags);
             }
             MapOp::PutQuicServer(key, id) => {
                 self.quic_servers.insert(key, id);

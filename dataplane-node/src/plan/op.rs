@@ -41,8 +41,9 @@ pub(crate) enum MapOp {
     PutGuard(ServiceId, Guard),
     PutVipPort(Endpoint, VipService),
     PutVipRange(PrefixKey, VipService),
-    PutVipPrefix(VipPrefix),
-    PutVipAddress(Address),
+    /// A VIP with its flags.
+    PutVipPrefix(VipPrefix, u32),
+    PutVipAddress(Address, u32),
     RemoveVipPort(Endpoint),
     RemoveVipRange(PrefixKey),
     RemoveVipPrefix(VipPrefix),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{Backend, NextHop, PoolRing, RingSlot};
+use lbfabric_abi::{Backend, PoolRing, RingSlot};
 use lbfabric_model::{
     BackendId, Mode, ObjectKey, ObjectKind, PoolId, Protocol, ServiceId,
     snapshot::{NodeBackend, NodePool},
@@ -19,6 +19,7 @@ use super::{
     slots::{SlotMemory, SlotRules},
     space::RingSpace,
     target::Target,
+    way::Way,
 };
 
 /// How long an unknown UDP flow goes to its former server: UDP has no SYN that would tell an old flow from a new one.
@@ -29,6 +30,8 @@ const UDP_HOLD: Duration = Duration::from_secs(30);
 pub(crate) struct PlacedRing {
     pub(crate) place: PoolRing,
     pub(crate) change: RingChange,
+    /// Some server on it is healthy, or may be.
+    pub(crate) is_served: bool,
 }
 
 /// What there is to write of a ring.
@@ -103,11 +106,12 @@ impl Target {
                 self.panics.insert(*id);
             }
             self.add_backends(*id, pool, inputs, &mut memory.deadlines);
-            placed.push((*id, pool, place, kept.is_some(), chosen.members));
+            let is_served = !chosen.panic && !chosen.members.is_empty();
+            placed.push((*id, pool, place, kept.is_some(), is_served, chosen.members));
         }
         // Servers that flows belong to in some changed slot.
         let mut bases = BTreeSet::new();
-        for (id, pool, place, kept, members) in placed {
+        for (id, pool, place, kept, is_served, members) in placed {
             let change = if kept {
                 let pool = (id, pool, holds.0[&id]);
                 self.evolve(pool, place, &members, &mut bases, inputs, memory)
@@ -116,7 +120,12 @@ impl Target {
                 *ring = RingMemory::default();
                 RingChange::Moved(ring.follow(place, pool, &members).into())
             };
-            self.pools.insert(id, PlacedRing { place, change });
+            let ring = PlacedRing {
+                place,
+                change,
+                is_served,
+            };
+            self.pools.insert(id, ring);
         }
         memory.rings.retain(|id, _| self.pools.contains_key(id));
         self.keep_former(&bases, inputs, memory);
@@ -319,28 +328,37 @@ fn is_same_server(a: &Backend, b: &Backend) -> bool {
 }
 
 /// A server's entry, as yet of no pool and not alive.
-fn entry_of(backend: &NodeBackend, next_hops: &BTreeMap<IpAddr, NextHop>) -> Backend {
-    let hop = |address: Option<IpAddr>| {
+fn entry_of(backend: &NodeBackend, ways: &BTreeMap<IpAddr, Way>) -> Backend {
+    let way = |address: Option<IpAddr>| {
         address
-            .and_then(|address| next_hops.get(&address).copied())
+            .and_then(|address| ways.get(&address).copied())
             .unwrap_or_default()
     };
+    let (to4, to6) = (
+        way(backend.ipv4.map(IpAddr::V4)),
+        way(backend.ipv6.map(IpAddr::V6)),
+    );
     Backend {
         ipv4: backend.ipv4.map_or([0; 4], |a| a.octets()),
         ipv6: backend.ipv6.map_or([0; 16], |a| a.octets()),
-        hop4: hop(backend.ipv4.map(IpAddr::V4)),
-        hop6: hop(backend.ipv6.map(IpAddr::V6)),
+        hop4: to4.hop,
+        hop6: to6.hop,
+        mtu4: to4.mtu,
+        mtu6: to6.mtu,
         ..Backend::default()
     }
 }
 
-/// The entry of a server that left, with its next hops as they are now, where they are known.
-fn refreshed(mut entry: Backend, next_hops: &BTreeMap<IpAddr, NextHop>) -> Backend {
-    let hop = |address: Option<lbfabric_abi::Address>, old| {
-        let known = address.and_then(|address| next_hops.get(&IpAddr::from(address)));
-        known.copied().unwrap_or(old)
+/// The entry of a server that left, with the ways to it as they are now, where they are known.
+fn refreshed(mut entry: Backend, ways: &BTreeMap<IpAddr, Way>) -> Backend {
+    let known = |address: Option<lbfabric_abi::Address>| {
+        address.and_then(|address| ways.get(&IpAddr::from(address)).copied())
     };
-    entry.hop4 = hop(entry.address4(), entry.hop4);
-    entry.hop6 = hop(entry.address6(), entry.hop6);
+    if let Some(Way { hop, mtu }) = known(entry.address4()) {
+        (entry.hop4, entry.mtu4) = (hop, mtu);
+    }
+    if let Some(Way { hop, mtu }) = known(entry.address6()) {
+        (entry.hop6, entry.mtu6) = (hop, mtu);
+    }
     entry
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lbfabric_abi::{
     Address, Backend, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, FilterRegion, FlowKey,
     FlowTick, Guard, QuicServer, Reverse, SOURCE_PREFIXES_MAX, SOURCES_MAX, Settings,
-    VIP_ADDRESSES_MAX, VIP_PREFIX_LEVELS_MAX, VIP_PREFIXES_MAX, VipPrefix, VipService,
+    VIP_ADDRESSES_MAX, VIP_PREFIX_LEVELS_MAX, VIP_PREFIXES_MAX, VipFlags, VipPrefix, VipService,
 };
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId};
 
@@ -30,8 +30,9 @@ pub(crate) struct Target {
     pub(crate) reverse_ranges: BTreeMap<PrefixKey, Reverse>,
     pub(crate) vip_ports: BTreeMap<Endpoint, VipService>,
     pub(crate) vip_ranges: BTreeMap<PrefixKey, VipService>,
-    pub(crate) vip_prefixes: BTreeSet<VipPrefix>,
-    pub(crate) vip_addresses: BTreeSet<Address>,
+    /// VIPs with their flags.
+    pub(crate) vip_prefixes: BTreeMap<VipPrefix, u32>,
+    pub(crate) vip_addresses: BTreeMap<Address, u32>,
     pub(crate) quic_servers: BTreeMap<QuicServer, BackendId>,
     pub(crate) source_rules: BTreeMap<SourceKey, u32>,
     pub(crate) guards: BTreeMap<ServiceId, Guard>,
@@ -93,8 +94,8 @@ impl Target {
         let ports = self.reverse_ports.keys().map(|key| key.address);
         let ranges = self.reverse_ranges.keys().map(|key| key.data.address);
         let mut filter = Filter::default();
-        filter.add(FilterRegion::Vip, self.vip_addresses.iter().copied());
-        for prefix in &self.vip_prefixes {
+        filter.add(FilterRegion::Vip, self.vip_addresses.keys().copied());
+        for prefix in self.vip_prefixes.keys() {
             filter.add_prefix(*prefix);
         }
         filter.add(FilterRegion::Own, own);
@@ -123,10 +124,15 @@ impl Target {
         if inputs.desired.settings.is_none() {
             return Err("the fabric's settings have not been sent to this node".to_owned());
         }
+        let is_served = ring.is_served;
         let entries = ServiceEntries::new(id, service, pool, ring.place, inputs.local)?;
         self.check_room(&entries)?;
         self.check_answers(&entries)?;
-        self.merge(id, entries);
+        let mut flags = VipFlags::KNOWN;
+        if is_served {
+            flags |= VipFlags::ECHO;
+        }
+        self.merge(id, entries, flags);
         Ok(())
     }
 
@@ -223,7 +229,7 @@ impl Target {
         claimed.is_none_or(|claims| claims.iter().all(|(_, owner)| *owner == id))
     }
 
-    fn merge(&mut self, id: ServiceId, entries: ServiceEntries) {
+    fn merge(&mut self, id: ServiceId, entries: ServiceEntries, flags: u32) {
         let ServiceEntries {
             vip_addresses,
             vip_prefixes,
@@ -235,8 +241,12 @@ impl Target {
             reverse_ranges,
             answers,
         } = entries;
-        self.vip_addresses.extend(vip_addresses);
-        self.vip_prefixes.extend(vip_prefixes);
+        for address in vip_addresses {
+            *self.vip_addresses.entry(address).or_default() |= flags;
+        }
+        for prefix in vip_prefixes {
+            *self.vip_prefixes.entry(prefix).or_default() |= flags;
+        }
         self.source_rules.extend(source_rules);
         self.guards.extend(guard.map(|guard| (id, guard)));
         self.vip_ports.extend(vip_ports);

@@ -6,7 +6,8 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use lbfabric_abi::{
-    Backend, Encapsulation, FlowKey, FlowTick, NextHop, OuterSource, Reverse, RingSlot, VipService,
+    Backend, Encapsulation, FlowKey, FlowTick, NextHop, OuterSource, Reverse, RingSlot, VipFlags,
+    VipService,
 };
 use lbfabric_model::{
     Affinity, BackendId, Check, FlowKeeping, HealthCheck, Limits, Mode, ObjectKey, ObjectKind,
@@ -14,6 +15,7 @@ use lbfabric_model::{
     snapshot::{NodeBackend, NodePool, NodeService, NodeSettings},
 };
 
+mod client_address;
 mod distribution;
 mod flow_keeping;
 mod protection;
@@ -110,7 +112,7 @@ struct Case {
     desired: Desired,
     observed: Content,
     health: HealthView,
-    next_hops: BTreeMap<IpAddr, NextHop>,
+    next_hops: BTreeMap<IpAddr, Way>,
     local: Local,
     start: Instant,
     /// Seconds since `start`.
@@ -452,33 +454,39 @@ fn a_resolved_next_hop_reaches_the_server_entry() {
         source_mac: [1; 6],
         mac: [2; 6],
     };
-    case.next_hops.insert("10.0.0.1".parse().unwrap(), hop);
+    let way = Way { hop, mtu: 1400 };
+    case.next_hops.insert("10.0.0.1".parse().unwrap(), way);
     let ops = case.run().ops;
     assert_eq!(ops.len(), 1);
-    assert_eq!(case.observed.backends[&BackendId(1)].hop4, hop);
-    assert!(!case.observed.backends[&BackendId(1)].hop6.is_resolved());
+    let entry = case.observed.backends[&BackendId(1)];
+    assert_eq!((entry.hop4, entry.mtu4), (hop, 1400));
+    assert_eq!((entry.hop6, entry.mtu6), (NextHop::default(), 0));
 }
 
 #[test]
-fn clients_are_told_only_by_nodes_that_servers_know() {
-    let mut service = service(Mode::Fullnat, &["198.51.100.1", "2001:db8::9"], &[(80, 80)]);
-    let pool = pool(&[1]);
-    let ring = lbfabric_abi::PoolRing::default();
-    let mut entries = |told: bool, is_known6: bool| {
-        service.client_address_option = told;
-        let local = Local {
-            is_known6,
-            ..able()
-        };
-        super::service::ServiceEntries::new(ServiceId(1), &service, &pool, ring, &local)
+fn a_vip_answers_echo_while_some_server_of_it_is_healthy() {
+    let vip = "203.0.113.1";
+    let web = service(Mode::Dnat, &[vip], &[(80, 80)]);
+    let mut other = service(Mode::Dsr, &[vip], &[(443, 443)]);
+    other.pool = PoolId(2);
+    let pools = [(1, pool_with_check(&[1, 2])), (2, pool_with_check(&[3]))];
+    let mut case = Case::new(&pools, &[(7, web), (8, other)]);
+    let address = lbfabric_abi::Address::from(vip.parse::<IpAddr>().unwrap());
+    let echo = |case: &mut Case| {
+        case.run();
+        case.observed.vip_addresses[&address] == VipFlags::KNOWN | VipFlags::ECHO
     };
-    let flags = |entries: super::service::ServiceEntries| entries.vip_ports[0].1.flags;
-    let telling = lbfabric_abi::VipService::CLIENT_ADDRESS_OPTION;
-    assert_eq!(flags(entries(true, true).unwrap()), telling);
-    assert_eq!(flags(entries(false, false).unwrap()), 0);
-    let reason = entries(true, false).unwrap_err();
-    assert!(
-        reason.contains("IPv6 address in source_addresses"),
-        "{reason}"
-    );
+    for id in 1..=3 {
+        case.set_health(id, Health::Up);
+    }
+    assert!(echo(&mut case));
+    case.fail(1);
+    case.fail(2);
+    assert!(echo(&mut case), "the other service");
+    case.fail(3);
+    assert!(!echo(&mut case), "all are down, though all are used");
+    assert_eq!(case.observed.vip_addresses[&address], VipFlags::KNOWN);
+    assert_eq!(case.plan().ops, []);
+    case.set_health(3, Health::Up);
+    assert!(echo(&mut case));
 }

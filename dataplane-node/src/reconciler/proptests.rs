@@ -7,9 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, FlowKey, NextHop, RingSlot, VipService,
-};
+use lbfabric_abi::{Address, Backend, Endpoint, EndpointPrefix, FlowKey, RingSlot, VipService};
 use lbfabric_model::{
     BackendId, Limits, Mode, ObjectKey, ObjectKind, PoolId, PortRange, Ports, RateLimit, ServiceId,
     SourceRules,
@@ -197,7 +195,7 @@ proptest! {
         let mut reconciler = Reconciler::new(faulty(Vec::new()), FlowKey([1; 5]));
         let mut now = start();
         let mut failed = BTreeSet::new();
-        let next_hops: BTreeMap<IpAddr, NextHop> = BTreeMap::new();
+        let next_hops: BTreeMap<IpAddr, Way> = BTreeMap::new();
         let local = able();
         for step in &steps {
             if step.restart {

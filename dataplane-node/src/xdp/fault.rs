@@ -158,6 +158,7 @@ mod tests {
             index: 3,
             mac: None,
             up: true,
+            mtu: None,
             xdp,
         };
         let program = XdpView {

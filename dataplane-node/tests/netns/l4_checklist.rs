@@ -215,6 +215,32 @@ fn row_21_a_next_hop_may_change_under_connections() {
     });
 }
 
+/// The only server of a VIP asks for that VIP, and gets the answer of itself, which sees the node: by full NAT neither the way there
+/// nor the way back is a packet from the server to the server.
+#[test]
+fn row_24_a_server_is_a_client_of_its_own_vip() {
+    let scene = Scene::new();
+    scene.run(async |scene, controller| {
+        for (conversation, own) in scene
+            .connections()
+            .await
+            .iter()
+            .zip(["10.88.0.2", "fd88::2"])
+        {
+            let own: IpAddr = own.parse().expect("an address");
+            assert_eq!(
+                conversation.client(),
+                own,
+                "the server itself is the client"
+            );
+        }
+        let both_ways = |report: &v1::NodeReport| {
+            counted(report, "l4-fullnat") > 0 && counted(report, "l4-fullnat-answer") > 0
+        };
+        eventually("counted both ways", || controller.report_if(both_ways)).await;
+    });
+}
+
 /// Neither the node's checks nor what it forwards needs a loose reverse-path filter.
 #[test]
 fn row_48_strict_reverse_path_filters_are_no_obstacle() {

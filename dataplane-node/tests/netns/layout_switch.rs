@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aya::maps::Array;
 use lbfabric_abi::LAYOUT_VERSION;
 use lbfabric_node::{NodeAgent, Role};
-use lbfabric_proto::v1;
+use lbfabric_proto::v1::{self, explain_reply};
 
 use crate::{
     fixture::{Fixture, attached, eventually},
@@ -98,9 +98,28 @@ fn another_layout_forwards_until_the_servers_are_known() {
         );
         assert_eq!(report.xdp_mode(), v1::XdpMode::Native);
         assert_eq!(fixture.program_id(), old);
+        // The maps that it fills are not those that forward.
+        let packet = v1::PacketQuestion {
+            source: "198.51.100.7:40000".to_owned(),
+            destination: VIP.to_owned(),
+            protocol: v1::Protocol::Udp.into(),
+            established: false,
+        };
+        controller.ask(1, packet.clone());
+        let answer = eventually("an answer", || controller.answer(1)).await;
+        let explain_reply::Outcome::Error(why) = answer else {
+            panic!("{answer:?}");
+        };
+        assert!(why.contains("another layout"), "{why}");
         eventually("switched", || controller.report_if(known)).await;
         assert_ne!(fixture.program_id(), old);
         assert!(!folder.exists());
+        controller.ask(2, packet);
+        let answer = eventually("an answer", || controller.answer(2)).await;
+        let explain_reply::Outcome::Explanation(told) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(told.verdict, "l4-dnat", "{told:#?}");
         let at = flows.answered();
         eventually("answers", || flows.more_than(at, 100)).await;
         assert_unharmed(&flows.stop());

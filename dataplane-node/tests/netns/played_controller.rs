@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use lbfabric_model::{
     Apply, Command, CompiledFabric, Document, FabricState, Generation, NodeFacts, ObjectKey,
     Outcome, Role,
@@ -13,8 +13,12 @@ use lbfabric_proto::v1::{
     node_service_server::{NodeService, NodeServiceServer},
     sync_request, sync_response,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, watch},
+    task::JoinHandle,
+};
+use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// A controller of one node: real model, real stream, no consensus.
@@ -22,6 +26,7 @@ pub(crate) struct PlayedController {
     pub(crate) address: SocketAddr,
     state: FabricState,
     fabric: watch::Sender<Arc<CompiledFabric>>,
+    questions: broadcast::Sender<v1::ExplainQuery>,
     heard: Arc<Mutex<Heard>>,
     task: JoinHandle<()>,
 }
@@ -32,10 +37,12 @@ pub(crate) struct Heard {
     pub(crate) hellos: Vec<v1::Hello>,
     pub(crate) results: Vec<v1::DeltaResult>,
     pub(crate) report: Option<v1::NodeReport>,
+    pub(crate) explained: Vec<v1::ExplainReply>,
 }
 
 struct Played {
     fabric: watch::Receiver<Arc<CompiledFabric>>,
+    questions: broadcast::Sender<v1::ExplainQuery>,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -48,8 +55,10 @@ impl PlayedController {
         let compiled = Arc::new(CompiledFabric::compile(&state, None));
         let (fabric, receiver) = watch::channel(compiled);
         let heard = Arc::new(Mutex::new(Heard::default()));
+        let (questions, _) = broadcast::channel(8);
         let played = Played {
             fabric: receiver,
+            questions: questions.clone(),
             heard: heard.clone(),
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -64,6 +73,7 @@ impl PlayedController {
             address,
             state,
             fabric,
+            questions,
             heard,
             task,
         }
@@ -95,6 +105,19 @@ impl PlayedController {
         condition: impl Fn(&v1::NodeReport) -> bool,
     ) -> Option<v1::NodeReport> {
         self.heard().report.filter(condition)
+    }
+
+    /// Asks the node what it would do with a packet; `id` is told back in the answer.
+    pub(crate) fn ask(&self, id: u64, packet: v1::PacketQuestion) {
+        let packet = Some(packet);
+        let asked = self.questions.send(v1::ExplainQuery { id, packet });
+        asked.expect("a node is connected");
+    }
+
+    /// What the node has said to a question.
+    pub(crate) fn answer(&self, id: u64) -> Option<v1::explain_reply::Outcome> {
+        let explained = self.heard().explained;
+        explained.into_iter().find(|it| it.id == id)?.outcome
     }
 
     /// Forgets what was said, before an action whose effect is to be seen.
@@ -147,6 +170,7 @@ impl NodeService for Played {
                 match request.message {
                     Some(sync_request::Message::Result(result)) => heard.results.push(result),
                     Some(sync_request::Message::Report(report)) => heard.report = Some(report),
+                    Some(sync_request::Message::Explained(reply)) => heard.explained.push(reply),
                     other => panic!("unexpected: {other:?}"),
                 }
             }
@@ -159,6 +183,12 @@ impl NodeService for Played {
                 message: Some(sync_response::Message::Delta(delta)),
             })
         });
-        Ok(Response::new(Box::pin(deltas)))
+        let questions = BroadcastStream::new(self.questions.subscribe()).map(|query| {
+            let query = query.expect("questions come one by one");
+            Ok(v1::SyncResponse {
+                message: Some(sync_response::Message::Explain(query)),
+            })
+        });
+        Ok(Response::new(Box::pin(stream::select(deltas, questions))))
     }
 }

@@ -54,6 +54,12 @@ impl Conversation {
         }
     }
 
+    /// Where the client is.
+    pub(crate) fn client(&self) -> IpAddr {
+        let address = self.client.local_addr().expect("it is connected");
+        address.ip().to_canonical()
+    }
+
     /// A word from each end to the other.
     pub(crate) fn talk(&self) -> io::Result<()> {
         for (mut from, to) in [(&self.client, &self.server), (&self.server, &self.client)] {

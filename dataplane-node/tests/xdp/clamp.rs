@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use etherparse::{Ipv4Header, Ipv6Header, TcpHeader};
-use lbfabric_abi::{Mode, Protocol, Reverse, VipService};
+use lbfabric_abi::{Backend, Mode, Protocol, Reverse, VipService};
 
 use super::{
     fabric::{CASES, Fabric, Family, SERVER, request, reverse, service},
@@ -164,19 +164,40 @@ fn only_syns_of_such_services_and_known_ways_change() {
         let syn = syn(family, &large);
         assert_eq!(fabric(Mode::Tunnel, 0).lb(&syn.build()), sent(&syn, family));
         let mut unknown = clamping;
-        for mtu in [0, 20, 99] {
-            let mut server = only(family);
-            (server.mtu4, server.mtu6) = (mtu, mtu);
-            unknown.backend(SERVER, server);
-            let expected = if family == Family::V4 && mtu == 99 {
-                let mut lowered = syn.clone();
-                lowered.tcp_options = mss(39);
-                lowered
-            } else {
-                syn.clone()
-            };
-            assert_eq!(unknown.lb(&syn.build()), sent(&expected, family), "{mtu}");
+        unknown.backend(SERVER, behind(family, 0));
+        assert_eq!(unknown.lb(&syn.build()), sent(&syn, family));
+    }
+}
+
+/// Down to the way that only just takes the SYN itself.
+#[test]
+fn row_08_it_fits_whatever_the_way_takes() {
+    let mut fabric = fabric(Mode::Tunnel, VipService::CLAMP_MSS);
+    for family in [Family::V4, Family::V6] {
+        let syn = |value| syn(family, &mss(value));
+        let headers = if family == Family::V4 {
+            20 + 20 + 20
+        } else {
+            40 + 40 + 20
+        };
+        for mtu in [headers + 4, headers + 5, 576, 1280, 1400, 1500, 9000] {
+            fabric.backend(SERVER, behind(family, mtu));
+            let lowered = syn(mtu - headers);
+            assert_eq!(
+                fabric.lb(&syn(9000).build()),
+                sent(&lowered, family),
+                "{mtu}"
+            );
         }
+    }
+}
+
+/// A server whose way takes so much.
+fn behind(family: Family, mtu: u16) -> Backend {
+    Backend {
+        mtu4: mtu,
+        mtu6: mtu,
+        ..only(family)
     }
 }
 

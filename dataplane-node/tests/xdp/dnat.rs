@@ -120,24 +120,6 @@ fn padding_stays_where_it_is() {
 }
 
 #[test]
-fn an_expiring_packet_is_dropped_as_it_came() {
-    let fabric = Fabric::new(Mode::Dnat);
-    for (family, protocol) in CASES {
-        for ttl in [0, 1] {
-            let frame = request(family, protocol).ttl(ttl).build();
-            let expected = Ran {
-                action: Action::Drop,
-                counter: Some("drop-ttl-expired"),
-                frame: frame.clone(),
-            };
-            assert_eq!(fabric.lb(&frame), expected, "{family:?} {protocol:?} {ttl}");
-        }
-        let ran = fabric.lb(&request(family, protocol).ttl(2).build());
-        assert_eq!(ran.counter, Some("l4-dnat"));
-    }
-}
-
-#[test]
 fn a_server_without_address_or_next_hop_gets_nothing() {
     let mut fabric = Fabric::new(Mode::Dnat);
     let whole = backend(Family::V4.server().ip(), Family::V6.server().ip());

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use lbfabric_abi::{
-    Backend, DropReason, Guard, Mode, NextHop, Protocol, RateLimit, RingSlot, SourcePrefix,
-    VipService,
+    Backend, DropReason, Guard, Mode, NextHop, Protocol, RateLimit, RingSlot, Settings,
+    SourcePrefix, VipService,
 };
 
 use super::{
@@ -12,6 +12,8 @@ use super::{
         Fabric, Family, RING_SLOTS, RING_START, SERVER, SERVICE, backend, request, reverse,
         service, settings,
     },
+    icmp_own::of_length,
+    icmp_packets::{IcmpPacket, Trouble},
     kernel::{Action, Program},
     network::{Route, in_network},
     packets::{ETHERNET, Packet, fix_ipv4_checksum},
@@ -64,6 +66,21 @@ fn limited(flows: RateLimit, source_flows: RateLimit) -> (Fabric, Vec<u8>) {
     (fabric, plain().build())
 }
 
+/// A node without an address to send from.
+fn nameless() -> Settings {
+    Settings {
+        source4_count: 0,
+        ..settings()
+    }
+}
+
+/// An error about the VIP's answer, with as many bytes of that.
+fn error(quoted: usize) -> Vec<u8> {
+    let family = Family::V4;
+    let answer = Packet::new(Protocol::Tcp, family.vip(), family.client());
+    IcmpPacket::error(Trouble::PortUnreachable, family.router(), &answer, quoted).build()
+}
+
 /// An IPv6 packet with so many headers of destination options.
 fn with_options(count: u8) -> Vec<u8> {
     const HEADER: usize = 40;
@@ -109,7 +126,11 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
             let frame = with_options(9);
             Some((Fabric::new(Mode::Dsr), frame))
         }
-        DropReason::TtlExpired => Some((Fabric::new(Mode::Dnat), plain().ttl(1).build())),
+        DropReason::TtlExpired => {
+            let (mut fabric, frame) = (Fabric::new(Mode::Dnat), plain().ttl(1).build());
+            fabric.settings(nameless());
+            Some((fabric, frame))
+        }
         DropReason::NoBackend => {
             let (mut fabric, frame) = plain_in(Mode::Dnat)?;
             fabric.ring(RING_START, &[RingSlot::NONE; RING_SLOTS as usize]);
@@ -129,9 +150,7 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
         }
         DropReason::NoSourceAddress => {
             let (mut fabric, frame) = plain_in(Mode::Tunnel)?;
-            let mut nameless = settings();
-            nameless.source4_count = 0;
-            fabric.settings(nameless);
+            fabric.settings(nameless());
             Some((fabric, frame))
         }
         DropReason::NatPortsExhausted => {
@@ -162,12 +181,40 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
         }
         DropReason::ServiceLimit => Some(limited(RateLimit::new(1, 1), RateLimit::default())),
         DropReason::SourceLimit => Some(limited(RateLimit::default(), RateLimit::new(1, 1))),
-        // The first two and the mark of a tunnel, which `decap` has, need more than that. The last needs a kernel without
-        // memory, which is not to be had here.
+        DropReason::EchoUnserved
+        | DropReason::BadQuote
+        | DropReason::UnknownFlow
+        | DropReason::TooBig => Some(provoke_icmp(reason)),
+        // The first two and the mark of a tunnel, which `decap` has, need more than that, and the limit, which `icmp_own` has,
+        // many packets. The last needs a kernel without memory, which is not to be had here.
         DropReason::NoRoute
         | DropReason::NoHeadroom
         | DropReason::Ecn
+        | DropReason::IcmpRateLimit
         | DropReason::NatTableFull => None,
+    }
+}
+
+/// As [`provoke`], for what has to do with ICMP.
+fn provoke_icmp(reason: DropReason) -> (Fabric, Vec<u8>) {
+    match reason {
+        DropReason::EchoUnserved => {
+            let mut fabric = Fabric::new(Mode::Dsr);
+            let (client, vip) = (Family::V4.client().ip(), Family::V4.vip().ip());
+            fabric.unserve(vip);
+            let ping = IcmpPacket::ping(Family::V4, client, vip, 56).build();
+            (fabric, ping)
+        }
+        DropReason::BadQuote => (Fabric::new(Mode::Dsr), error(27)),
+        DropReason::UnknownFlow => (Fabric::new(Mode::Fullnat), error(28)),
+        DropReason::TooBig => {
+            let mut fabric = Fabric::new(Mode::Tunnel);
+            let mtu6 = 1200;
+            fabric.backend(SERVER, Backend { mtu6, ..entry() });
+            let frame = of_length(request(Family::V6, Protocol::Tcp), 1280).build();
+            (fabric, frame)
+        }
+        other => panic!("{other:?} has nothing to do with it"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use aya::maps::lpm_trie::Key;
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, EndpointPrefix, FilterBit, FilterRegion, FlowKey, Mode,
-    NextHop, Protocol, Reverse, RingSlot, Settings, Traffic, VipService,
+    NextHop, Protocol, Reverse, RingSlot, Settings, Traffic, VipFlags, VipPort6, VipService,
 };
 
 use super::{
@@ -222,10 +222,11 @@ impl Fabric {
                 .kernel
                 .hash::<u64, VipService>("VIP_PORTS4")
                 .insert(key, service, 0),
-            None => self
-                .kernel
-                .hash::<Endpoint, VipService>("VIP_PORTS6")
-                .insert(endpoint, service, 0),
+            None => self.kernel.hash::<u64, VipPort6>("VIP_PORTS6").insert(
+                endpoint.key6(),
+                VipPort6 { endpoint, service },
+                0,
+            ),
         }
         .unwrap();
     }
@@ -234,7 +235,15 @@ impl Fabric {
         self.pass_filter(FilterRegion::Vip, vip);
         self.kernel
             .hash::<Address, u32>("VIP_ADDRESSES")
-            .insert(Address::from(vip), 1, 0)
+            .insert(Address::from(vip), VipFlags::KNOWN | VipFlags::ECHO, 0)
+            .unwrap();
+    }
+
+    /// Leaves the VIP without a healthy server.
+    pub(crate) fn unserve(&mut self, vip: IpAddr) {
+        self.kernel
+            .hash::<Address, u32>("VIP_ADDRESSES")
+            .insert(Address::from(vip), VipFlags::KNOWN, 0)
             .unwrap();
     }
 

@@ -18,11 +18,12 @@ use super::{
     kernel::{Action, Program, Ran, counter_names},
     network::{CLIENTS_MAC, NEIGHBOUR_MAC, Network, SERVERS_MAC, in_network},
     reference::{Seen, What, read, sum, word},
+    sent_back,
     verdicts::{DNAT_PORT, Expected, PORTS, RANGE, Reference, Way, family, ring, server},
 };
 
 /// What every run has to reach, or it has shown nothing.
-const REACHED: [&str; 20] = [
+const REACHED: [&str; 24] = [
     "pass-not-ip",
     "pass-not-vip",
     "pass-not-served",
@@ -33,6 +34,8 @@ const REACHED: [&str; 20] = [
     "l4-fullnat-answer",
     "l4-dsr",
     "l4-tunnel",
+    "icmp-time-exceeded",
+    "icmp-echo-reply",
     "drop-truncated",
     "drop-bad-length",
     "drop-fragment",
@@ -40,6 +43,8 @@ const REACHED: [&str; 20] = [
     "drop-martian",
     "drop-land",
     "drop-extension-headers",
+    "drop-bad-quote",
+    "drop-icmp-rate-limit",
     "later:l4-dnat",
     "later:l4-dsr",
     "tagged:l4-tunnel",
@@ -190,6 +195,7 @@ impl Run {
             // A program behind the first has taken the tags off.
             Way::Drop if seen.ip > 14 && ran.action == Action::Drop => Way::Drop,
             Way::Drop => untouched(frame, ran, Action::Drop).map(|()| Way::Drop)?,
+            Way::Back => sent_back::check(frame, seen, counter, ran).map(|()| Way::Back)?,
             Way::Server(mode, id) => sent(frame, seen, mode, id, ran)?,
             Way::Node(node, id) => self.through(frame, seen, (node, id), ran)?,
             Way::Client { from, to, .. } => {

@@ -26,19 +26,19 @@ impl Random {
         usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
     }
 
-    fn one_in(&mut self, n: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    fn pick<T: Clone>(&mut self, all: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())].clone()
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         self.next().to_le_bytes()[0]
     }
 
-    fn word(&mut self) -> u16 {
+    pub(crate) fn word(&mut self) -> u16 {
         let [a, b, ..] = self.next().to_le_bytes();
         u16::from_le_bytes([a, b])
     }
@@ -75,6 +75,10 @@ pub(crate) fn frames(random: &mut Random, n: u64, answers: &[Answer]) -> Vec<Vec
         4 => source = odd(random, family),
         5 => destination = odd(random, family),
         _ => {}
+    }
+    if matches!(protocol, 1 | 58) {
+        // Type and code: echo requests and errors.
+        ports.0 = random.pick(&[0x0800, 0x8000, 0x0304, 0x0103, 0x0200, 0x0400, 0]);
     }
     let shape = Shape {
         source,

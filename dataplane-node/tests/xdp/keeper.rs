@@ -22,26 +22,26 @@ use super::{
     selection::destination,
 };
 
-const SLOTS: u32 = 257;
-const BUCKETS: u32 = 4096;
-const POOL: u32 = 1;
+pub(crate) const SLOTS: u32 = 257;
+pub(crate) const BUCKETS: u32 = 4096;
+pub(crate) const POOL: u32 = 1;
 
 /// The agent's writer, and what it was sent.
-struct Agent {
-    keeper: MapKeeper,
+pub(crate) struct Agent {
+    pub(crate) keeper: MapKeeper,
     sent: BTreeMap<ObjectKey, Vec<u8>>,
     generation: u64,
-    now: Instant,
+    pub(crate) now: Instant,
 }
 
 /// A server of a pool: its id, the last byte of its address, and its weight.
-type Server = (u32, u8, u32);
+pub(crate) type Server = (u32, u8, u32);
 
 impl Agent {
-    /// A service of one pool.
-    fn new(kernel: &mut Kernel, servers: &[Server]) -> Self {
+    /// Nothing but settings. `own` are the node's addresses.
+    pub(crate) fn bare(kernel: &mut Kernel, own: &[IpAddr]) -> Self {
         let mut agent = Self {
-            keeper: kernel.keeper(&[Family::V4.node()]),
+            keeper: kernel.keeper(own),
             sent: BTreeMap::new(),
             generation: 0,
             now: Instant::now(),
@@ -51,6 +51,12 @@ impl Agent {
             source_addresses: Vec::new(),
         });
         agent.set(ObjectKind::Settings, 0, settings);
+        agent
+    }
+
+    /// A service of one pool.
+    pub(crate) fn new(kernel: &mut Kernel, servers: &[Server]) -> Self {
+        let mut agent = Self::bare(kernel, &[Family::V4.node()]);
         let IpAddr::V4(vip) = Family::V4.vip().ip() else {
             panic!("an IPv4 VIP");
         };
@@ -72,7 +78,7 @@ impl Agent {
         agent
     }
 
-    fn set(&mut self, kind: ObjectKind, id: u32, object: Object) {
+    pub(crate) fn set(&mut self, kind: ObjectKind, id: u32, object: Object) {
         self.generation += 1;
         let object = v1::NodeObject {
             generation: self.generation,
@@ -95,7 +101,7 @@ impl Agent {
         self.keeper.deliver(delta).unwrap();
     }
 
-    fn set_pool(&mut self, id: u32, servers: &[Server]) {
+    pub(crate) fn set_pool(&mut self, id: u32, servers: &[Server]) {
         let backends = servers.iter().map(|(id, host, weight)| v1::NodeBackend {
             id: *id,
             name: format!("s{host}"),
@@ -130,7 +136,7 @@ impl Agent {
         });
     }
 
-    fn write(&mut self) -> Kept {
+    pub(crate) fn write(&mut self) -> Kept {
         let kept = self.keeper.write(self.now).unwrap();
         assert!(kept.refusals.is_empty(), "{:?}", kept.refusals);
         kept
@@ -138,14 +144,14 @@ impl Agent {
 }
 
 /// A packet of the n-th flow.
-fn packet(n: u32) -> Packet {
+pub(crate) fn packet(n: u32) -> Packet {
     let [_, a, b, c] = n.to_be_bytes();
     let client = SocketAddr::new(Ipv4Addr::new(198, a, b, c).into(), 40_000);
     request(Family::V4, Protocol::Tcp).from(client)
 }
 
 /// The last byte of the address of the server that a packet goes to; no packet is dropped.
-fn send(kernel: &Kernel, packet: &Packet) -> u8 {
+pub(crate) fn send(kernel: &Kernel, packet: &Packet) -> u8 {
     let (action, frame) = kernel.run_uncounted(Program::Lb, &packet.build(), INGRESS);
     assert_eq!(action, Action::Redirect);
     let to = destination(Family::V4, &frame);

@@ -24,7 +24,7 @@ const NAT_FLOWS: u32 = 4096;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
-const NOT_KEPT: [&str; 7] = [
+const NOT_KEPT: [&str; 8] = [
     "PROGRAMS",
     "SCRATCH",
     "ROUTES",
@@ -32,6 +32,7 @@ const NOT_KEPT: [&str; 7] = [
     "SOURCE_TOKENS",
     "RECENT_FLOWS",
     "FRAGMENTS",
+    "ICMP_BUDGET",
 ];
 
 /// Which program to run.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use aya::maps::lpm_trie::Key;
 use etherparse::{EtherType, IpNumber};
 use lbfabric_abi::{
-    Address, EndpointPrefix, FilterRegion, Mode, Protocol, Traffic, VipPrefix, VipService,
+    Address, EndpointPrefix, FilterRegion, Mode, Protocol, Traffic, VipFlags, VipNetwork,
+    VipPrefix, VipService,
 };
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
         EGRESS_MAC, Fabric, Family, RING_KEY, RING_SLOTS, RING_START, SERVER, SERVER_MAC, octets4,
         octets6, request, service,
     },
+    icmp_packets::IcmpPacket,
     kernel::{Action, IDS},
     packets::{ETHERNET, NODE_MAC, Packet, ROUTER_MAC, ethernet, ipv4, ipv6},
 };
@@ -52,6 +54,13 @@ impl Entry {
         u32::from(self.bits) + if self.address().is_ipv4() { 96 } else { 0 }
     }
 
+    fn prefix(self) -> VipPrefix {
+        VipPrefix {
+            address: self.address().into(),
+            bits: self.bits_in_maps(),
+        }
+    }
+
     fn is_single(self) -> bool {
         self.bits_in_maps() == 128
     }
@@ -67,6 +76,14 @@ impl Entry {
 }
 
 impl Fabric {
+    fn vip_prefix(&mut self, prefix: VipPrefix, flags: u32) {
+        let key = Key::new(prefix.bits, prefix.address);
+        self.kernel
+            .trie::<Address, VipNetwork>("VIP_PREFIXES")
+            .insert(&key, VipNetwork { prefix, flags }, 0)
+            .unwrap();
+    }
+
     fn serve_entry(&mut self, entry: Entry, service: VipService) {
         let (address, bits) = (Address::from(entry.address()), entry.bits_in_maps());
         let single = entry.is_single();
@@ -74,9 +91,7 @@ impl Fabric {
             self.vip_address(entry.address());
         } else {
             self.pass_prefix(entry);
-            let value = VipPrefix { address, bits };
-            let mut prefixes = self.kernel.trie::<Address, VipPrefix>("VIP_PREFIXES");
-            prefixes.insert(&Key::new(bits, address), value, 0).unwrap();
+            self.vip_prefix(entry.prefix(), VipFlags::KNOWN | VipFlags::ECHO);
         }
         let (port, port_bits) = entry.port;
         if single && port_bits == 16 {
@@ -214,6 +229,42 @@ fn row_23_ports_of_a_prefix_that_nobody_owns_pass() {
     // Cut short, it is a VIP's all the same.
     let ran = fabric.lb(&frame[..frame.len() - 1]);
     assert_eq!(ran.counter, Some("drop-bad-length"));
+}
+
+/// The longest VIP that has the address says whether there is a healthy server; the node's own addresses are in none.
+#[test]
+fn row_11_addresses_of_a_prefix_answer_echo_while_it_is_served() {
+    const SERVED: u32 = VipFlags::KNOWN | VipFlags::ECHO;
+    let wide = Entry::any_port("10.0.0.0", 8, ANY);
+    let narrow = Entry::any_port("10.2.0.0", 16, ANY);
+    let ping = |fabric: &Fabric, to: &str| {
+        let client = Family::V4.client().ip();
+        let ping = IcmpPacket::ping(Family::V4, client, to.parse().unwrap(), 8);
+        fabric.lb(&ping.build()).counter.unwrap()
+    };
+    let mut fabric = Fabric::new(Mode::Dsr);
+    for entry in [wide, narrow] {
+        fabric.serve_entry(entry, service(Mode::Dsr));
+    }
+    let node = Family::V4.node().to_string();
+    for (inside, beside) in [
+        (SERVED, SERVED),
+        (SERVED, VipFlags::KNOWN),
+        (VipFlags::KNOWN, SERVED),
+    ] {
+        fabric.vip_prefix(narrow.prefix(), inside);
+        fabric.vip_prefix(wide.prefix(), beside);
+        for (to, flags) in [("10.2.3.4", inside), ("10.3.0.0", beside)] {
+            let expected = if flags == SERVED {
+                "icmp-echo-reply"
+            } else {
+                "drop-echo-unserved"
+            };
+            assert_eq!(ping(&fabric, to), expected, "{to}");
+        }
+        assert_eq!(ping(&fabric, &node), "pass-not-vip");
+        assert_eq!(ping(&fabric, "11.0.0.1"), "pass-not-vip");
+    }
 }
 
 #[test]

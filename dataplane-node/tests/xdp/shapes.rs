@@ -5,6 +5,7 @@ use lbfabric_abi::{Mode, Protocol};
 
 use super::{
     fabric::{CASES, EGRESS_MAC, Fabric, Family, SERVER, SERVER_MAC, backend, request, reverse},
+    icmp_own::behind,
     kernel::{Action, INGRESS, Program, Ran},
     network::{CLIENTS_MAC, NEIGHBOUR_MAC, Route, in_network},
     packets::{ETHERNET, Packet, l4_start},
@@ -311,7 +312,8 @@ fn row_12_extension_headers_that_cannot_be_served() {
 #[test]
 fn row_44_frames_of_several_parts() {
     for mode in MODES {
-        let fabric = Fabric::new(mode);
+        let mut fabric = Fabric::new(mode);
+        fabric.backend(SERVER, behind(0));
         for (family, protocol) in CASES {
             for length in [3000, 5000, 9000, 30_000, 60_000] {
                 let mut request = request(family, protocol);
@@ -335,7 +337,8 @@ fn row_44_frames_of_several_parts() {
 /// Wherever the packet ends: in the first part of the frame, or in another.
 #[test]
 fn row_44_padding_of_several_parts_does_not_enter_a_tunnel() {
-    let fabric = Fabric::new(Mode::Tunnel);
+    let mut fabric = Fabric::new(Mode::Tunnel);
+    fabric.backend(SERVER, behind(0));
     for (family, protocol) in CASES {
         for length in [100, 3900, 9000] {
             let mut request = request(family, protocol);

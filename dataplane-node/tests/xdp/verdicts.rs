@@ -18,6 +18,8 @@ use super::{
 pub(crate) enum Way {
     Pass,
     Drop,
+    /// Back to whom it came from, as an ICMP message about it, or its answer.
+    Back,
     /// To a server.
     Server(Mode, u32),
     /// To a server from this address of the node.
@@ -122,13 +124,16 @@ impl Reference {
         let pass = vec![(otherwise, Way::Pass)];
         match seen.what {
             What::Broken(reason) if is_vip => vec![(reason, Way::Drop)],
+            What::Other(protocol) if protocol == icmp(family) && seen.identification.is_none() => {
+                control(frame, seen, is_vip)
+            }
             What::Broken(_) | What::Other(_) => pass,
             What::Later(protocol) => self.follow(seen, protocol, is_vip),
             What::Ports(protocol, source, destination) => {
                 let from = SocketAddr::new(seen.source, source);
                 let to = SocketAddr::new(seen.destination, destination);
                 if is_vip && let Some(mode) = mode(destination) {
-                    return vec![self.serve(frame, seen, mode, (from, to, protocol))];
+                    return self.serve(frame, seen, mode, (from, to, protocol));
                 }
                 if to.ip() == family.node() {
                     self.answer((from, to, protocol), seen, otherwise)
@@ -152,15 +157,15 @@ impl Reference {
         seen: &Seen,
         mode: Mode,
         (from, to, protocol): (SocketAddr, SocketAddr, u8),
-    ) -> (&'static str, Way) {
+    ) -> Vec<(&'static str, Way)> {
         if frame[0] & 1 != 0 {
-            return ("drop-martian", Way::Drop);
+            return vec![("drop-martian", Way::Drop)];
         }
         if from.ip() == to.ip() {
-            return ("drop-land", Way::Drop);
+            return vec![("drop-land", Way::Drop)];
         }
         if is_martian(from.ip()) {
-            return ("drop-martian", Way::Drop);
+            return vec![("drop-martian", Way::Drop)];
         }
         let flow = Flow {
             source: from.ip().into(),
@@ -178,9 +183,9 @@ impl Reference {
                 Some((known, since)) if self.flows - since < FLOWS_CERTAIN => *known,
                 _ => SocketAddr::new(family(from.ip()).node(), 0),
             };
-            return Self::sent(Way::Node(node, id), seen)[0];
+            return Self::sent(Way::Node(node, id), seen);
         }
-        Self::sent(Way::Server(mode, id), seen)[0]
+        Self::sent(Way::Server(mode, id), seen)
     }
 
     /// A packet to the node's own address.
@@ -229,13 +234,16 @@ impl Reference {
 
     /// The names under which a packet goes this way.
     fn sent(way: Way, seen: &Seen) -> Vec<(&'static str, Way)> {
-        let expired = ("drop-ttl-expired", Way::Drop);
         match way {
             Way::Pass => vec![("pass-not-served", way)],
-            Way::Drop => unreachable!("no fragment goes ahead to be dropped"),
+            Way::Drop | Way::Back => unreachable!("no fragment goes ahead there"),
             Way::Server(Mode::Dsr, _) => vec![("l4-dsr", way)],
+            Way::Server(Mode::Tunnel, _) if is_too_big(seen) => {
+                told(seen, "icmp-too-big", "drop-too-big")
+            }
             Way::Server(Mode::Tunnel, _) => vec![("l4-tunnel", way)],
-            _ if seen.ttl <= 1 => vec![expired],
+            Way::Client { .. } if seen.ttl <= 1 => vec![("drop-ttl-expired", Way::Drop)],
+            _ if seen.ttl <= 1 => told(seen, "icmp-time-exceeded", "drop-ttl-expired"),
             Way::Server(..) => vec![("l4-dnat", way)],
             Way::Node(..) => vec![("l4-fullnat", way)],
             // Which of them, the routing table says.
@@ -278,7 +286,7 @@ impl Reference {
         let is_vip = seen.destination == family(seen.destination).vip().ip();
         // What is not for a VIP passes in any case, unless it is an answer.
         let is_led = match way {
-            Way::Drop => false,
+            Way::Drop | Way::Back => false,
             Way::Pass => is_vip,
             Way::Server(..) | Way::Node(..) | Way::Client { .. } => true,
         };
@@ -286,6 +294,54 @@ impl Reference {
             self.leads.insert(key, (Instant::now(), way));
         }
     }
+}
+
+/// The control protocol of a version of IP.
+const fn icmp(family: Family) -> u8 {
+    match family {
+        Family::V4 => 1,
+        Family::V6 => 58,
+    }
+}
+
+/// A packet of it. Whatever a generated one quotes, it is nothing that the node knows.
+fn control(frame: &[u8], seen: &Seen, is_vip: bool) -> Vec<(&'static str, Way)> {
+    let not_served = ("pass-not-served", Way::Pass);
+    if !is_vip {
+        return vec![("pass-not-vip", Way::Pass)];
+    }
+    if seen.end - seen.l4 < 8 {
+        return vec![("drop-truncated", Way::Drop)];
+    }
+    let (asks, errors, header) = match family(seen.source) {
+        Family::V4 => (8, [3, 11, 12, 12], 20),
+        Family::V6 => (128, [1, 2, 3, 4], 40),
+    };
+    let kind = frame[seen.l4];
+    if errors.contains(&kind) {
+        // Unless it is about a packet of another protocol.
+        return vec![("drop-bad-quote", Way::Drop), not_served];
+    }
+    let is_plain = seen.l4 - seen.ip == header;
+    if kind == asks && is_plain && !is_martian(seen.source) && seen.source != seen.destination {
+        vec![("icmp-echo-reply", Way::Back)]
+    } else {
+        vec![not_served]
+    }
+}
+
+/// Whether a packet, which came over a link of 1500 bytes, is too long to go on inside another one.
+fn is_too_big(seen: &Seen) -> bool {
+    let outer = if seen.source.is_ipv4() { 20 } else { 40 };
+    (1500 - outer + 1..=1500).contains(&(seen.end - seen.ip))
+}
+
+/// What becomes of a packet that cannot go on. Nobody is told of fragments but the first, and of no more than so many.
+fn told(seen: &Seen, tells: &'static str, drops: &'static str) -> Vec<(&'static str, Way)> {
+    if matches!(seen.what, What::Later(_)) {
+        return vec![(drops, Way::Drop)];
+    }
+    vec![(tells, Way::Back), ("drop-icmp-rate-limit", Way::Drop)]
 }
 
 fn key(seen: &Seen, protocol: u8) -> Option<Key> {

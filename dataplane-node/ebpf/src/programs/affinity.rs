@@ -8,7 +8,7 @@
 //!
 //! So a flow that the table does not know is on base, and a flow that the table cannot take is put there.
 
-use lbfabric_abi::{Backend, FlowEntry, FlowEvent, FlowPlace, FlowTick, RingSlot, Settings};
+use lbfabric_abi::{Backend, Flow, FlowEntry, FlowEvent, FlowPlace, FlowTick, RingSlot, Settings};
 
 use super::{
     bucket::{Bucket, Cheapest},
@@ -77,6 +77,21 @@ pub(crate) fn server(question: &Question) -> u32 {
     } else {
         // The flow stays unknown.
         unknown(slot)
+    }
+}
+
+/// The server of a flow in a slot that the table is read for, or [`RingSlot::NONE`], for what is about the flow and not of
+/// it: nothing is written.
+#[inline(never)]
+pub(crate) fn look_up(flow: &Flow, settings: &Settings, slot: RingSlot, pool: u32) -> u32 {
+    let place = flow.place(&settings.flow_key);
+    let Some(bucket) = maps::flow_bucket(place.bucket(settings.flow_mask)) else {
+        return unknown(slot);
+    };
+    let now = FlowTick::at(maps::coarse_clock());
+    match bucket.find(place.tag) {
+        Some(held) if keeps(held.entry, now, settings, pool) => held.entry.server(),
+        _ => unknown(slot),
     }
 }
 

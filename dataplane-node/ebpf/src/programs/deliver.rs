@@ -1,11 +1,11 @@
 //! The third program: takes a packet, whatever its shape, to the server that `lbfabric_general` has chosen.
 
-use lbfabric_abi::{DropReason, Mode};
+use lbfabric_abi::{Backend, DropReason, Mode, NextProgram};
 
 use super::{
     dnat, dsr,
-    exit::Exit,
-    fragments,
+    exit::{Exit, Step},
+    fit, fragments,
     frame::Frame,
     headers::Headers,
     ip::Ip,
@@ -17,29 +17,37 @@ use super::{
 };
 
 #[inline(always)]
-pub(crate) fn forward(frame: &Frame) -> Result<Exit, DropReason> {
-    let scratch = maps::scratch().ok_or(DropReason::Internal)?;
-    let exit = match scratch.packet.family {
-        Family::Ipv4 => by_mode::<V4>(frame, scratch),
-        Family::Ipv6 => by_mode::<V6>(frame, scratch),
-    }?;
-    maps::count_traffic(
-        scratch.service.service,
-        scratch.server,
-        scratch.packet.length.into(),
-    );
-    fragments::lead_to_server(scratch);
-    Ok(exit)
+pub(crate) fn forward(frame: &Frame) -> Step {
+    let Some(scratch) = maps::scratch() else {
+        return Step::Drop(DropReason::Internal);
+    };
+    let Some(backend) = maps::backend(scratch.server) else {
+        return Step::Drop(DropReason::Internal);
+    };
+    if !fit::may_hop(scratch) || !fit::has_room(frame, scratch, backend) {
+        return Step::Next(NextProgram::TooBig);
+    }
+    let outcome = match scratch.packet.family {
+        Family::Ipv4 => by_mode::<V4>(frame, scratch, backend),
+        Family::Ipv6 => by_mode::<V6>(frame, scratch, backend),
+    };
+    if outcome.is_ok() {
+        let Scratch {
+            service, server, ..
+        } = scratch;
+        maps::count_traffic(service.service, *server, scratch.packet.length.into());
+        fragments::lead_to_server(scratch);
+    }
+    outcome.into()
 }
 
 #[inline(always)]
-fn by_mode<I: Ip>(frame: &Frame, scratch: &Scratch) -> Result<Exit, DropReason> {
+fn by_mode<I: Ip>(frame: &Frame, scratch: &Scratch, backend: &Backend) -> Result<Exit, DropReason> {
     const DNAT: u8 = Mode::Dnat as u8;
     const DSR: u8 = Mode::Dsr as u8;
     const TUNNEL: u8 = Mode::Tunnel as u8;
 
     let settings = maps::settings().ok_or(DropReason::Internal)?;
-    let backend = maps::backend(scratch.server).ok_or(DropReason::Internal)?;
     let headers = Headers::<I>::of(frame, &scratch.packet)?;
     let Scratch { service, hash, .. } = scratch;
     match service.mode {

@@ -54,6 +54,14 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The same way, counted as something else.
+    #[inline(always)]
+    pub(crate) const fn counted_as(self, verdict: Verdict) -> Self {
+        Self { verdict, ..self }
+    }
+}
+
 impl From<Result<Exit, DropReason>> for Step {
     #[inline(always)]
     fn from(outcome: Result<Exit, DropReason>) -> Self {

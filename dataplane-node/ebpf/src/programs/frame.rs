@@ -3,7 +3,10 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_fib_lookup as FibLookup,
-    helpers::{bpf_fib_lookup, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::{
+        bpf_check_mtu, bpf_fib_lookup, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+        bpf_xdp_get_buff_len,
+    },
     programs::XdpContext,
 };
 
@@ -95,6 +98,15 @@ impl Frame {
     fn adjust_head(&self, by: i32) -> Option<()> {
         // SAFETY: the context is the one that the kernel gave the program.
         (unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), by) } == 0).then_some(())
+    }
+
+    /// The largest packet that the interface takes on which the frame came in; none if the kernel does not say.
+    #[inline(always)]
+    pub(crate) fn ingress_mtu(&self) -> Option<u32> {
+        let mut mtu = 0;
+        // SAFETY: the context is the one that the kernel gave the program.
+        let outcome = unsafe { bpf_check_mtu(self.context.as_ptr(), 0, &raw mut mtu, 0, 0) };
+        (outcome >= 0).then_some(mtu)
     }
 
     /// Asks the kernel's routing table; a `BPF_FIB_LKUP_RET_` number, or less than zero for a wrong question.

@@ -13,15 +13,15 @@
 use core::num::NonZeroU32;
 
 use lbfabric_abi::{
-    Address, Backend, DropReason, Flow, NAT_PORT_TRIES, NatForward, NatReverse, RingSlot,
-    SOURCES_MAX, Settings, Verdict,
+    Address, Backend, DropReason, Flow, NAT_PORT_TRIES, NatForward, NatReverse, NextProgram,
+    RingSlot, SOURCES_MAX, Settings, Verdict,
 };
 
 use super::{
     aligned::Aligned,
     clamp, dnat,
-    exit::Exit,
-    fragments,
+    exit::{Exit, Step},
+    fit, fragments,
     frame::Frame,
     headers::Headers,
     ip::Ip,
@@ -42,30 +42,59 @@ const _: () = assert!(STEP > SOURCES << 16);
 
 /// Sends a client's packet to its server, from an address and port of the node.
 #[inline(always)]
-pub(crate) fn forward(frame: &Frame) -> Result<Exit, DropReason> {
-    let scratch = maps::scratch().ok_or(DropReason::Internal)?;
-    let packet = &scratch.packet;
-    if packet.ttl <= 1 {
-        return Err(DropReason::TtlExpired);
+pub(crate) fn forward(frame: &Frame) -> Step {
+    let Some(scratch) = maps::scratch() else {
+        return Step::Drop(DropReason::Internal);
+    };
+    // Nothing is written for a packet that goes no further.
+    if !fit::may_hop(scratch) {
+        return Step::Next(NextProgram::TooBig);
     }
     let mut entry = Aligned(NatForward::default());
-    if !known(packet, &mut entry)? {
-        let settings = maps::settings().ok_or(DropReason::Internal)?;
-        admit(scratch, settings, &mut entry)?;
+    if let Err(reason) = enter(scratch, &mut entry) {
+        return Step::Drop(reason);
     }
-    let exit = match packet.family {
-        Family::Ipv4 => send::<V4>(frame, packet, &entry),
-        Family::Ipv6 => send::<V6>(frame, packet, &entry),
-    }?;
-    maps::count_traffic(scratch.service.service, entry.backend, packet.length.into());
-    fragments::lead_through_node(scratch, &entry);
-    Ok(exit)
+    send_on(frame, scratch, &entry)
 }
 
-/// Sends a packet of a flow that has an entry.
+/// Sends a packet of a flow that has an entry, if it fits the way. By itself: what makes entries needs the stack.
+#[inline(never)]
+fn send_on(frame: &Frame, scratch: &mut Scratch, entry: &Aligned<NatForward>) -> Step {
+    let Some(backend) = maps::backend(entry.backend) else {
+        return Step::Drop(DropReason::Internal);
+    };
+    if !fit::has_room(frame, scratch, backend) {
+        return Step::Next(NextProgram::TooBig);
+    }
+    let packet = &scratch.packet;
+    let outcome = match packet.family {
+        Family::Ipv4 => send::<V4>(frame, packet, entry, backend),
+        Family::Ipv6 => send::<V6>(frame, packet, entry, backend),
+    };
+    if outcome.is_ok() {
+        maps::count_traffic(scratch.service.service, entry.backend, packet.length.into());
+        fragments::lead_through_node(scratch, entry);
+    }
+    outcome.into()
+}
+
+/// Finds the flow's entry, or makes one for a packet that may go on.
 #[inline(always)]
-fn send<I: Ip>(frame: &Frame, packet: &Packet, entry: &NatForward) -> Result<Exit, DropReason> {
-    let backend = maps::backend(entry.backend).ok_or(DropReason::Internal)?;
+fn enter(scratch: &Scratch, entry: &mut Aligned<NatForward>) -> Result<(), DropReason> {
+    if known(&scratch.packet, entry)? {
+        return Ok(());
+    }
+    let settings = maps::settings().ok_or(DropReason::Internal)?;
+    admit(scratch, settings, entry)
+}
+
+#[inline(always)]
+fn send<I: Ip>(
+    frame: &Frame,
+    packet: &Packet,
+    entry: &NatForward,
+    backend: &Backend,
+) -> Result<Exit, DropReason> {
     let (server, hop) = dnat::server::<I>(backend)?;
     let headers = Headers::<I>::of(frame, packet)?;
     let new = Rewritten {

@@ -27,13 +27,10 @@ pub(crate) fn balance(frame: &Frame) -> Step {
     let (Some(scratch), Some(settings)) = (maps::scratch(), maps::settings()) else {
         return Step::Drop(DropReason::Internal);
     };
-    if let Err(unservable) = parse::read(frame, &mut scratch.packet) {
-        return refuse(unservable, scratch);
-    }
-    let step = if scratch.packet.piece == Piece::Later {
-        follow(scratch, settings)
-    } else {
-        find(frame, scratch, settings)
+    let step = match parse::read(frame, &mut scratch.packet) {
+        Ok(()) if scratch.packet.piece == Piece::Later => follow(scratch, settings),
+        Ok(()) => find(frame, scratch, settings),
+        Err(unservable) => refuse(unservable, scratch),
     };
     // What stays here leaves as it came.
     if let Step::Next(_) = step
@@ -202,6 +199,7 @@ fn refuse(unservable: Unservable, scratch: &mut Scratch) -> Step {
     let verdict = match unservable {
         Unservable::NotIp => Verdict::PassNotIp,
         Unservable::Broken(reason) if maps::is_vip(destination) => return Step::Drop(reason),
+        Unservable::Protocol if is_icmp(&scratch.packet) => return Step::Next(NextProgram::Icmp),
         Unservable::Protocol if maps::is_vip(destination) => {
             fragments::lead_to_kernel(scratch);
             Verdict::PassNotServed
@@ -211,6 +209,16 @@ fn refuse(unservable: Unservable, scratch: &mut Scratch) -> Step {
         }
     };
     Step::Leave(Exit::pass(verdict))
+}
+
+/// Whether a packet is of its family's control protocol, and whole: the kernel puts together what is not.
+#[inline(always)]
+fn is_icmp(packet: &Packet) -> bool {
+    let protocol = match packet.family {
+        Family::Ipv4 => V4::ICMP,
+        Family::Ipv6 => V6::ICMP,
+    };
+    packet.flow.protocol == protocol && packet.piece == Piece::Whole
 }
 
 /// Whether an address may be one of those.

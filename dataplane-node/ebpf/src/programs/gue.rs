@@ -14,7 +14,7 @@
 use lbfabric_abi::{Checksum, VipService};
 
 use super::{
-    bytes::{load2, store4, store8, swap2},
+    bytes::{load2, load4, store4, store8, swap2},
     headers::{Headers, UDP, protocol},
     ip::{Ip, Outer},
     packet::Family,
@@ -92,6 +92,18 @@ impl Gue {
             .plus(packet)
             .udp_field()
     }
+}
+
+/// The protocol of the packet inside, by the headers that [`Gue::write`] writes; none if they are others.
+///
+/// # Safety
+/// [`HEADERS`] bytes can be read at `udp`.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a byte")]
+pub(crate) unsafe fn inner(udp: usize) -> Option<u8> {
+    // SAFETY: the caller's.
+    let header = unsafe { load4::<8>(udp) };
+    (header & !0xff00 == 0).then_some((header >> 8) as u8)
 }
 
 /// What the words of a packet add up to if its own checksum holds; none if it has no such checksum.

@@ -133,6 +133,28 @@ impl<I: Ip> Headers<I> {
         Ok(unsafe { Self::read(ip, l4, packet.flow.protocol, length) })
     }
 
+    /// As [`Headers::of`], of a packet of another protocol, whose header begins with as many bytes as UDP's has. There are no
+    /// ports.
+    #[inline(always)]
+    pub(crate) fn without_ports(frame: &Frame, packet: &Packet) -> Result<Self, DropReason> {
+        let (ip, l4) = (frame.at(packet.ip_at), frame.at(packet.l4_at));
+        if !frame.reaches(ip + I::HEADER) || !frame.reaches(l4 + UDP) {
+            return Err(DropReason::Internal);
+        }
+        Ok(Self {
+            ip,
+            l4,
+            // SAFETY: the header is in the frame.
+            source: unsafe { I::source(ip) },
+            // SAFETY: the header is in the frame.
+            destination: unsafe { I::destination(ip) },
+            ports: 0,
+            protocol: packet.flow.protocol,
+            has_ports: false,
+            length: packet.length.into(),
+        })
+    }
+
     /// # Safety
     /// Both headers are in the frame.
     #[inline(always)]

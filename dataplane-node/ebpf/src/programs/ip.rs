@@ -39,6 +39,8 @@ pub(crate) trait Ip: Sized {
     const CLIENT_ADDRESS_OPTION: usize;
     /// The protocol number of such a packet inside an IP packet.
     const IN_IP: u8;
+    /// The number of its control protocol.
+    const ICMP: u8;
 
     /// # Safety
     /// The header can be read.
@@ -83,7 +85,7 @@ pub(crate) trait Ip: Sized {
     /// # Safety
     /// The header can be read.
     unsafe fn plain_protocol(ip: usize) -> Option<u8>;
-    /// The protocol behind the header, if it is a plain one.
+    /// The protocol that follows directly.
     ///
     /// # Safety
     /// The header can be read.
@@ -93,6 +95,11 @@ pub(crate) trait Ip: Sized {
     /// # Safety
     /// The header can be read.
     unsafe fn sum_of_plain(ip: usize) -> Checksum;
+    /// The header's checksum as it stands there; zero where there is none.
+    ///
+    /// # Safety
+    /// The header can be read.
+    unsafe fn header_checksum(ip: usize) -> u16;
     /// Counts the time to live down by `hops`, and brings the header's checksum, if there is one, up to date with that and
     /// with another change.
     ///

@@ -14,7 +14,7 @@ use lbfabric_abi::{
     NAT_FLOWS_DEFAULT, NatForward, NatReverse, NextProgram, POOLS_MAX, PoolRing, QuicServer,
     RECENT_BUCKETS, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SOURCE_PREFIXES_MAX,
     SOURCE_TOKEN_SETS, Settings, SourcePrefix, SourceTokens, TOLD_BY_MAX, Traffic,
-    VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipPrefix, VipService,
+    VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
 };
 
 use super::{
@@ -40,11 +40,11 @@ static FILTER: Array<u64> = Array::pinned(FILTER_WORDS, 0);
 #[map]
 static VIP_PORTS4: HashMap<u64, VipService> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
 #[map]
-static VIP_PORTS6: HashMap<Endpoint, VipService> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
+static VIP_PORTS6: HashMap<u64, VipPort6> = HashMap::pinned(ENDPOINTS_MAX, NO_PREALLOC);
 #[map]
 static VIP_RANGES: LpmTrie<EndpointPrefix, VipService> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
 #[map]
-static VIP_PREFIXES: LpmTrie<Address, VipPrefix> = LpmTrie::pinned(VIP_PREFIXES_MAX, 0);
+static VIP_PREFIXES: LpmTrie<Address, VipNetwork> = LpmTrie::pinned(VIP_PREFIXES_MAX, 0);
 #[map]
 static VIP_ADDRESSES: HashMap<Address, u32> = HashMap::pinned(VIP_ADDRESSES_MAX, NO_PREALLOC);
 #[map]
@@ -101,6 +101,8 @@ static SERVICE_TOKENS: Array<u64> = Array::with_max_entries(SERVICES_MAX, 0);
 static SOURCE_TOKENS: Array<SourceTokens> = Array::with_max_entries(SOURCE_TOKEN_SETS, MMAPABLE);
 #[map]
 static RECENT_FLOWS: Array<FlowBucket> = Array::with_max_entries(RECENT_BUCKETS, MMAPABLE);
+#[map]
+static ICMP_BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, Lead> = LruHashMap::with_max_entries(FRAGMENTS_COUNT, 0);
 
@@ -162,8 +164,24 @@ pub(crate) fn may_be_in_prefix(address: &Address) -> bool {
 
 /// The longest VIP of at most `bits` that an address is in.
 #[inline(always)]
-pub(crate) fn vip_prefix(address: &Address, bits: u32) -> Option<&'static VipPrefix> {
+pub(crate) fn vip_prefix(address: &Address, bits: u32) -> Option<&'static VipNetwork> {
     VIP_PREFIXES.get(Key::new(bits, *address))
+}
+
+/// What is known of the longest VIP that is a prefix and has the address.
+#[inline(always)]
+pub(crate) fn prefix_flags(address: &Address) -> Option<u32> {
+    if !may_be_in_prefix(address) {
+        return None;
+    }
+    vip_prefix(address, Address::BITS).map(|it| it.flags)
+}
+
+/// What is known of a VIP that is the address by itself.
+#[inline(always)]
+pub(crate) fn vip_flags(address: &Address) -> Option<u32> {
+    // SAFETY: a number, read by one instruction.
+    unsafe { VIP_ADDRESSES.get(address) }.copied()
 }
 
 #[inline(always)]
@@ -218,11 +236,11 @@ pub(crate) fn vip_port4(key: u64) -> Option<&'static VipService> {
     unsafe { VIP_PORTS4.get(key) }
 }
 
-/// The service of exactly this IPv6 endpoint.
+/// The service of an IPv6 endpoint with this [`Endpoint::key6`], and which endpoint that is.
 #[inline(always)]
-pub(crate) fn vip_port6(endpoint: &Endpoint) -> Option<&'static VipService> {
+pub(crate) fn vip_port6(key: u64) -> Option<&'static VipPort6> {
     // SAFETY: as for `VIP_PORTS4`.
-    unsafe { VIP_PORTS6.get(endpoint) }
+    unsafe { VIP_PORTS6.get(key) }
 }
 
 /// The service of the narrowest range with this endpoint; with all bits of `endpoint`, as VIPs are called there.
@@ -367,6 +385,13 @@ pub(crate) fn nat_forward_remove(flow: &Flow) {
 pub(crate) fn nat_reverse_remove(flow: &Flow) {
     // It may be gone already, which is as good.
     NAT_REVERSE.remove(flow).ok();
+}
+
+/// When this CPU's next ICMP error is due, in nanoseconds of [`coarse_clock`], if all were sent evenly.
+#[inline(always)]
+pub(crate) fn icmp_budget() -> Option<&'static mut u64> {
+    // SAFETY: the slot of this CPU, where one packet follows another; a program asks for it once.
+    ICMP_BUDGET.get_ptr_mut(0).map(|it| unsafe { &mut *it })
 }
 
 /// Where the first fragment of a packet has gone.

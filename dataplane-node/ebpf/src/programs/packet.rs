@@ -66,6 +66,10 @@ pub(crate) struct Scratch {
     pub(crate) server: u32,
     /// The [`lbfabric_abi::Verdict`] of a packet that turns out to be of no flow.
     pub(crate) otherwise: u32,
+    /// For `lbfabric_too_big`: the largest packet that would fit, or zero if the packet's time to live has ended.
+    pub(crate) room: u32,
+    /// For `lbfabric_too_big`: whether the client is looked for in the routing table; else it is where the frame came from.
+    pub(crate) by_route: u32,
     /// The tags that the frame came with.
     pub(crate) tags: u64,
     /// Where what is known of a packet's fragments is put together.

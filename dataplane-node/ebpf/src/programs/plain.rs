@@ -11,8 +11,9 @@ use super::{
     bytes::load2,
     dnat, dsr,
     exit::{Exit, Step},
+    fit,
     frame::Frame,
-    gue::Gue,
+    gue::{self, Gue},
     headers::{ETHERNET, Headers, protocol},
     ip::Ip,
     maps, martian, rewrite, ring, route, tunnel,
@@ -52,7 +53,11 @@ fn screen<I: Ip>(frame: &Frame) -> Step {
     if I::bit(FilterRegion::Vip, destination).is_in(known) {
         return forward::<I>(frame);
     }
-    if own.is_in(known) || maps::passes_filter(I::bit(FilterRegion::Prefix, destination)) {
+    // A router's error about a packet that went to a server comes from anywhere.
+    // SAFETY: the header is in the frame.
+    let is_icmp = unsafe { I::protocol(ip) } == I::ICMP;
+    if is_icmp || own.is_in(known) || maps::passes_filter(I::bit(FilterRegion::Prefix, destination))
+    {
         return GENERAL;
     }
     if maps::passes_filter(I::bit(FilterRegion::Server, source)) {
@@ -114,14 +119,19 @@ fn serve<I: Ip>(
     };
     // None: no backend has that id.
     let backend = maps::backend(server).ok_or(REFUSED)?;
+    // What does not fit, `lbfabric_general` has its sender told of.
+    let fits = |around: usize| fit::fits(headers.length + around as u64, I::mtu(backend));
+    let is_gue = service.flags & VipService::GUE != 0;
     let exit = match service.mode {
-        TUNNEL if service.flags & VipService::GUE != 0 => {
+        TUNNEL if is_gue && fits(I::HEADER + gue::HEADERS) => {
             let gue = Some(Gue::new(headers, service, hash));
             tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, gue)
         }
-        TUNNEL => tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, None),
+        TUNNEL if !is_gue && fits(I::HEADER) => {
+            tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, None)
+        }
         DSR => dsr::forward::<I>(frame, backend),
-        DNAT => dnat::forward(frame, headers, service, backend),
+        DNAT if fits(0) => dnat::forward(frame, headers, service, backend),
         _ => Err(REFUSED),
     }?;
     maps::count_traffic(service.service, server, headers.length);

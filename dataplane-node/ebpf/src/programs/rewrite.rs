@@ -63,7 +63,7 @@ pub(crate) fn flow<I: Ip>(
 
 /// What a checksum over an address changes by.
 #[inline(always)]
-fn difference<I: Ip>(old: I::Address, new: I::Address) -> Checksum {
+pub(crate) fn difference<I: Ip>(old: I::Address, new: I::Address) -> Checksum {
     I::sum(new).minus(I::sum(old))
 }
 
@@ -71,7 +71,7 @@ fn difference<I: Ip>(old: I::Address, new: I::Address) -> Checksum {
 /// The checksum is in the frame, and can be written.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "as many bytes were read")]
-unsafe fn l4_checksum(at: usize, is_tcp: bool, change: Checksum) {
+pub(crate) unsafe fn l4_checksum(at: usize, is_tcp: bool, change: Checksum) {
     // SAFETY: the caller's.
     let old = unsafe { load2::<0>(at) } as u16;
     let sum = Checksum::from_field(old).plus(change);
@@ -85,6 +85,22 @@ unsafe fn l4_checksum(at: usize, is_tcp: bool, change: Checksum) {
     };
     // SAFETY: the caller's.
     unsafe { store2::<0>(at, new.into()) };
+}
+
+/// Sends the frame back where it came from: both link-layer addresses change places.
+#[inline(always)]
+pub(crate) fn turn(frame: &Frame) -> Result<(), DropReason> {
+    let start = frame.start();
+    if !frame.reaches(start + ETHERNET) {
+        return Err(DropReason::Internal);
+    }
+    // SAFETY: the header is in the frame.
+    unsafe {
+        let (first, second) = (load8::<0>(start), load4::<8>(start));
+        store8::<0>(start, first >> 48 | second << 16 | first << 48);
+        store4::<8>(start, first >> 16);
+    }
+    Ok(())
 }
 
 /// Writes the link-layer addresses.

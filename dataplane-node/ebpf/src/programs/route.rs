@@ -44,6 +44,14 @@ pub(crate) struct Route {
     zero: u32,
 }
 
+/// What the routing table says.
+pub(crate) enum Way {
+    /// The neighbour to send to, and the largest packet.
+    Hop(Aligned<NextHop>, u32),
+    /// The kernel has to forward it.
+    Kernel,
+}
+
 /// The way of a packet between these addresses, if it is remembered and has room for `length` bytes.
 #[inline(always)]
 pub(crate) fn remembered<I: Ip>(
@@ -70,6 +78,27 @@ pub(crate) fn send<I: Ip>(
     verdict: Verdict,
 ) -> Result<Exit, DropReason> {
     headers.check_ttl()?;
+    match find(frame, headers, new)? {
+        Way::Hop(hop, mtu) => {
+            remember(new, &hop, mtu);
+            rewrite::flow(frame, headers, new, 1)?;
+            rewrite::link(frame, &hop)?;
+            Ok(Exit::send(verdict, hop.ifindex, frame.ingress_ifindex()))
+        }
+        Way::Kernel => {
+            rewrite::flow(frame, headers, new, 0)?;
+            Ok(Exit::pass(Verdict::PassToRoute))
+        }
+    }
+}
+
+/// Asks the routing table for a packet's way.
+#[inline(always)]
+pub(crate) fn find<I: Ip>(
+    frame: &Frame,
+    headers: &Headers<I>,
+    new: &Rewritten<I>,
+) -> Result<Way, DropReason> {
     let mut lookup = question(frame, headers, new);
     match frame.fib_lookup(&mut lookup) {
         SUCCESS => {
@@ -80,16 +109,10 @@ pub(crate) fn send<I: Ip>(
             });
             // SAFETY: the kernel leaves the largest packet of the way in this member.
             let mtu = unsafe { lookup.__bindgen_anon_1.mtu_result };
-            remember(new, &hop, mtu.into());
-            rewrite::flow(frame, headers, new, 1)?;
-            rewrite::link(frame, &hop)?;
-            Ok(Exit::send(verdict, hop.ifindex, frame.ingress_ifindex()))
+            Ok(Way::Hop(hop, mtu.into()))
         }
         BLACKHOLE | UNREACHABLE | PROHIBIT => Err(DropReason::NoRoute),
-        _ => {
-            rewrite::flow(frame, headers, new, 0)?;
-            Ok(Exit::pass(Verdict::PassToRoute))
-        }
+        _ => Ok(Way::Kernel),
     }
 }
 

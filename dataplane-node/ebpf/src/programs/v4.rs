@@ -31,6 +31,7 @@ impl Ip for V4 {
     const FAMILY: Family = Family::Ipv4;
     const CLIENT_ADDRESS_OPTION: usize = 8;
     const IN_IP: u8 = protocol::IPIP;
+    const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
     unsafe fn source(ip: usize) -> u32 {
@@ -119,6 +120,12 @@ impl Ip for V4 {
     unsafe fn protocol(ip: usize) -> u8 {
         // SAFETY: the caller's.
         unsafe { load1::<9>(ip) as u8 }
+    }
+
+    #[inline(always)]
+    unsafe fn header_checksum(ip: usize) -> u16 {
+        // SAFETY: the caller's.
+        unsafe { load2::<10>(ip) as u16 }
     }
 
     #[inline(always)]

@@ -36,6 +36,7 @@ impl Ip for V6 {
     const FAMILY: Family = Family::Ipv6;
     const CLIENT_ADDRESS_OPTION: usize = 20;
     const IN_IP: u8 = protocol::IPV6;
+    const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
     unsafe fn source(ip: usize) -> [u64; 2] {
@@ -134,6 +135,11 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
+    unsafe fn header_checksum(_ip: usize) -> u16 {
+        0
+    }
+
+    #[inline(always)]
     unsafe fn update(ip: usize, hops: u8, _change: Checksum) {
         // SAFETY: the caller's.
         unsafe { store1::<7>(ip, load1::<7>(ip).wrapping_sub(hops.into())) }
@@ -190,7 +196,14 @@ impl Ip for V6 {
 
     #[inline(always)]
     fn vip_port(address: [u64; 2], port: u16, protocol: u8) -> Option<&'static VipService> {
-        maps::vip_port6(&endpoint(address, port, protocol))
+        let found = maps::vip_port6(Endpoint::key6_of(words(address), port, protocol))?;
+        let at = core::ptr::from_ref(&found.endpoint) as usize;
+        let end = u64::from(port) | u64::from(protocol) << 16;
+        // SAFETY: an endpoint is twenty bytes.
+        let differs = unsafe {
+            load8::<0>(at) ^ address[0] | load8::<8>(at) ^ address[1] | load4::<16>(at) ^ end
+        };
+        (differs == 0).then_some(&found.service)
     }
 
     #[inline(always)]

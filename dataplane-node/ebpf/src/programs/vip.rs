@@ -10,10 +10,14 @@
 //! reach it.
 
 use lbfabric_abi::{
-    Address, Endpoint, EndpointPrefix, Flow, Protocol, Settings, VIP_PREFIX_LEVELS_MAX, VipService,
+    Address, Endpoint, EndpointPrefix, Flow, Protocol, Settings, VIP_PREFIX_LEVELS_MAX, VipPrefix,
+    VipService,
 };
 
-use super::{aligned::Aligned, frame::opaque, headers::protocol, maps, own, packet::Packet};
+use super::{
+    aligned::Aligned, frame::opaque, headers::protocol, ip::Ip as _, maps, own, packet::Packet,
+    v6::V6,
+};
 
 /// What is known of a packet's destination.
 pub(crate) enum Found {
@@ -35,7 +39,7 @@ pub(crate) fn find(packet: &Packet, settings: &Settings) -> Found {
     });
     let exact = match endpoint.key4() {
         Some(key) => maps::vip_port4(key),
-        None => maps::vip_port6(&endpoint),
+        None => exact6(&endpoint),
     };
     if let Some(service) = exact {
         return Found::Service(service);
@@ -67,12 +71,21 @@ pub(crate) fn service_of(flow: &Flow) -> Option<&'static VipService> {
     });
     let exact = match endpoint.key4() {
         Some(key) => maps::vip_port4(key),
-        None => maps::vip_port6(&endpoint),
+        None => exact6(&endpoint),
     };
     if exact.is_some() {
         return exact;
     }
     in_ranges(flow, otherwise(flow), flow.destination, 0)
+}
+
+#[inline(always)]
+fn exact6(endpoint: &Endpoint) -> Option<&'static VipService> {
+    V6::vip_port(
+        V6::of(&endpoint.address),
+        u16::from_ne_bytes(endpoint.port_be),
+        endpoint.protocol,
+    )
 }
 
 /// The longest prefix with the packet's port and protocol. Not inlined: what follows is then the same for the verifier, however
@@ -81,11 +94,15 @@ pub(crate) fn service_of(flow: &Flow) -> Option<&'static VipService> {
 fn in_prefixes(flow: &Flow, otherwise: u8) -> Option<&'static VipService> {
     let mut bits = Address::BITS;
     for _ in 0..VIP_PREFIX_LEVELS_MAX {
-        let prefix = maps::vip_prefix(&flow.destination, bits)?;
-        if let Some(service) = in_ranges(flow, otherwise, prefix.address, prefix.bits) {
+        let network = maps::vip_prefix(&flow.destination, bits)?;
+        let VipPrefix {
+            address,
+            bits: length,
+        } = network.prefix;
+        if let Some(service) = in_ranges(flow, otherwise, address, length) {
             return Some(service);
         }
-        bits = prefix.bits.wrapping_sub(1);
+        bits = length.wrapping_sub(1);
     }
     None
 }

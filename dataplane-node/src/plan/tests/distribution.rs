@@ -1,6 +1,7 @@
 //! Where flows go by the rings that are written, with the flows' real hash: rows 26, 27 and 31 of the checklist.
 
 use lbfabric_abi::{Address, Flow, FlowKey, Protocol as Transport, slot_of};
+use lbfabric_model::maglev::{self, Entry};
 use proptest::prelude::*;
 
 use super::*;
@@ -277,4 +278,37 @@ proptest! {
         let (one, other) = (rings.next().unwrap(), rings.next().unwrap());
         prop_assert!(one == other);
     }
+}
+
+/// Nodes of different versions share flows: what a version makes of a fabric, every other one has to.
+#[test]
+fn row_31_rings_and_hashes_are_what_they_always_were() {
+    let names: Vec<String> = (0..7).map(|n| format!("server-{n}")).collect();
+    let entries: Vec<_> = (1..)
+        .zip(&names)
+        .map(|(id, name)| Entry {
+            id,
+            name,
+            weight: u16::try_from(id).unwrap() * 10,
+        })
+        .collect();
+    let ring = maglev::ring(&entries, 4099);
+    // FNV-1a, 64 bits.
+    let digest = ring
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, server| {
+            (hash ^ u64::from(*server)).wrapping_mul(0x0100_0000_01b3)
+        });
+    assert_eq!(digest, 0xc497_bba3_0584_c27f);
+    let v4 = |bytes: [u8; 4]| u32::from_ne_bytes(bytes);
+    let ports = u32::from_ne_bytes([0x9c, 0x40, 0x01, 0xbb]);
+    assert_eq!(
+        RING_KEY.hash4(v4([198, 51, 100, 7]), v4([203, 0, 113, 10]), ports, 6),
+        0x636c_2d20_1a9e_7424
+    );
+    let v6 = |last: u8| [v4([0x20, 1, 0x0d, 0xb8]), 0, 0, v4([0, 0, 0, last])];
+    assert_eq!(
+        RING_KEY.hash6(v6(7), v6(10), ports, 17),
+        0x305c_7446_da89_5576
+    );
 }

@@ -1,6 +1,8 @@
 //! VIPs that are prefixes, any port and any protocol, and servers by their QUIC IDs.
 
-use lbfabric_abi::{Address, EndpointPrefix, FilterRegion, QuicServer, VipPrefix, VipService};
+use lbfabric_abi::{
+    Address, EndpointPrefix, FilterRegion, QuicServer, VipFlags, VipPrefix, VipService,
+};
 use lbfabric_model::QuicServerId;
 
 use super::*;
@@ -17,7 +19,7 @@ fn a_prefix_is_found_only_while_its_entries_are_there() {
     let ops = case.run().ops;
     let filter = position(&ops, |op| matches!(op, MapOp::PutFilterWord(..)));
     let range = position(&ops, |op| matches!(op, MapOp::PutVipRange(..)));
-    let prefix = position(&ops, |op| matches!(op, MapOp::PutVipPrefix(_)));
+    let prefix = position(&ops, |op| matches!(op, MapOp::PutVipPrefix(..)));
     assert!(filter < range && range < prefix);
     assert_eq!(case.plan().ops, []);
     let v4 = Address::from_ipv4([203, 0, 113, 0]);
@@ -32,7 +34,12 @@ fn a_prefix_is_found_only_while_its_entries_are_there() {
         (120, EndpointPrefix::PORT_AT)
     );
     let v6: IpAddr = "2001:db8::".parse().unwrap();
-    let wanted = [(v4, 120), (v6.into(), 32)].map(|(address, bits)| VipPrefix { address, bits });
+    let wanted = [(v4, 120), (v6.into(), 32)].map(|(address, bits)| {
+        (
+            VipPrefix { address, bits },
+            VipFlags::KNOWN | VipFlags::ECHO,
+        )
+    });
     assert_eq!(case.observed.vip_prefixes, wanted.into());
     assert!(case.observed.vip_addresses.is_empty() && case.observed.vip_ports.is_empty());
 

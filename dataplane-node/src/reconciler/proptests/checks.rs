@@ -207,11 +207,13 @@ pub(super) fn check_final(content: &Content, step: &Step, outcome: &Reconciled) 
             let expected = expected.filter(|_| is_wide);
             check_entry(content, lookup(content, network, 120, port), expected, id);
         }
-        let address = Address::from(vip);
-        assert_eq!(content.vip_addresses.contains(&address), wanted.is_some());
+        assert_eq!(
+            content.vip_addresses.contains_key(&Address::from(vip)),
+            wanted.is_some()
+        );
         let address = Address::from(network);
         let prefix = VipPrefix { address, bits: 120 };
-        assert_eq!(content.vip_prefixes.contains(&prefix), is_wide);
+        assert_eq!(content.vip_prefixes.contains_key(&prefix), is_wide);
         let bit = FilterRegion::Prefix.bit_of(address);
         let word = content.filter.get(&bit.word).copied().unwrap_or_default();
         assert!(

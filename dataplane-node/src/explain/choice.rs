@@ -1,0 +1,101 @@
+//! Which server a packet goes to: `ring.rs` and `affinity.rs` of the eBPF side, without writing anything.
+
+use lbfabric_abi::{
+    Backend, DropReason, FlowBucket, FlowEntry, FlowTick, Mode, RingSlot, VipService, slot_of,
+};
+
+use super::{
+    lookup::Lookup,
+    told::{Choice, Step, Stop, Told},
+    way::Question,
+};
+use crate::maps::ReadMapError;
+
+/// The server, and the hash that has led to its slot.
+pub(super) fn server<M: Lookup>(
+    question: &Question<'_, M>,
+    service: &VipService,
+    told: &mut Told,
+) -> Result<(u32, u64), Stop> {
+    if service.ring_slots == 0 {
+        return Err(told.stop(Step::Choice(Choice::NoRing), DropReason::NoBackend));
+    }
+    let key = &question.settings.ring_key;
+    let hash = question.packet.flow.affinity_hash(key, service.affinity);
+    let number = slot_of(hash, service.ring_slots);
+    let index = service.ring_start.wrapping_add(number);
+    let Some(slot) = question.maps.ring_slot(index)? else {
+        return Err(DropReason::Internal.into());
+    };
+    told.slot = Some((number, slot));
+    told.choice(Choice::Slot {
+        number,
+        of: service.ring_slots,
+    });
+    if service.flags & VipService::QUIC != 0 {
+        told.choice(Choice::QuicFirst);
+    }
+    let server = if service.mode == Mode::Fullnat as u8 {
+        // What admission would choose. A session of the flow, once it is looked up, goes before it.
+        told.choice(Choice::AtAdmission);
+        slot.cur
+    } else if slot.consult() {
+        consulted(question, slot, service.pool, told)?
+    } else {
+        told.choice(Choice::Steady);
+        slot.cur
+    };
+    if server == RingSlot::NONE {
+        return Err(told.stop(Step::Choice(Choice::NoServer), DropReason::NoBackend));
+    }
+    Ok((server, hash))
+}
+
+/// The server of a packet in a slot that the flow table is read for.
+fn consulted<M: Lookup>(
+    question: &Question<'_, M>,
+    slot: RingSlot,
+    pool: u32,
+    told: &mut Told,
+) -> Result<u32, Stop> {
+    let settings = &question.settings;
+    let place = question.packet.flow.place(&settings.flow_key);
+    let bucket = (question.maps).flow_bucket(place.bucket(settings.flow_mask))?;
+    match bucket.and_then(|bucket| entry_with(&bucket, place.tag)) {
+        Some(entry) => {
+            told.entry = Some(entry.server());
+            let now = FlowTick::at(question.now);
+            let holder = question.maps.backend(entry.server())?;
+            if !entry.is_expired(now, settings.flow_idle_ticks)
+                && holder.is_some_and(|it| it.keeps_flows_of(pool))
+            {
+                told.choice(Choice::Known);
+                return Ok(entry.server());
+            }
+            told.choice(Choice::Forgotten);
+        }
+        None => told.choice(Choice::Unknown),
+    }
+    if question.packet.is_syn && bucket.is_some() {
+        told.choice(Choice::ToCurrent);
+        return Ok(slot.cur);
+    }
+    let base = slot.base_id();
+    if base != slot.cur && !is_alive(question, base)? {
+        told.choice(Choice::BaseIsDead);
+        return Ok(slot.cur);
+    }
+    told.choice(Choice::ToBase);
+    Ok(base)
+}
+
+fn is_alive<M: Lookup>(question: &Question<'_, M>, server: u32) -> Result<bool, ReadMapError> {
+    let backend = question.maps.backend(server)?;
+    Ok(backend.as_ref().is_some_and(Backend::is_alive))
+}
+
+/// The first entry with a tag.
+pub(super) fn entry_with(bucket: &FlowBucket, tag: u32) -> Option<FlowEntry> {
+    let mut entries = bucket.entries.iter();
+    entries.find(|entry| entry.tag() == tag).copied()
+}

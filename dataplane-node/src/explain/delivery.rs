@@ -1,0 +1,125 @@
+//! How a packet goes to its server: `dnat.rs`, `fullnat.rs`, `dsr.rs` and `tunnel.rs` of the eBPF side.
+
+use lbfabric_abi::{Address, Backend, DropReason, Endpoint, Mode, NextHop, Verdict, VipService};
+
+use super::{
+    lookup::Lookup,
+    told::{Delivery, Step, Stop, Told},
+    way::{Question, sources},
+};
+
+pub(super) fn deliver<M: Lookup>(
+    question: &Question<'_, M>,
+    service: &VipService,
+    server: u32,
+    hash: u64,
+    told: &mut Told,
+) -> Result<Verdict, Stop> {
+    const DNAT: u8 = Mode::Dnat as u8;
+    const FULLNAT: u8 = Mode::Fullnat as u8;
+    const DSR: u8 = Mode::Dsr as u8;
+    const TUNNEL: u8 = Mode::Tunnel as u8;
+
+    let Some(backend) = question.maps.backend(server)? else {
+        return Err(DropReason::Internal.into());
+    };
+    let is_ipv4 = !question.packet.is_ipv6;
+    let (delivery, hop, verdict) = match service.mode {
+        DNAT => {
+            let (address, hop) = reached(&backend, is_ipv4, told)?;
+            let to = endpoint(question, service, address);
+            (Delivery::Dnat(to), hop, Verdict::Dnat)
+        }
+        FULLNAT => {
+            let (address, hop) = reached(&backend, is_ipv4, told)?;
+            if sources(&question.settings, is_ipv4).is_empty() {
+                return Err(told.stop(Step::NoSource, DropReason::NoSourceAddress));
+            }
+            let to = endpoint(question, service, address);
+            (Delivery::Fullnat(to), hop, Verdict::Fullnat)
+        }
+        DSR => {
+            let (own, other) = if is_ipv4 {
+                (backend.hop4, backend.hop6)
+            } else {
+                (backend.hop6, backend.hop4)
+            };
+            let hop = if own.is_resolved() { own } else { other };
+            (Delivery::Dsr, resolved(hop, told)?, Verdict::Dsr)
+        }
+        TUNNEL => {
+            let (delivery, hop) = wrap(question, service, &backend, hash, told)?;
+            (delivery, hop, Verdict::Tunnel)
+        }
+        // The agent writes no other mode.
+        _ => return Err(DropReason::Internal.into()),
+    };
+    told.hop = Some(hop);
+    told.step(Step::Delivery(delivery));
+    Ok(verdict)
+}
+
+/// Through whichever tunnel the server can be reached by: the packet's own family if possible.
+fn wrap<M: Lookup>(
+    question: &Question<'_, M>,
+    service: &VipService,
+    backend: &Backend,
+    hash: u64,
+    told: &mut Told,
+) -> Result<(Delivery, NextHop), Stop> {
+    let prefers4 = !question.packet.is_ipv6 || backend.address6().is_none();
+    let is_over4 = prefers4 && backend.address4().is_some();
+    let (to, hop) = reached(backend, is_over4, told)?;
+    let sources = sources(&question.settings, is_over4);
+    let index = if service.flags & VipService::OUTER_SOURCE_FIXED == 0 {
+        ((hash & 0xffff_ffff) * sources.len() as u64) >> 32
+    } else {
+        0
+    };
+    let index = usize::try_from(index).unwrap_or(usize::MAX);
+    let Some(from) = sources.get(index) else {
+        return Err(told.stop(Step::NoSource, DropReason::NoSourceAddress));
+    };
+    let delivery = Delivery::Tunnel {
+        is_gue: service.flags & VipService::GUE != 0,
+        from: *from,
+        to,
+    };
+    Ok((delivery, hop))
+}
+
+/// The server's address of a family, and the way there.
+fn reached(backend: &Backend, is_ipv4: bool, told: &mut Told) -> Result<(Address, NextHop), Stop> {
+    let (address, hop) = if is_ipv4 {
+        (backend.address4(), backend.hop4)
+    } else {
+        (backend.address6(), backend.hop6)
+    };
+    let Some(address) = address else {
+        return Err(told.stop(Step::NoAddress, DropReason::NoBackendAddress));
+    };
+    Ok((address, resolved(hop, told)?))
+}
+
+fn resolved(hop: NextHop, told: &mut Told) -> Result<NextHop, Stop> {
+    if !hop.is_resolved() {
+        return Err(told.stop(Step::Unresolved, DropReason::NextHopUnresolved));
+    }
+    Ok(hop)
+}
+
+/// The server's endpoint: its port is the service's, or the client's choice.
+fn endpoint<M>(question: &Question<'_, M>, service: &VipService, address: Address) -> Endpoint {
+    let flow = &question.packet.flow;
+    let port_be = if service.backend_port_be == [0; 2] {
+        flow.destination_port_be
+    } else {
+        service.backend_port_be
+    };
+    Endpoint {
+        address,
+        port_be,
+        protocol: flow.protocol,
+        zero: 0,
+    }
+}
