@@ -13,6 +13,7 @@ use super::{
     fabric::{CASES, EGRESS_MAC, Fabric, Family, SERVER, SERVER_MAC, backend, request, service},
     kernel::{Action, Ran},
     packets::{Packet, l4_start},
+    shapes::{TAGS, tagged},
 };
 
 const NOP: u8 = 1;
@@ -128,6 +129,19 @@ fn it_stands_before_the_clients_own_options() {
         bare.padding = 6;
         let ran = fabric.lb(&bare.build());
         assert_eq!(ran, forwarded(&told(&bare), family, &ran));
+    }
+    assert_eq!(omitted(&fabric), 0);
+}
+
+#[test]
+fn tags_are_off_before_it_is_put_in() {
+    let fabric = fabric(VipService::CLIENT_ADDRESS_OPTION);
+    for family in [Family::V4, Family::V6] {
+        let syn = syn(family, &MSS);
+        for tags in TAGS {
+            let ran = fabric.lb(&tagged(&syn.build(), tags));
+            assert_eq!(ran, forwarded(&told(&syn), family, &ran), "{tags:?}");
+        }
     }
     assert_eq!(omitted(&fabric), 0);
 }
