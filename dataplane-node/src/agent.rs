@@ -28,7 +28,7 @@ use crate::{
     server::ServerSetup,
     snapshot::HeldSnapshot,
     state_file::StateFile,
-    xdp::{MapSizes, Pins, ProgramKind},
+    xdp::{MapSizes, PeerHooks, Pins, ProgramKind},
 };
 use program::{Program, ProgramOptions};
 use progress::Progress;
@@ -190,6 +190,7 @@ fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, 
             }
             Ok(RoleState::Server(Server {
                 program: Program::new(&config.pin_dir, options),
+                hooks: PeerHooks::new(&config.pin_dir),
                 setup,
                 wake_at: None,
             }))

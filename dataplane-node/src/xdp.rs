@@ -5,6 +5,7 @@
 //! PIN_DIR/v2/programs-1                 the programs that the one on the interfaces goes on with
 //! PIN_DIR/v2/link-eth0                  the link that holds the program on eth0
 //! PIN_DIR/v2-server/...                 the same of a server
+//! PIN_DIR/v2-server/hook-getpeername4   the link that holds a program on the root cgroup
 //! PIN_DIR/v2+1/...                      what was found as v2, and is something else
 //! ```
 
@@ -12,6 +13,7 @@ mod attach;
 mod capabilities;
 mod fault;
 mod generations;
+mod hooks;
 mod kind;
 mod layout;
 mod load;
@@ -21,6 +23,7 @@ mod pins;
 pub(crate) use attach::{Attached, detach};
 pub(crate) use fault::Fault;
 pub(crate) use generations::Outgoing;
+pub(crate) use hooks::PeerHooks;
 pub(crate) use kind::ProgramKind;
 pub(crate) use load::{Loaded, MapSizes};
 pub(crate) use memory::MapFds;

@@ -46,6 +46,8 @@ mod played_controller;
 mod prefix;
 #[path = "netns/server.rs"]
 mod server;
+#[path = "netns/told_client.rs"]
+mod told_client;
 #[path = "netns/traffic.rs"]
 mod traffic;
 #[path = "netns/two_nics.rs"]

@@ -17,6 +17,7 @@ mod xdp {
     mod checksums;
     mod churn;
     mod clamp;
+    mod client_address;
     mod counters;
     mod decap;
     mod dnat;
@@ -56,6 +57,7 @@ mod xdp {
     mod sent_back;
     mod sessions;
     mod shapes;
+    mod told_client;
     mod tunnel;
     mod untouched;
     mod verdicts;

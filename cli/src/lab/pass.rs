@@ -15,7 +15,7 @@ use super::topology::{Host, NODES};
 
 const PROGRAM: &str = "lbfabric_pass";
 /// The maps of the other programs of the object, which are made with it and go with the loader: one entry each is enough.
-const MAPS: [&str; 21] = [
+const MAPS: [&str; 23] = [
     "SETTINGS",
     "VIP_PORTS4",
     "VIP_PORTS6",
@@ -33,6 +33,9 @@ const MAPS: [&str; 21] = [
     "SESSION_TAGS",
     "NAT_CURSOR",
     "SERVER_VIPS",
+    "TOLD_PORTS",
+    "TOLD_BY",
+    "CLIENT_ADDRESSES",
     "COUNTERS",
     "SERVICE_COUNTERS",
     "BACKEND_COUNTERS",

@@ -8,7 +8,8 @@ use lbfabric_proto::v1::{self, node_object};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    FabricState, Generation, Mode, ObjectKey, ObjectKind, Prefix,
+    Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
+    Service,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
 };
@@ -17,7 +18,7 @@ mod encode;
 mod exact_state;
 
 use self::{
-    encode::{encode, encode_pool, encode_service},
+    encode::{encode, encode_pool, encode_ports, encode_service},
     exact_state::services_with_exact_state,
 };
 
@@ -106,13 +107,16 @@ struct Version {
     exact_state: bool,
 }
 
-/// The VIPs that a server holds, and the ports at which their tunnels come in as GUE.
+/// The VIPs that a server holds, the ports at which their tunnels come in as GUE, and those at which nodes tell it its clients.
 #[derive(Clone, Debug, Default)]
 struct ServerVips {
     vips: BTreeSet<Prefix>,
     gue_ports: BTreeSet<u16>,
     /// The longest hold time of the pools that they come from.
     hold_time_secs: u32,
+    told_ports: BTreeSet<PortRange>,
+    /// As [`Ports::Any`].
+    told_at_any_port: bool,
 }
 
 /// What one node must do.
@@ -161,6 +165,9 @@ impl CompiledFabric {
             });
             if matches!(service.service.mode, Mode::Dsr | Mode::Tunnel) {
                 add_server_vips(&mut server_vips, service, pool);
+            }
+            if service.service.client_address_option {
+                add_told_ports(&mut server_vips, &service.service, pool);
             }
         }
         let sources = state.nodes().map(|node| {
@@ -216,12 +223,20 @@ impl CompiledFabric {
         std::iter::once((key, settings)).chain(shared).collect()
     }
 
+    /// Every address that a node is to send from.
+    fn node_addresses(&self) -> BTreeSet<IpAddr> {
+        let sources = self.sources.values();
+        sources.flat_map(|(_, sources)| sources).copied().collect()
+    }
+
     fn for_server(&self, addresses: &[IpAddr]) -> BTreeMap<ObjectKey, Arc<EncodedObject>> {
         let mut all = ServerVips::default();
         for ServerVips {
             vips,
             gue_ports,
             hold_time_secs,
+            told_ports,
+            told_at_any_port,
         } in addresses
             .iter()
             .filter_map(|address| self.server_vips.get(address))
@@ -229,7 +244,10 @@ impl CompiledFabric {
             all.vips.extend(vips);
             all.gue_ports.extend(gue_ports);
             all.hold_time_secs = all.hold_time_secs.max(*hold_time_secs);
+            all.told_ports.extend(told_ports);
+            all.told_at_any_port |= told_at_any_port;
         }
+        let ports = all.told_ports();
         let key = ObjectKey {
             kind: ObjectKind::ServerVips,
             id: 0,
@@ -238,6 +256,12 @@ impl CompiledFabric {
             vips: all.vips.into_iter().map(Prefix::to_bytes).collect(),
             gue_ports: all.gue_ports.into_iter().map(u32::from).collect(),
             hold_time_secs: all.hold_time_secs,
+            client_address_nodes: ports
+                .iter()
+                .flat_map(|_| self.node_addresses())
+                .map(address_to_bytes)
+                .collect(),
+            client_address_ports: ports.iter().flat_map(encode_ports).collect(),
         };
         let object = encode(
             Generation::default(),
@@ -245,6 +269,19 @@ impl CompiledFabric {
             node_object::Object::ServerVips(vips),
         );
         BTreeMap::from([(key, object)])
+    }
+}
+
+// === impl ServerVips ===
+
+impl ServerVips {
+    /// The ports at which nodes tell clients' addresses, if there are any.
+    fn told_ports(&self) -> Option<Ports> {
+        if self.told_at_any_port {
+            return Some(Ports::Any);
+        }
+        let ranges: Vec<_> = self.told_ports.iter().copied().collect();
+        (!ranges.is_empty()).then_some(Ports::Ranges(ranges))
     }
 }
 
@@ -304,6 +341,22 @@ fn add_server_vips(
             of_server.gue_ports.extend(gue_port.map(u16::from));
             let secs = pool.pool.flow_keeping.hold_time_secs;
             of_server.hold_time_secs = of_server.hold_time_secs.max(secs);
+        }
+    }
+}
+
+/// Adds to each server of a service the ports at which it is told its clients.
+fn add_told_ports(all: &mut BTreeMap<IpAddr, ServerVips>, service: &Service, pool: &StoredPool) {
+    let backends = pool.pool.backends.iter();
+    for address in backends.flat_map(Backend::addresses) {
+        let of_server = all.entry(address).or_default();
+        match (service.backend_port, &service.ports) {
+            (Some(port), _) => {
+                let (first, last) = (port.get(), port.get());
+                of_server.told_ports.insert(PortRange { first, last });
+            }
+            (None, Ports::Ranges(ranges)) => of_server.told_ports.extend(ranges),
+            (None, Ports::Any) => of_server.told_at_any_port = true,
         }
     }
 }

@@ -54,6 +54,10 @@ pub struct ServerVips {
     pub gue_ports: Vec<NonZeroU16>,
     /// For how many seconds one of the VIPs may have flows after it was taken off the list; 0 if there are none.
     pub hold_time_secs: u32,
+    /// The nodes that tell clients' addresses in a TCP option, by the addresses that they send from.
+    pub client_address_nodes: Vec<IpAddr>,
+    /// The TCP ports at which they do; none if no service asks for that.
+    pub client_address_ports: Option<Ports>,
 }
 
 /// What holds for the whole node.
@@ -192,6 +196,14 @@ fn decode_server_vips(proto: &v1::NodeServerVips) -> Result<ServerVips, DecodeSn
         vips: decode_prefixes(&proto.vips, "server_vips.vips")?,
         gue_ports: ports.collect::<Result<_, _>>()?,
         hold_time_secs: proto.hold_time_secs,
+        client_address_nodes: decode_addresses(
+            &proto.client_address_nodes,
+            "server_vips.client_address_nodes",
+        )?,
+        client_address_ports: match proto.client_address_ports.as_slice() {
+            [] => None,
+            ports => Some(decode_ports(ports).ok_or(Field("server_vips.client_address_ports"))?),
+        },
     })
 }
 

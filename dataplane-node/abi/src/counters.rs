@@ -9,7 +9,7 @@ pub struct Traffic {
 }
 
 /// Slots of `COUNTERS`; verdicts come first, drop reasons from [`DropReason::FIRST`] on, flow events from
-/// [`FlowEvent::FIRST`] on.
+/// [`FlowEvent::FIRST`] on, those of TCP options from [`OptionEvent::FIRST`] on.
 pub const COUNTER_SLOTS: u32 = 80;
 
 macro_rules! counted {
@@ -150,15 +150,27 @@ counted! {
     }
 }
 
+counted! {
+    /// What became of a TCP option that a packet was to get, beside the way that the packet left.
+    OptionEvent from 76 {
+        /// A SYN without room for its client's address, or of a shape that does not take it.
+        ClientAddressOmitted = 0 => "client-address-omitted",
+    }
+}
+
 /// Index and name of every counter.
 pub fn counter_names() -> impl Iterator<Item = (u32, &'static str)> {
     let verdicts = Verdict::ALL.iter().map(|it| (it.index(), it.name()));
     let reasons = DropReason::ALL.iter().map(|it| (it.index(), it.name()));
     let events = FlowEvent::ALL.iter().map(|it| (it.index(), it.name()));
-    verdicts.chain(reasons).chain(events)
+    let options = OptionEvent::ALL.iter().map(|it| (it.index(), it.name()));
+    verdicts.chain(reasons).chain(events).chain(options)
 }
 
-const _: () = assert!(FlowEvent::FIRST as usize + FlowEvent::ALL.len() <= COUNTER_SLOTS as usize);
+const _: () =
+    assert!(OptionEvent::FIRST as usize + OptionEvent::ALL.len() <= COUNTER_SLOTS as usize);
+const _: () =
+    assert!(FlowEvent::FIRST as usize + FlowEvent::ALL.len() <= OptionEvent::FIRST as usize);
 const _: () =
     assert!(DropReason::FIRST as usize + DropReason::ALL.len() <= FlowEvent::FIRST as usize);
 const _: () = assert!(Verdict::ALL.len() <= DropReason::FIRST as usize);

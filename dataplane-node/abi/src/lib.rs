@@ -28,7 +28,10 @@
 //! | `SOURCE_TOKENS` | array | set | [`SourceTokens`] |
 //! | `RECENT_FLOWS` | array | [`FlowPlace::bucket`] | [`FlowBucket`] |
 //! | `SERVER_VIPS` | LPM trie | [`Address`] | `u32`, always 1 |
-//! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`] or [`FlowEvent`] index | `u64` packets |
+//! | `TOLD_PORTS` | array of [`GUE_PORT_WORDS`] | TCP port / 64 | `u64`, a bit for each port |
+//! | `TOLD_BY` | hash | [`Address`] of a node | `u32`, always 1 |
+//! | `CLIENT_ADDRESSES` | LRU hash | [`Flow`] node to server | [`ClientAddress`] |
+//! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`], [`FlowEvent`] or [`OptionEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
 //! | `PROGRAMS` | program array | [`NextProgram`] index | a program; each load of the programs has its own |
@@ -37,6 +40,7 @@
 mod address;
 mod backend;
 mod checksum;
+mod client_address;
 mod counters;
 mod endpoint;
 mod filter;
@@ -57,7 +61,10 @@ mod settings;
 pub use address::Address;
 pub use backend::{Backend, NextHop};
 pub use checksum::Checksum;
-pub use counters::{COUNTER_SLOTS, DropReason, FlowEvent, Traffic, Verdict, counter_names};
+pub use client_address::{CLIENT_ADDRESS_KIND, ClientAddress};
+pub use counters::{
+    COUNTER_SLOTS, DropReason, FlowEvent, OptionEvent, Traffic, Verdict, counter_names,
+};
 pub use endpoint::{Endpoint, EndpointPrefix, VipNetwork, VipPort6, VipPrefix};
 pub use filter::{FILTER_WORDS, FilterBit, FilterRegion};
 pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};

@@ -52,6 +52,11 @@ pub const UDP_FLOW_IDLE_SECS: u32 = 30;
 pub const RECENT_BUCKETS: u32 = 1 << 15;
 /// Sets of `SOURCE_TOKENS`, a power of two: 64 bytes each, 65,536 clients of services with limits for each client.
 pub const SOURCE_TOKEN_SETS: u32 = 1 << 14;
+/// Entries of `TOLD_BY`: as many as the nodes of a fabric may have source addresses.
+pub const TOLD_BY_MAX: u32 = 65_536;
+const _: () = assert!(TOLD_BY_MAX as usize == NODES_MAX as usize * 2 * SOURCES_MAX);
+/// Entries of `CLIENT_ADDRESSES`: connections of full NAT whose client a server knows.
+pub const CLIENT_ADDRESSES_MAX: u32 = 1 << 17;
 /// Entries of `VIP_ADDRESSES` and of `SERVER_VIPS`.
 pub const VIP_ADDRESSES_MAX: u32 = 131_072;
 /// Slots of `RINGS` unless the agent is told otherwise: 8 bytes each, 255 pools of the default size.

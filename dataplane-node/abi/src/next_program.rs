@@ -32,6 +32,8 @@ pub enum NextProgram {
     FullnatAdmit = 13,
     /// ICMP errors that go to clients.
     IcmpToClient = 14,
+    /// Puts the client's address into the SYN of a full-NAT service, and leaves the packet to one of the others.
+    ClientAddress = 15,
 }
 
 impl NextProgram {
@@ -51,6 +53,7 @@ impl NextProgram {
         Self::FullnatPlainAnswer,
         Self::FullnatAdmit,
         Self::IcmpToClient,
+        Self::ClientAddress,
     ];
     /// Entries of `PROGRAMS`: the largest index and one.
     pub const SLOTS: u32 = {
@@ -88,6 +91,7 @@ impl NextProgram {
             Self::IcmpToClient => "lbfabric_icmp_to_client",
             Self::FullnatPlainAnswer => "lbfabric_fullnat_plain_answer",
             Self::FullnatAdmit => "lbfabric_fullnat_admit",
+            Self::ClientAddress => "lbfabric_client_address",
         }
     }
 }

@@ -8,7 +8,8 @@
 //!                 │     ├───────► answer             servers' answers to DNAT
 //!                 │     ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
 //!                 │     ├───────► fragment ──► deliver
-//!                 │     └───────► clamp ──► ...      SYNs whose MSS option is to fit the way
+//!                 │     ├───────► clamp ──► ...      SYNs whose MSS option is to fit the way
+//!                 │     └───────► client_address ──► clamp, fullnat_forward     SYNs that tell the server their client
 //!                 └──► fullnat_plain_answer          plain answers of sessions; the others go on to general
 //!        deliver, fullnat_forward, fullnat_admit, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
 //! ```
@@ -25,6 +26,7 @@ mod atomic;
 mod bucket;
 mod bytes;
 mod clamp;
+mod client_address;
 mod decap;
 mod deliver;
 mod dnat;
@@ -55,13 +57,18 @@ mod route;
 mod session;
 mod tags;
 mod tokens;
+mod told_client;
 mod too_big;
 mod tunnel;
 mod v4;
 mod v6;
 mod vip;
 
-use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::xdp_action::XDP_PASS,
+    macros::{cgroup_sock_addr, xdp},
+    programs::{SockAddrContext, XdpContext},
+};
 use frame::Frame;
 
 /// Some helpers are only for programs under a licence that the kernel takes for compatible with the GPL; MIT is one, and
@@ -161,6 +168,27 @@ fn lbfabric_fragment(context: XdpContext) -> u32 {
 fn lbfabric_clamp(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, clamp::forward(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_client_address(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, client_address::tell(&frame))
+}
+
+/// What the kernel wants to hear from a hook that does not refuse.
+const PROCEED: i32 = 1;
+
+#[cgroup_sock_addr(getpeername4)]
+fn lbfabric_peer4(context: SockAddrContext) -> i32 {
+    told_client::name4(&context);
+    PROCEED
+}
+
+#[cgroup_sock_addr(getpeername6)]
+fn lbfabric_peer6(context: SockAddrContext) -> i32 {
+    told_client::name6(&context);
+    PROCEED
 }
 
 #[xdp(frags)]

@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, Prefix, snapshot::ServerVips};
@@ -20,6 +19,7 @@ use crate::{
     reconciler::{PlanInputs, ReconcileError, Reconciler},
     server::{ServerSetup, SetupError},
     snapshot::HeldSnapshot,
+    xdp::{Fault, PeerHooks},
 };
 
 /// The ports that the kernel gives to its own connections, `ip_local_port_range`, where it cannot be read.
@@ -45,6 +45,7 @@ pub(crate) struct LoadBalancer {
 /// A server: the program, and the machine's settings.
 pub(crate) struct Server {
     pub(crate) program: Program<ServerMaps>,
+    pub(crate) hooks: PeerHooks,
     pub(crate) setup: ServerSetup,
     /// When to apply again, though nothing has happened.
     pub(crate) wake_at: Option<StdInstant>,
@@ -242,6 +243,8 @@ impl LoadBalancer {
             sources4: sources.v4,
             sources6: sources.v6,
             nat_ports: NatPorts::beside(first, last),
+            is_known4: wanted.iter().any(IpAddr::is_ipv4),
+            is_known6: wanted.iter().any(IpAddr::is_ipv6),
         };
         let inputs = PlanInputs {
             desired,
@@ -346,21 +349,23 @@ impl Server {
         };
         let ServerVips {
             vips,
-            gue_ports,
-            hold_time_secs,
+            gue_ports: _,
+            hold_time_secs: _,
+            client_address_nodes: _,
+            client_address_ports,
         } = &desired.server;
         let vips: BTreeSet<Prefix> = vips.iter().copied().collect();
         self.wake_at = None;
-        let setup = self.set_up(&vips, gue_ports, *hold_time_secs).await;
+        let setup = self.set_up(&vips, &desired.server).await;
         if let Err(error) = setup {
             let reason = Chain(&error).to_string();
             warn!(%reason, "the server is not set up as desired");
             applied.failure = Some(reason.clone());
             applied.refusals.insert(key, reason);
         } else if let Some(fault) = self.program.down()
-            && !vips.is_empty()
+            && let Some(what) = lacking(!vips.is_empty(), client_address_ports.is_some())
         {
-            let reason = format!("tunnelled packets cannot be unpacked: {fault}");
+            let reason = format!("{what}: {fault}");
             applied.refusals.insert(key, reason);
         }
         applied
@@ -370,24 +375,42 @@ impl Server {
     async fn set_up(
         &mut self,
         wanted: &BTreeSet<Prefix>,
-        gue_ports: &[NonZeroU16],
-        hold_time_secs: u32,
+        desired: &ServerVips,
     ) -> Result<(), ServerError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_secs());
-        let (held, next_end) = self.setup.hold(wanted, hold_time_secs, now)?;
+        let (held, next_end) = self.setup.hold(wanted, desired.hold_time_secs, now)?;
         self.wake_at = next_end.map(|end| {
             let left = Duration::from_secs(end.saturating_sub(now));
             StdInstant::now() + left
         });
         self.setup.add_vips(wanted).await?;
         if let Some(maps) = self.program.maps_mut() {
-            maps.set_gue_ports(gue_ports)?;
+            let ports = desired.client_address_ports.as_ref();
+            maps.set_gue_ports(&desired.gue_ports)?;
+            maps.set_told(&desired.client_address_nodes, ports)?;
             maps.set_vips(&held)?;
             self.program.switch();
         }
         self.setup.remove_vips_except(&held).await?;
+        // Last, for the VIPs do not depend on it.
+        if desired.client_address_ports.is_none() {
+            self.hooks.detach()?;
+        } else if self.program.maps().is_some() {
+            self.hooks.attach()?;
+        }
         Ok(())
+    }
+}
+
+/// What a server cannot do without its program, of what is asked for.
+const fn lacking(unpack: bool, tell: bool) -> Option<&'static str> {
+    if unpack {
+        Some("tunnelled packets cannot be unpacked")
+    } else if tell {
+        Some("clients' addresses cannot be told")
+    } else {
+        None
     }
 }
 
@@ -396,6 +419,8 @@ impl Server {
 enum ServerError {
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error("clients' addresses cannot be told")]
+    Hooks(#[from] Fault),
     #[error("the program's VIPs")]
     Maps(#[from] ReadMapError),
 }

@@ -1,15 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use aya::{
     Ebpf,
     maps::{
-        Array, MapData, PerCpuArray,
+        Array, HashMap, MapData, MapError, PerCpuArray,
         lpm_trie::{Key, LpmTrie},
     },
 };
 use lbfabric_abi::{Address, GUE_PORT_WORDS};
-use lbfabric_model::Prefix;
+use lbfabric_model::{Ports, Prefix};
 
 use super::{
     OpenMapsError, ReadMapError,
@@ -21,6 +22,8 @@ use crate::plan::bits_in_maps;
 pub(crate) struct ServerMaps {
     vips: LpmTrie<MapData, Address, u32>,
     gue_ports: Array<MapData, u64>,
+    told_by: HashMap<MapData, Address, u32>,
+    told_ports: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -30,6 +33,8 @@ impl ServerMaps {
         Ok(Self {
             vips: open(ebpf, "SERVER_VIPS")?,
             gue_ports: open(ebpf, "GUE_PORTS")?,
+            told_by: open(ebpf, "TOLD_BY")?,
+            told_ports: open(ebpf, "TOLD_PORTS")?,
             counters: open(ebpf, "COUNTERS")?,
         })
     }
@@ -60,23 +65,56 @@ impl ServerMaps {
 
     /// Makes the program unpack GUE at exactly these UDP ports.
     pub(crate) fn set_gue_ports(&mut self, ports: &[NonZeroU16]) -> Result<(), ReadMapError> {
-        let failed = unreadable("GUE_PORTS");
-        let mut wanted = BTreeMap::<u32, u64>::new();
-        for port in ports {
-            let port = u32::from(port.get());
-            *wanted.entry(port / u64::BITS).or_default() |= 1 << (port % u64::BITS);
+        let wanted = ports.iter().map(|port| port.get());
+        set_ports(&mut self.gue_ports, wanted).map_err(unreadable("GUE_PORTS"))
+    }
+
+    /// Makes the program believe exactly these nodes, at these TCP ports, what they tell of clients.
+    pub(crate) fn set_told(
+        &mut self,
+        nodes: &[IpAddr],
+        ports: Option<&Ports>,
+    ) -> Result<(), ReadMapError> {
+        let failed = unreadable("TOLD_BY");
+        let wanted: BTreeSet<Address> = nodes.iter().map(|node| Address::from(*node)).collect();
+        let keys = self.told_by.keys();
+        let present: BTreeSet<Address> = keys.collect::<Result<_, _>>().map_err(&failed)?;
+        for node in wanted.difference(&present) {
+            self.told_by.insert(node, 1, 0).map_err(&failed)?;
         }
-        for index in 0..GUE_PORT_WORDS {
-            let word = wanted.get(&index).copied().unwrap_or_default();
-            if self.gue_ports.get(&index, 0).map_err(&failed)? != word {
-                self.gue_ports.set(index, word, 0).map_err(&failed)?;
+        for node in present.difference(&wanted) {
+            absent_is_fine(self.told_by.remove(node)).map_err(&failed)?;
+        }
+        let ports: Vec<u16> = match ports {
+            None => Vec::new(),
+            Some(Ports::Any) => (0..=u16::MAX).collect(),
+            Some(Ports::Ranges(ranges)) => {
+                ranges.iter().flat_map(|it| it.first..=it.last).collect()
             }
-        }
-        Ok(())
+        };
+        set_ports(&mut self.told_ports, ports.into_iter()).map_err(unreadable("TOLD_PORTS"))
     }
 
     /// As [`LbMaps::counters`](super::LbMaps::counters).
     pub(crate) fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
         named_counters(&self.counters)
     }
+}
+
+/// Sets the bits of exactly these ports.
+fn set_ports(
+    map: &mut Array<MapData, u64>,
+    ports: impl Iterator<Item = u16>,
+) -> Result<(), MapError> {
+    let mut wanted = BTreeMap::<u32, u64>::new();
+    for port in ports.map(u32::from) {
+        *wanted.entry(port / u64::BITS).or_default() |= 1 << (port % u64::BITS);
+    }
+    for index in 0..GUE_PORT_WORDS {
+        let word = wanted.get(&index).copied().unwrap_or_default();
+        if map.get(&index, 0)? != word {
+            map.set(index, word, 0)?;
+        }
+    }
+    Ok(())
 }

@@ -8,6 +8,10 @@ pub(crate) struct Local {
     pub(crate) sources4: Vec<Ipv4Addr>,
     pub(crate) sources6: Vec<Ipv6Addr>,
     pub(crate) nat_ports: Option<NatPorts>,
+    /// Whether the fabric names the sources of IPv4: servers know them then.
+    pub(crate) is_known4: bool,
+    /// As [`Self::is_known4`], of IPv6.
+    pub(crate) is_known6: bool,
 }
 
 /// Source ports of full NAT: all from 1024 on that the kernel does not give to its own connections.

@@ -184,6 +184,10 @@ fn flags(service: &NodeService) -> u32 {
         (VipService::GUE, is_gue),
         (VipService::OUTER_SOURCE_FIXED, is_fixed),
         (VipService::CLAMP_MSS, service.clamp_mss),
+        (
+            VipService::CLIENT_ADDRESS_OPTION,
+            service.client_address_option,
+        ),
         (VipService::GUARDED, protection::guard(service).is_some()),
         (VipService::QUIC, service.affinity == Affinity::QuicCid),
     ]
@@ -194,13 +198,10 @@ fn flags(service: &NodeService) -> u32 {
 
 /// What the API has and this node cannot do yet.
 fn check_supported(service: &NodeService) -> Result<(), String> {
-    let lacking = [
-        ("client_address_option", service.client_address_option),
-        (
-            "l4-dnat with several VIPs of one family, or with a server and port of another l4-dnat service",
-            service.exact_state,
-        ),
-    ];
+    let lacking = [(
+        "l4-dnat with several VIPs of one family, or with a server and port of another l4-dnat service",
+        service.exact_state,
+    )];
     match lacking.into_iter().find(|(_, asked)| *asked) {
         Some((what, _)) => Err(format!("{what}: this node cannot do that yet")),
         None => Ok(()),
@@ -238,7 +239,7 @@ fn check_sources(service: &NodeService, pool: &NodePool, local: &Local) -> Resul
                         .to_owned(),
                 );
             }
-            Ok(())
+            check_is_known(service, local)
         }
         Mode::Tunnel => {
             let unreachable = pool.backends.iter().find(|backend| {
@@ -253,6 +254,24 @@ fn check_sources(service: &NodeService, pool: &NodePool, local: &Local) -> Resul
                 ))
             })
         }
+    }
+}
+
+/// A server believes what a node tells of clients only if the controller has named the node's addresses to it.
+fn check_is_known(service: &NodeService, local: &Local) -> Result<(), String> {
+    let is_known = |vip: &Prefix| {
+        if vip.is_ipv4() {
+            local.is_known4
+        } else {
+            local.is_known6
+        }
+    };
+    match service.vips.iter().find(|vip| !is_known(vip)) {
+        Some(vip) if service.client_address_option => Err(format!(
+            "client_address_option: servers believe only the fabric's nodes; set an {} address in source_addresses of this node",
+            if vip.is_ipv4() { "IPv4" } else { "IPv6" }
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -15,6 +15,7 @@ use lbfabric_model::{
     snapshot::{NodeBackend, NodePool, NodeService, NodeSettings},
 };
 
+mod client_address;
 mod distribution;
 mod flow_keeping;
 mod protection;
@@ -102,6 +103,8 @@ pub(crate) fn able() -> Local {
         sources4: vec![std::net::Ipv4Addr::new(192, 0, 2, 1)],
         sources6: vec!["2001:db8::1".parse().unwrap()],
         nat_ports: NatPorts::beside(32768, 60999),
+        is_known4: true,
+        is_known6: true,
     }
 }
 

@@ -40,7 +40,13 @@ impl ProgramKind {
     /// The large maps that the program does not use.
     pub(super) const fn unused_maps(self) -> &'static [&'static str] {
         match self {
-            Self::LoadBalancer => &["SERVER_VIPS", "GUE_PORTS"],
+            Self::LoadBalancer => &[
+                "SERVER_VIPS",
+                "GUE_PORTS",
+                "TOLD_PORTS",
+                "TOLD_BY",
+                "CLIENT_ADDRESSES",
+            ],
             Self::Server => &[
                 "VIP_PORTS4",
                 "VIP_PORTS6",

@@ -15,6 +15,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// What the names of pinned links, and of pinned program arrays, begin with.
 const LINK: &str = "link-";
 const GENERATION: &str = "programs-";
+const HOOK: &str = "hook-";
 /// What stands before the number of a folder that was set aside.
 const ASIDE: char = '+';
 /// A BPF file system has no names with dots, interfaces have (`eth0.100`), and none with a colon.
@@ -62,6 +63,11 @@ impl Pins {
         let (dot, instead) = DOT;
         let interface = interface.replace(dot, instead);
         self.folder.join(format!("{LINK}{interface}"))
+    }
+
+    /// The pin of the link that holds a hook's program on the root cgroup.
+    pub(crate) fn hook(&self, hook: &str) -> PathBuf {
+        self.folder.join(format!("{HOOK}{hook}"))
     }
 
     /// The interfaces with a pinned link.

@@ -23,8 +23,8 @@ const DEADLINE: Duration = Duration::from_mins(10);
 const MEMORY: &str = "1G";
 const SYSTEM: &str = "qemu-system-x86_64";
 /// What init and the tests call.
-const PROGRAMS: [&str; 8] = [
-    "sh", "mount", "insmod", "ip", "stat", "rm", "cat", "nsenter",
+const PROGRAMS: [&str; 9] = [
+    "sh", "mount", "insmod", "ip", "stat", "rm", "cat", "nsenter", "ethtool",
 ];
 
 /// What the guest runs first. It must not end: the kernel panics then, which ends the machine as well.
@@ -35,6 +35,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 none /sys/fs/cgroup
 insmod /veth.ko
 ip link set lo up
 read release </proc/sys/kernel/osrelease

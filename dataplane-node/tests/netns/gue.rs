@@ -49,7 +49,7 @@ fn gue(server: &str) -> v1::FabricSpec {
 }
 
 /// A client behind the node, which forwards the servers' answers to it. The link to the servers has room for tunnels.
-fn connect_client(fixture: &Fixture) -> Namespace {
+pub(crate) fn connect_client(fixture: &Fixture) -> Namespace {
     let client = Namespace::new("c");
     let Fixture { node, peer, .. } = fixture;
     node.ip(&[
@@ -92,7 +92,7 @@ fn within(namespace: &Namespace, script: &str) {
 }
 
 /// Runs blocking work in a namespace.
-fn in_namespace<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_namespace<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             namespace.enter();

@@ -10,5 +10,6 @@ fn the_agent_attaches_adopts_and_undoes() {
         "load_balancer::a_neighbours_new_mac_reaches_the_map",
         "detaching::detaching_removes_everything_and_needs_the_agent_stopped",
         "server::vips_and_settings_come_and_go",
+        "told_client::programs_see_their_clients_until_nobody_asks_for_it",
     ]);
 }

@@ -6,7 +6,7 @@ use super::loads;
 use crate::machine;
 
 /// Every program, a packet of every mode in each direction, the flow table, and ICMP messages of the node's own.
-const TESTS: [&str; 11] = [
+const TESTS: [&str; 13] = [
     "xdp::loads::every_program_stays_far_from_the_verifiers_limit",
     "xdp::dnat::the_destination_becomes_the_server",
     "xdp::answers::dnat_answers_take_every_kind_of_route",
@@ -15,6 +15,8 @@ const TESTS: [&str; 11] = [
     "xdp::dsr::only_the_macs_change",
     "xdp::tunnel::either_family_goes_through_either",
     "xdp::decap::either_family_comes_out_of_either",
+    "xdp::client_address::it_stands_before_the_clients_own_options",
+    "xdp::told_client::a_nodes_syn_tells_its_client_until_one_without_the_option",
     "xdp::icmp::row_11_a_vip_answers_echo_and_the_node_answers_for_itself",
     "xdp::icmp_own::row_14_the_node_is_a_hop_where_it_routes",
     "xdp::affinity::unknown_flows_in_a_changed_slot_go_to_base_and_stay_there",

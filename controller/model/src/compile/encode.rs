@@ -60,10 +60,7 @@ pub(super) fn encode_service(
     let SourceRules { allow, deny } = &service.source_rules;
     let object = v1::NodeServiceObject {
         vips: prefixes(&service.vips),
-        ports: match &service.ports {
-            Ports::Any => vec![ANY_PORT],
-            Ports::Ranges(ranges) => ranges.iter().copied().map(encode_range).collect(),
-        },
+        ports: encode_ports(&service.ports),
         protocol: service.protocol.to_proto().into(),
         mode: service.mode.to_proto().into(),
         pool_id: pool.0,
@@ -82,6 +79,13 @@ pub(super) fn encode_service(
         service.name.as_str(),
         node_object::Object::Service(object),
     )
+}
+
+pub(super) fn encode_ports(ports: &Ports) -> Vec<v1::NodePortRange> {
+    match ports {
+        Ports::Any => vec![ANY_PORT],
+        Ports::Ranges(ranges) => ranges.iter().copied().map(encode_range).collect(),
+    }
 }
 
 fn encode_range(PortRange { first, last }: PortRange) -> v1::NodePortRange {

@@ -4,6 +4,8 @@
 //! GUE's UDP checksum is not looked at, and may be zero also over IPv6: RFC 6935 allows that for tunnels, and what it asks of
 //! them holds here (RFC 6936 section 5). Nothing of the outer headers is used but the port and the congestion marks, the
 //! packet inside must be for a VIP, and the stack checks that packet's own checksum.
+//!
+//! What comes without a tunnel may be a connection of full NAT that tells its client's address.
 
 use lbfabric_abi::{Checksum, DropReason, Verdict};
 
@@ -15,7 +17,7 @@ use super::{
     gue,
     headers::{ETHERNET, UDP, protocol},
     ip::Ip,
-    maps,
+    maps, told_client,
     v4::V4,
     v6::V6,
 };
@@ -40,13 +42,22 @@ pub(crate) fn unpack(frame: &Frame) -> Result<Exit, DropReason> {
     }
     let ip = start + ETHERNET;
     // SAFETY: the header is in the frame.
-    let outer = match unsafe { load2::<12>(start) } {
+    let outside = unsafe { load2::<12>(start) };
+    let outer = match outside {
         V4::ETHERTYPE => outer4(frame, ip),
         V6::ETHERTYPE => outer6(frame, ip),
         _ => return Ok(Exit::pass(Verdict::PassNotIp)),
     };
     let outer = match outer {
         Some(outer) if outer.protocol == protocol::UDP => behind_gue(frame, &outer),
+        Some(outer) if outer.protocol == protocol::TCP => {
+            if outside == V4::ETHERTYPE {
+                told_client::note::<V4>(frame, ip, outer.inner);
+            } else {
+                told_client::note::<V6>(frame, ip, outer.inner);
+            }
+            return PASS;
+        }
         other => other,
     };
     let Some(outer) = outer else {

@@ -170,10 +170,15 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     Step::Next(clamped_or(scratch, NextProgram::Deliver))
 }
 
-/// The next program, by way of the one for a SYN whose MSS option has to be looked at.
+/// The next program, by way of those for a SYN that is to tell its client's address, or whose MSS option has to be looked at.
 #[inline(always)]
 fn clamped_or(scratch: &Scratch, next: NextProgram) -> NextProgram {
-    if scratch.service.flags & VipService::CLAMP_MSS != 0 && scratch.packet.is_syn {
+    let flags = scratch.service.flags;
+    if !scratch.packet.is_syn {
+        next
+    } else if flags & VipService::CLIENT_ADDRESS_OPTION != 0 {
+        NextProgram::ClientAddress
+    } else if flags & VipService::CLAMP_MSS != 0 {
         NextProgram::Clamp
     } else {
         next

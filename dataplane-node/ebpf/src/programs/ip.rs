@@ -35,6 +35,8 @@ pub(crate) trait Ip: Sized {
     /// As in a frame.
     const ETHERTYPE: u64;
     const FAMILY: Family;
+    /// Bytes of the TCP option that tells a client's address.
+    const CLIENT_ADDRESS_OPTION: usize;
     /// The protocol number of such a packet inside an IP packet.
     const IN_IP: u8;
     /// The number of its control protocol.
@@ -57,6 +59,17 @@ pub(crate) trait Ip: Sized {
     /// # Safety
     /// The header can be read.
     unsafe fn length(ip: usize) -> u64;
+    /// Says another length. A checksum over the header is left to [`Ip::update`].
+    ///
+    /// # Safety
+    /// The header can be written.
+    unsafe fn set_length(ip: usize, length: u64);
+    /// # Safety
+    /// As many bytes can be read.
+    unsafe fn load(from: usize) -> Self::Address;
+    /// # Safety
+    /// As many bytes can be written.
+    unsafe fn store(to: usize, address: Self::Address);
     /// DSCP and ECN.
     ///
     /// # Safety

@@ -8,12 +8,13 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
 use lbfabric_abi::{
-    Address, BACKENDS_MAX, Backend, COUNTER_SLOTS, ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint,
-    EndpointPrefix, FILTER_WORDS, FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, FlowBucket,
-    GUE_PORT_WORDS, Guard, NAT_CURSORS, NAT_FLOWS_DEFAULT, NextProgram, POOLS_MAX, PoolRing,
-    QuicServer, RECENT_BUCKETS, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SESSION_WAYS,
-    SOURCE_PREFIXES_MAX, SOURCE_TOKEN_SETS, Session, SessionLine, Settings, SourcePrefix,
-    SourceTokens, Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
+    Address, BACKENDS_MAX, Backend, CLIENT_ADDRESSES_MAX, COUNTER_SLOTS, ClientAddress,
+    ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, EndpointPrefix, FILTER_WORDS,
+    FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, Flow, FlowBucket, GUE_PORT_WORDS, Guard,
+    NAT_CURSORS, NAT_FLOWS_DEFAULT, NextProgram, POOLS_MAX, PoolRing, QuicServer, RECENT_BUCKETS,
+    RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SESSION_WAYS, SOURCE_PREFIXES_MAX,
+    SOURCE_TOKEN_SETS, Session, SessionLine, Settings, SourcePrefix, SourceTokens, TOLD_BY_MAX,
+    Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
 };
 
 use super::{
@@ -77,6 +78,13 @@ static SOURCE_RULES: LpmTrie<SourcePrefix, u32> = LpmTrie::pinned(SOURCE_PREFIXE
 static SERVER_VIPS: LpmTrie<Address, u32> = LpmTrie::pinned(VIP_ADDRESSES_MAX, 0);
 #[map]
 static GUE_PORTS: Array<u64> = Array::pinned(GUE_PORT_WORDS, 0);
+#[map]
+static TOLD_PORTS: Array<u64> = Array::pinned(GUE_PORT_WORDS, 0);
+#[map]
+static TOLD_BY: HashMap<Address, u32> = HashMap::pinned(TOLD_BY_MAX, NO_PREALLOC);
+#[map]
+static CLIENT_ADDRESSES: LruHashMap<Flow, ClientAddress> =
+    LruHashMap::pinned(CLIENT_ADDRESSES_MAX, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTER_SLOTS, 0);
 #[map]
@@ -189,6 +197,39 @@ pub(crate) fn is_server_vip(address: &Address) -> bool {
 pub(crate) fn is_gue_port(port: u16) -> bool {
     let word = GUE_PORTS.get(u32::from(port) / u64::BITS);
     word.is_some_and(|word| word >> (u32::from(port) % u64::BITS) & 1 != 0)
+}
+
+/// Whether connections to this TCP port of a server come with their client's address.
+#[inline(always)]
+pub(crate) fn is_told_port(port: u16) -> bool {
+    let word = TOLD_PORTS.get(u32::from(port) / u64::BITS);
+    word.is_some_and(|word| word >> (u32::from(port) % u64::BITS) & 1 != 0)
+}
+
+/// Whether it is a node that may say who a client is.
+#[inline(always)]
+pub(crate) fn is_told_by(node: &Address) -> bool {
+    TOLD_BY.get_ptr(node).is_some()
+}
+
+/// The client of a node's connection.
+#[inline(always)]
+pub(crate) fn client(connection: &Flow) -> Option<&'static ClientAddress> {
+    // SAFETY: an entry that is evicted at this moment may be reused under our hands: then it is another connection's, which no
+    // packet has opened for as long as a whole table's worth of others.
+    unsafe { CLIENT_ADDRESSES.get(connection) }
+}
+
+#[inline(always)]
+pub(crate) fn remember_client(connection: &Flow, client: &ClientAddress) {
+    // Without it, programs see the node's address.
+    CLIENT_ADDRESSES.insert(connection, client, 0).ok();
+}
+
+#[inline(always)]
+pub(crate) fn forget_client(connection: &Flow) {
+    // Most often there is none.
+    CLIENT_ADDRESSES.remove(connection).ok();
 }
 
 /// The service of exactly this IPv4 endpoint, by its [`Endpoint::key4`].

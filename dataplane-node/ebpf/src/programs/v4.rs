@@ -29,6 +29,7 @@ impl Ip for V4 {
     const HEADER: usize = 20;
     const ETHERTYPE: u64 = u16::from_ne_bytes([0x08, 0x00]) as u64;
     const FAMILY: Family = Family::Ipv4;
+    const CLIENT_ADDRESS_OPTION: usize = 8;
     const IN_IP: u8 = protocol::IPIP;
     const ICMP: u8 = protocol::ICMP;
 
@@ -60,6 +61,24 @@ impl Ip for V4 {
     unsafe fn length(ip: usize) -> u64 {
         // SAFETY: the caller's.
         unsafe { swap2(load2::<2>(ip)) }
+    }
+
+    #[inline(always)]
+    unsafe fn set_length(ip: usize, length: u64) {
+        // SAFETY: the caller's.
+        unsafe { store2::<2>(ip, swap2(length)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: usize) -> u32 {
+        // SAFETY: the caller's.
+        unsafe { load4::<0>(from) as u32 }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: usize, address: u32) {
+        // SAFETY: the caller's.
+        unsafe { store4::<0>(to, address.into()) }
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use lbfabric_abi::{
 
 use super::{
     aligned::Aligned,
-    bytes::{load1, load2, load4, load8, store1, store8, swap2},
+    bytes::{load1, load2, load4, load8, store1, store2, store8, swap2},
     frame::opaque,
     headers::protocol,
     ip::{Ip, OUTER_TTL, Outer},
@@ -34,6 +34,7 @@ impl Ip for V6 {
     const HEADER: usize = 40;
     const ETHERTYPE: u64 = u16::from_ne_bytes([0x86, 0xdd]) as u64;
     const FAMILY: Family = Family::Ipv6;
+    const CLIENT_ADDRESS_OPTION: usize = 20;
     const IN_IP: u8 = protocol::IPV6;
     const ICMP: u8 = protocol::ICMPV6;
 
@@ -71,6 +72,27 @@ impl Ip for V6 {
     unsafe fn length(ip: usize) -> u64 {
         // SAFETY: the caller's.
         unsafe { swap2(load2::<4>(ip)) + Self::HEADER as u64 }
+    }
+
+    #[inline(always)]
+    unsafe fn set_length(ip: usize, length: u64) {
+        // SAFETY: the caller's.
+        unsafe { store2::<4>(ip, swap2(length - Self::HEADER as u64)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: usize) -> [u64; 2] {
+        // SAFETY: the caller's.
+        unsafe { [load8::<0>(from), load8::<8>(from)] }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: usize, [high, low]: [u64; 2]) {
+        // SAFETY: the caller's.
+        unsafe {
+            store8::<0>(to, high);
+            store8::<8>(to, low);
+        }
     }
 
     #[inline(always)]

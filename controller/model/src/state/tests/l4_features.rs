@@ -1,7 +1,7 @@
 //! What the fields of layer 4 allow, together with each other and with other services.
 
 use super::*;
-use crate::{Ports, snapshot::NodeService};
+use crate::{PortRange, Ports, snapshot::NodeService};
 
 /// The paths of all mistakes of services on the pool of [`fabric`].
 fn mistakes(services: Vec<v1::ServiceSpec>) -> Vec<String> {
@@ -268,4 +268,62 @@ fn nodes_get_every_option() {
     };
     assert_eq!(server.vips, service.vips);
     assert_eq!(server.gue_ports[0].get(), 6080);
+}
+
+/// A server that has to believe nobody gets no node's address either.
+#[test]
+fn servers_know_which_nodes_tell_them_clients_and_where() {
+    let fullnat = |name: &str, vip: &str, ports: &[&str]| v1::ServiceSpec {
+        ports: ports.iter().map(|port| (*port).to_owned()).collect(),
+        client_address_option: true,
+        ..service(name, vip, "1", v1::Mode::L4Fullnat, "web")
+    };
+    let told = |services: Vec<v1::ServiceSpec>| {
+        let spec = v1::FabricSpec {
+            services,
+            nodes: vec![
+                v1::NodeSpec {
+                    name: "lb1".to_owned(),
+                    source_addresses: vec!["192.0.2.1".to_owned(), "2001:db8::1".to_owned()],
+                },
+                v1::NodeSpec {
+                    name: "lb2".to_owned(),
+                    source_addresses: vec!["192.0.2.2".to_owned()],
+                },
+            ],
+            ..fabric()
+        };
+        let mut state = loaded();
+        actions(&state.apply(Generation(6), &apply_with(&spec, true, None)));
+        let snapshot = CompiledFabric::compile(&state, None).for_node(&NodeFacts {
+            name: "s".into(),
+            role: Role::Server,
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+        });
+        let object = snapshot.objects.into_values().next().unwrap();
+        let SnapshotBody::ServerVips(server) = SnapshotObject::decode(&object.bytes).unwrap().body
+        else {
+            panic!("a server gets what it takes in")
+        };
+        assert_eq!(server.vips, []);
+        let nodes = server.client_address_nodes.iter().map(ToString::to_string);
+        (nodes.collect::<Vec<_>>(), server.client_address_ports)
+    };
+    // The first one is of the node that was there before.
+    let all = ["10.0.0.9", "192.0.2.1", "192.0.2.2", "2001:db8::1"].map(str::to_owned);
+    let range = |first, last| PortRange::new(first, last).unwrap();
+
+    let mut silent = fullnat("a", "198.51.100.1", &["80"]);
+    silent.client_address_option = false;
+    assert_eq!(told(vec![silent.clone()]), (vec![], None));
+    let mut mapped = fullnat("b", "198.51.100.2", &["443"]);
+    mapped.backend_port = 8443;
+    let several = fullnat("c", "198.51.100.3", &["81", "90-99"]);
+    let ranges = vec![range(81, 81), range(90, 99), range(8443, 8443)];
+    assert_eq!(
+        told(vec![silent, mapped.clone(), several]),
+        (all.to_vec(), Some(Ports::Ranges(ranges)))
+    );
+    let any = fullnat("d", "198.51.100.4", &["any"]);
+    assert_eq!(told(vec![mapped, any]), (all.to_vec(), Some(Ports::Any)));
 }
