@@ -160,15 +160,19 @@ impl SessionPlace {
     }
 }
 
+/// Between the sessions of one port of two addresses: the ports that there are, and what keeps a few ports apart in a small
+/// table, but no more than the ports that nobody uses.
+const PER_SOURCE: u32 = (1 << 16) + 1021;
+
 /// The session that an end of the node has: `port`, in host order, of the node's address with the index `source`, towards the
 /// server's end that hashes to `base`. `mask` is the number of sessions, a power of two, less one.
 ///
-/// Of one server, the ports of up to `mask >> 16` addresses and one have sessions of their own.
+/// Of one server, the ports from 1024 on of as many addresses as go into `mask` by 65,536 have sessions of their own.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
 pub const fn session_of_end(base: u64, source: u32, port: u16, mask: u32) -> u32 {
     (base as u32)
-        .wrapping_add(source << 16)
+        .wrapping_add(source.wrapping_mul(PER_SOURCE))
         .wrapping_add(port as u32)
         & mask
 }

@@ -92,6 +92,25 @@ impl Sources {
     }
 }
 
+/// The addresses that are wanted, each at the place that it has in `held`: sessions of full NAT are found by the place. Where one
+/// has gone, a new one takes its place, or else one of the others stands there once more.
+pub(crate) fn in_their_places<A: Copy + PartialEq>(wanted: &[A], held: &[A]) -> Vec<A> {
+    let mut fresh = wanted.iter().filter(|it| !held.contains(it)).copied();
+    let Some(last) = held.iter().rposition(|it| wanted.contains(it)) else {
+        return wanted.to_vec();
+    };
+    let mut seen: Vec<A> = Vec::new();
+    let mut placed: Vec<A> = Vec::new();
+    for address in &held[..=last] {
+        let keeps = wanted.contains(address) && !seen.contains(address);
+        seen.push(*address);
+        let address = if keeps { Some(*address) } else { fresh.next() };
+        placed.extend(address.or_else(|| wanted.first().copied()));
+    }
+    placed.extend(fresh);
+    placed
+}
+
 fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
     match address {
         IpAddr::V4(v4) => Some(v4),
@@ -138,6 +157,24 @@ mod tests {
         (0..settings.nat_port_count)
             .map(|n| settings.nat_port(n))
             .collect()
+    }
+
+    #[test]
+    fn addresses_keep_their_places() {
+        let placed = |wanted: &str, held: &str| {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            let placed = in_their_places(&chars(wanted), &chars(held));
+            placed.into_iter().collect::<String>()
+        };
+        assert_eq!(placed("abc", ""), "abc");
+        assert_eq!(placed("bca", "abc"), "abc", "whatever their order");
+        assert_eq!(placed("abcd", "abc"), "abcd", "added");
+        assert_eq!(placed("dabc", "abc"), "abcd", "added in front");
+        assert_eq!(placed("ac", "abc"), "aac", "gone");
+        assert_eq!(placed("ac", "aac"), "aac", "gone earlier");
+        assert_eq!(placed("adc", "aac"), "adc", "replaced");
+        assert_eq!(placed("ab", "abc"), "ab", "gone from the end");
+        assert_eq!(placed("xy", "ab"), "xy", "all others");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, PortRange, Servic
 use super::{
     Inputs, Memory,
     filter::Filter,
+    local::in_their_places,
     nesting,
     op::{PrefixKey, SourceKey},
     pools::{HoldTimes, PlacedRing},
@@ -299,12 +300,17 @@ fn settings(inputs: &Inputs<'_>, longest_hold: Duration) -> Settings {
         settings.nat_port_gap_at = ports.gap_at.into();
         settings.nat_port_gap = ports.gap.into();
     }
-    for (slot, address) in settings.source4.iter_mut().zip(&local.sources4) {
-        *slot = address.octets();
+    let held = observed.settings.unwrap_or_default();
+    let sources4: Vec<_> = local.sources4.iter().map(|it| it.octets()).collect();
+    let held4 = &held.source4[..(held.source4_count as usize).min(SOURCES_MAX)];
+    for (slot, address) in (settings.source4.iter_mut()).zip(in_their_places(&sources4, held4)) {
+        *slot = address;
         settings.source4_count += 1;
     }
-    for (slot, address) in settings.source6.iter_mut().zip(&local.sources6) {
-        *slot = address.octets();
+    let sources6: Vec<_> = local.sources6.iter().map(|it| it.octets()).collect();
+    let held6 = &held.source6[..(held.source6_count as usize).min(SOURCES_MAX)];
+    for (slot, address) in (settings.source6.iter_mut()).zip(in_their_places(&sources6, held6)) {
+        *slot = address;
         settings.source6_count += 1;
     }
     debug_assert!(settings.source4_count as usize <= SOURCES_MAX);
