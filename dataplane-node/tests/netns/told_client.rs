@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use aya::programs::loaded_programs;
 use lbfabric_abi::LAYOUT_VERSION;
@@ -23,7 +24,7 @@ use crate::{
 const NODES: [&str; 2] = ["10.88.0.1", "fd88::1"];
 
 /// With the option for port 80, and for port 81.
-fn fabric(told: [bool; 2]) -> v1::FabricSpec {
+pub(crate) fn fabric(told: [bool; 2]) -> v1::FabricSpec {
     let service = |port: u16, client_address_option: bool| v1::ServiceSpec {
         name: format!("web-{port}"),
         vips: vec!["10.99.0.1".to_owned(), "fd99::1".to_owned()],
@@ -52,7 +53,7 @@ fn fabric(told: [bool; 2]) -> v1::FabricSpec {
 }
 
 /// A connection of which both ends say who the client is.
-struct Connection {
+pub(crate) struct Connection {
     client: TcpStream,
     server: TcpStream,
     /// Whom `accept` has named.
@@ -60,13 +61,13 @@ struct Connection {
 }
 
 /// A server's sockets: one of both families at port 80, one of IPv4 alone at port 81.
-struct Listeners {
+pub(crate) struct Listeners {
     dual: TcpListener,
     ipv4: TcpListener,
 }
 
 impl Listeners {
-    fn new(server: &Namespace) -> Self {
+    pub(crate) fn new(server: &Namespace) -> Self {
         in_namespace(server, || Self {
             dual: TcpListener::bind("[::]:80").expect("a free port"),
             ipv4: TcpListener::bind("0.0.0.0:81").expect("a free port"),
@@ -74,7 +75,7 @@ impl Listeners {
     }
 
     /// A connection from the client to each socket in each family that it has.
-    fn connections(&self, client: &Namespace) -> Vec<Connection> {
+    pub(crate) fn connections(&self, client: &Namespace) -> Vec<Connection> {
         [
             ("10.99.0.1:80", &self.dual),
             ("[fd99::1]:80", &self.dual),
@@ -119,7 +120,7 @@ impl Connection {
         canonical(self.server.peer_addr().expect("a peer"))
     }
 
-    fn assert_told(&self) {
+    pub(crate) fn assert_told(&self) {
         let client = self.client.local_addr().expect("bound");
         assert_eq!(canonical(self.accepted), client);
         assert_eq!(self.peer(), client);
@@ -136,7 +137,7 @@ fn hooks(fixture: &Fixture) -> [PathBuf; 2] {
     ["hook-getpeername4", "hook-getpeername6"].map(|hook| folder.join(hook))
 }
 
-fn are_attached(fixture: &Fixture) -> Option<()> {
+pub(crate) fn are_attached(fixture: &Fixture) -> Option<()> {
     hooks(fixture)
         .iter()
         .all(|hook| hook.exists())
@@ -144,7 +145,7 @@ fn are_attached(fixture: &Fixture) -> Option<()> {
 }
 
 /// Neither pins nor, on the whole machine, programs.
-fn are_gone(fixture: &Fixture) -> Option<()> {
+pub(crate) fn are_gone(fixture: &Fixture) -> Option<()> {
     let programs = loaded_programs().filter_map(Result::ok);
     let mut left =
         programs.filter(|it| matches!(it.name_as_str(), Some("lbfabric_peer4" | "lbfabric_peer6")));
@@ -254,8 +255,12 @@ async fn balance(fixture: &Fixture, ready: oneshot::Sender<()>, ended: oneshot::
     agent.stop().await;
 }
 
-#[test]
-fn programs_see_their_clients_until_nobody_asks_for_it() {
+/// Every server of this machine answers for all of it, and those of tests have the same addresses.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Runs the server's side of a test in the server's namespace, behind a node.
+pub(crate) fn behind_node(serve: impl AsyncFnOnce(&Fixture, &Namespace) + Send) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let fixture = Fixture::new();
     let client = connect_client(&fixture);
     let (ready, is_ready) = oneshot::channel();
@@ -279,6 +284,11 @@ fn programs_see_their_clients_until_nobody_asks_for_it() {
             resume_unwind(panic);
         }
     });
+}
+
+#[test]
+fn programs_see_their_clients_until_nobody_asks_for_it() {
+    behind_node(serve);
 }
 
 /// The mount namespace of this thread alone has no cgroup v2.
