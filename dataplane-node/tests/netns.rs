@@ -22,6 +22,8 @@ mod icmp_network;
 mod initramfs;
 #[path = "netns/interfaces.rs"]
 mod interfaces;
+#[path = "netns/killed_server.rs"]
+mod killed_server;
 #[path = "netns/l4_checklist.rs"]
 mod l4_checklist;
 #[path = "netns/large_frames.rs"]

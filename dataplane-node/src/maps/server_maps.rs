@@ -9,7 +9,7 @@ use aya::{
         lpm_trie::{Key, LpmTrie},
     },
 };
-use lbfabric_abi::{Address, GUE_PORT_WORDS};
+use lbfabric_abi::{Address, CLIENT_ADDRESSES_MAX, ClientAddress, Flow, GUE_PORT_WORDS};
 use lbfabric_model::{Ports, Prefix};
 
 use super::{
@@ -18,12 +18,22 @@ use super::{
 };
 use crate::plan::bits_in_maps;
 
+/// The nodes that tell clients' addresses, and the ports at which they do.
+#[derive(PartialEq, Eq)]
+struct Told {
+    nodes: BTreeSet<Address>,
+    ports: BTreeSet<u16>,
+}
+
 /// The maps of the server's program.
 pub(crate) struct ServerMaps {
     vips: LpmTrie<MapData, Address, u32>,
     gue_ports: Array<MapData, u64>,
     told_by: HashMap<MapData, Address, u32>,
     told_ports: Array<MapData, u64>,
+    clients: HashMap<MapData, Flow, ClientAddress>,
+    /// Of whom alone there are clients; unknown at first, for an earlier agent may have left others.
+    clients_of: Option<Told>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -35,6 +45,8 @@ impl ServerMaps {
             gue_ports: open(ebpf, "GUE_PORTS")?,
             told_by: open(ebpf, "TOLD_BY")?,
             told_ports: open(ebpf, "TOLD_PORTS")?,
+            clients: open(ebpf, "CLIENT_ADDRESSES")?,
+            clients_of: None,
             counters: open(ebpf, "COUNTERS")?,
         })
     }
@@ -69,30 +81,55 @@ impl ServerMaps {
         set_ports(&mut self.gue_ports, wanted).map_err(unreadable("GUE_PORTS"))
     }
 
-    /// Makes the program believe exactly these nodes, at these TCP ports, what they tell of clients.
+    /// Makes the program believe exactly these nodes, at these TCP ports, what they tell of clients, and forget what others told.
     pub(crate) fn set_told(
         &mut self,
         nodes: &[IpAddr],
         ports: Option<&Ports>,
     ) -> Result<(), ReadMapError> {
         let failed = unreadable("TOLD_BY");
-        let wanted: BTreeSet<Address> = nodes.iter().map(|node| Address::from(*node)).collect();
+        let told = Told {
+            nodes: nodes.iter().map(|node| Address::from(*node)).collect(),
+            ports: match ports {
+                None => BTreeSet::new(),
+                Some(Ports::Any) => (0..=u16::MAX).collect(),
+                Some(Ports::Ranges(ranges)) => {
+                    ranges.iter().flat_map(|it| it.first..=it.last).collect()
+                }
+            },
+        };
         let keys = self.told_by.keys();
         let present: BTreeSet<Address> = keys.collect::<Result<_, _>>().map_err(&failed)?;
-        for node in wanted.difference(&present) {
+        for node in told.nodes.difference(&present) {
             self.told_by.insert(node, 1, 0).map_err(&failed)?;
         }
-        for node in present.difference(&wanted) {
+        for node in present.difference(&told.nodes) {
             absent_is_fine(self.told_by.remove(node)).map_err(&failed)?;
         }
-        let ports: Vec<u16> = match ports {
-            None => Vec::new(),
-            Some(Ports::Any) => (0..=u16::MAX).collect(),
-            Some(Ports::Ranges(ranges)) => {
-                ranges.iter().flat_map(|it| it.first..=it.last).collect()
+        set_ports(&mut self.told_ports, told.ports.iter().copied())
+            .map_err(unreadable("TOLD_PORTS"))?;
+        if self.clients_of.as_ref() != Some(&told) {
+            self.forget_clients_except(&told)
+                .map_err(unreadable("CLIENT_ADDRESSES"))?;
+            self.clients_of = Some(told);
+        }
+        Ok(())
+    }
+
+    /// No SYN makes the program forget what nobody may tell any more, and the next client to get the node's port would be taken
+    /// for the one before.
+    fn forget_clients_except(&mut self, told: &Told) -> Result<(), MapError> {
+        // Where the program takes an entry away under it, the walk begins again: it is not to go on for ever.
+        let steps = 2 * CLIENT_ADDRESSES_MAX as usize;
+        let keys = self.clients.keys().take(steps);
+        let connections: Vec<Flow> = keys.collect::<Result<_, _>>()?;
+        for connection in connections {
+            let port = u16::from_be_bytes(connection.destination_port_be);
+            if !told.nodes.contains(&connection.source) || !told.ports.contains(&port) {
+                absent_is_fine(self.clients.remove(&connection))?;
             }
-        };
-        set_ports(&mut self.told_ports, ports.into_iter()).map_err(unreadable("TOLD_PORTS"))
+        }
+        Ok(())
     }
 
     /// As [`LbMaps::counters`](super::LbMaps::counters).

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use aya::programs::loaded_programs;
 use lbfabric_abi::LAYOUT_VERSION;
@@ -22,7 +23,17 @@ use crate::{
 
 const NODES: [&str; 2] = ["10.88.0.1", "fd88::1"];
 
-fn fabric(client_address_option: bool) -> v1::FabricSpec {
+/// With the option for port 80, and for port 81.
+pub(crate) fn fabric(told: [bool; 2]) -> v1::FabricSpec {
+    let service = |port: u16, client_address_option: bool| v1::ServiceSpec {
+        name: format!("web-{port}"),
+        vips: vec!["10.99.0.1".to_owned(), "fd99::1".to_owned()],
+        ports: vec![port.to_string()],
+        mode: v1::Mode::L4Fullnat.into(),
+        pool: "web".to_owned(),
+        client_address_option,
+        ..v1::ServiceSpec::default()
+    };
     v1::FabricSpec {
         pools: vec![v1::PoolSpec {
             name: "web".to_owned(),
@@ -33,15 +44,7 @@ fn fabric(client_address_option: bool) -> v1::FabricSpec {
             }],
             ..v1::PoolSpec::default()
         }],
-        services: vec![v1::ServiceSpec {
-            name: "web".to_owned(),
-            vips: vec!["10.99.0.1".to_owned(), "fd99::1".to_owned()],
-            ports: vec!["80-81".to_owned()],
-            mode: v1::Mode::L4Fullnat.into(),
-            pool: "web".to_owned(),
-            client_address_option,
-            ..v1::ServiceSpec::default()
-        }],
+        services: vec![service(80, told[0]), service(81, told[1])],
         nodes: vec![v1::NodeSpec {
             name: "lb1".to_owned(),
             source_addresses: NODES.map(str::to_owned).to_vec(),
@@ -50,7 +53,7 @@ fn fabric(client_address_option: bool) -> v1::FabricSpec {
 }
 
 /// A connection of which both ends say who the client is.
-struct Connection {
+pub(crate) struct Connection {
     client: TcpStream,
     server: TcpStream,
     /// Whom `accept` has named.
@@ -58,13 +61,13 @@ struct Connection {
 }
 
 /// A server's sockets: one of both families at port 80, one of IPv4 alone at port 81.
-struct Listeners {
+pub(crate) struct Listeners {
     dual: TcpListener,
     ipv4: TcpListener,
 }
 
 impl Listeners {
-    fn new(server: &Namespace) -> Self {
+    pub(crate) fn new(server: &Namespace) -> Self {
         in_namespace(server, || Self {
             dual: TcpListener::bind("[::]:80").expect("a free port"),
             ipv4: TcpListener::bind("0.0.0.0:81").expect("a free port"),
@@ -72,7 +75,7 @@ impl Listeners {
     }
 
     /// A connection from the client to each socket in each family that it has.
-    fn connections(&self, client: &Namespace) -> Vec<Connection> {
+    pub(crate) fn connections(&self, client: &Namespace) -> Vec<Connection> {
         [
             ("10.99.0.1:80", &self.dual),
             ("[fd99::1]:80", &self.dual),
@@ -106,25 +109,25 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+fn is_node(address: SocketAddr) -> bool {
+    let mut nodes = NODES.map(str::parse::<IpAddr>).into_iter();
+    nodes.any(|node| node == Ok(canonical(address).ip()))
+}
+
 impl Connection {
     /// What `getpeername` says now.
     fn peer(&self) -> SocketAddr {
         canonical(self.server.peer_addr().expect("a peer"))
     }
 
-    fn assert_told(&self) {
+    pub(crate) fn assert_told(&self) {
         let client = self.client.local_addr().expect("bound");
         assert_eq!(canonical(self.accepted), client);
         assert_eq!(self.peer(), client);
     }
 
     fn assert_not_told(&self) {
-        let node: Vec<IpAddr> = NODES.map(|it| it.parse().expect("an address")).into();
-        assert!(
-            node.contains(&canonical(self.accepted).ip()),
-            "{}",
-            self.accepted
-        );
+        assert!(is_node(self.accepted), "{}", self.accepted);
         assert_eq!(self.peer(), canonical(self.accepted));
     }
 }
@@ -134,7 +137,7 @@ fn hooks(fixture: &Fixture) -> [PathBuf; 2] {
     ["hook-getpeername4", "hook-getpeername6"].map(|hook| folder.join(hook))
 }
 
-fn are_attached(fixture: &Fixture) -> Option<()> {
+pub(crate) fn are_attached(fixture: &Fixture) -> Option<()> {
     hooks(fixture)
         .iter()
         .all(|hook| hook.exists())
@@ -142,7 +145,7 @@ fn are_attached(fixture: &Fixture) -> Option<()> {
 }
 
 /// Neither pins nor, on the whole machine, programs.
-fn are_gone(fixture: &Fixture) -> Option<()> {
+pub(crate) fn are_gone(fixture: &Fixture) -> Option<()> {
     let programs = loaded_programs().filter_map(Result::ok);
     let mut left =
         programs.filter(|it| matches!(it.name_as_str(), Some("lbfabric_peer4" | "lbfabric_peer6")));
@@ -150,11 +153,32 @@ fn are_gone(fixture: &Fixture) -> Option<()> {
     (!pinned && left.next().is_none()).then_some(())
 }
 
+fn are_forgotten(connections: &[&Connection]) -> Option<()> {
+    let mut connections = connections.iter();
+    connections.all(|it| is_node(it.peer())).then_some(())
+}
+
+/// Where nothing tells any more, nobody is taken for the one that had the node's port before.
+async fn assert_told_at_80_alone(old: &[&Connection], listeners: &Listeners, client: &Namespace) {
+    let is_at_81 = |it: &Connection| it.server.local_addr().expect("bound").port() == 81;
+    let (at_81, at_80): (Vec<&Connection>, Vec<_>) = old.iter().partition(|it| is_at_81(it));
+    assert_eq!((at_81.len(), at_80.len()), (3, 6));
+    eventually("those at port 81 forgotten", || are_forgotten(&at_81)).await;
+    at_80.into_iter().for_each(Connection::assert_told);
+    for connection in listeners.connections(client) {
+        if is_at_81(&connection) {
+            connection.assert_not_told();
+        } else {
+            connection.assert_told();
+        }
+    }
+}
+
 /// The server's agent and all that happens, while the node's agent runs.
 async fn serve(fixture: &Fixture, client: &Namespace) {
     let state = tempfile::tempdir().expect("a temporary folder");
     let mut controller = PlayedController::start().await;
-    controller.apply(&fabric(true));
+    controller.apply(&fabric([true; 2]));
     let config = NodeConfig {
         interfaces: vec!["sv0".to_owned()],
         state_dir: state.path().to_owned(),
@@ -182,16 +206,22 @@ async fn serve(fixture: &Fixture, client: &Namespace) {
         connection.assert_told();
     }
 
-    controller.apply(&fabric(false));
+    controller.apply(&fabric([true, false]));
+    let old: Vec<_> = before.iter().chain(&without).chain(&after).collect();
+    assert_told_at_80_alone(&old, &listeners, client).await;
+
+    controller.apply(&fabric([false; 2]));
     eventually("the hooks gone", || are_gone(fixture)).await;
     let untold = listeners.connections(client);
     untold.iter().for_each(Connection::assert_not_told);
 
     // Once more, for the agent to take away what is there when it ends.
-    controller.apply(&fabric(true));
+    controller.apply(&fabric([true; 2]));
     eventually("the hooks", || are_attached(fixture)).await;
     let again = listeners.connections(client);
     again.iter().for_each(Connection::assert_told);
+    let of_before = are_forgotten(&old);
+    assert_eq!(of_before, Some(()), "told before it was switched off");
     agent.stop().await;
     eventually("the hooks gone", || are_gone(fixture)).await;
 }
@@ -199,7 +229,7 @@ async fn serve(fixture: &Fixture, client: &Namespace) {
 /// The node's agent, until the server's side has ended.
 async fn balance(fixture: &Fixture, ready: oneshot::Sender<()>, ended: oneshot::Receiver<()>) {
     let mut controller = PlayedController::start().await;
-    controller.apply(&fabric(true));
+    controller.apply(&fabric([true; 2]));
     let config = NodeConfig {
         interfaces: vec!["lb0".to_owned(), "cl0".to_owned()],
         keep_on_exit: false,
@@ -225,8 +255,12 @@ async fn balance(fixture: &Fixture, ready: oneshot::Sender<()>, ended: oneshot::
     agent.stop().await;
 }
 
-#[test]
-fn programs_see_their_clients_until_nobody_asks_for_it() {
+/// Every server of this machine answers for all of it, and those of tests have the same addresses.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Runs the server's side of a test in the server's namespace, behind a node.
+pub(crate) fn behind_node(serve: impl AsyncFnOnce(&Fixture, &Namespace) + Send) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let fixture = Fixture::new();
     let client = connect_client(&fixture);
     let (ready, is_ready) = oneshot::channel();
@@ -252,6 +286,11 @@ fn programs_see_their_clients_until_nobody_asks_for_it() {
     });
 }
 
+#[test]
+fn programs_see_their_clients_until_nobody_asks_for_it() {
+    behind_node(serve);
+}
+
 /// The mount namespace of this thread alone has no cgroup v2.
 fn without_cgroups() {
     unshare(CloneFlags::CLONE_NEWNS).expect("these tests need root");
@@ -271,7 +310,7 @@ fn a_server_without_cgroups_says_so_and_does_the_rest() {
     let fixture = Fixture::new();
     fixture.run(|| async {
         without_cgroups();
-        let mut spec = fabric(true);
+        let mut spec = fabric([true; 2]);
         spec.pools[0].backends[0].addresses = vec!["10.88.0.1".to_owned(), "fd88::1".to_owned()];
         let mut dsr = spec.services[0].clone();
         dsr.name = "dsr".to_owned();

@@ -11,9 +11,10 @@ use proptest::{
 
 use super::{
     fabric::{CASES, EGRESS_MAC, Fabric, Family, SERVER, SERVER_MAC, backend, request, service},
+    fragments::fragments,
     kernel::{Action, Ran},
     packets::{Packet, l4_start},
-    shapes::{TAGS, tagged},
+    shapes::{TAGS, extended, padding, tagged},
 };
 
 const NOP: u8 = 1;
@@ -194,6 +195,35 @@ fn ip_options_leave_no_place_for_it() {
     syn.ip_options = vec![NOP; 4];
     check(&fabric, Family::V4, &syn, &told(&syn));
     assert_eq!(omitted(&fabric), 1);
+}
+
+#[test]
+fn extension_headers_and_fragments_leave_no_place_for_it() {
+    let fabric = fabric(VipService::CLIENT_ADDRESS_OPTION);
+    let mut count = 0;
+    for family in [Family::V4, Family::V6] {
+        let forged = option("192.0.2.66:666".parse().unwrap());
+        let mut disowned = forged.clone();
+        disowned[0] = EXPERIMENT;
+        let mut syn = syn(family, &forged);
+        syn.payload = vec![7; 90];
+        let shape = |packet: &Packet| match family {
+            Family::V4 => fragments(packet, 40, 7)[0].clone(),
+            Family::V6 => extended(&packet.build(), &[(60, padding(1))]),
+        };
+        let ran = fabric.lb(&shape(&syn));
+        let l4 = l4_start(&syn) + if syn.source.is_ipv6() { 16 } else { 0 };
+        let port = u16::from_be_bytes([ran.frame[l4], ran.frame[l4 + 1]]);
+        let expected = with(&syn, disowned)
+            .macs(EGRESS_MAC, SERVER_MAC)
+            .from(SocketAddr::new(family.node(), port))
+            .to(family.server())
+            .ttl(syn.ttl - 1);
+        assert_eq!(ran.counter, Some("l4-fullnat"));
+        assert_eq!(ran.frame, shape(&expected), "{family:?}");
+        count += 1;
+        assert_eq!(omitted(&fabric), count);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// A packet in two fragments, the first with `first` bytes behind the IP header.
-fn fragments(packet: &Packet, first: usize, identification: u16) -> [Vec<u8>; 2] {
+pub(crate) fn fragments(packet: &Packet, first: usize, identification: u16) -> [Vec<u8>; 2] {
     let frame = packet.build();
     let l4 = l4_start(packet);
     let piece = |from: usize, to: usize, more: bool| {

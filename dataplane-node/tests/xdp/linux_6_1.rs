@@ -6,7 +6,7 @@ use super::loads;
 use crate::machine;
 
 /// Every program, a packet of every mode in each direction, the flow table, and ICMP messages of the node's own.
-const TESTS: [&str; 13] = [
+const TESTS: [&str; 14] = [
     "xdp::loads::every_program_stays_far_from_the_verifiers_limit",
     "xdp::dnat::the_destination_becomes_the_server",
     "xdp::answers::dnat_answers_take_every_kind_of_route",
@@ -17,6 +17,7 @@ const TESTS: [&str; 13] = [
     "xdp::decap::either_family_comes_out_of_either",
     "xdp::client_address::it_stands_before_the_clients_own_options",
     "xdp::told_client::a_nodes_syn_tells_its_client_until_one_without_the_option",
+    "xdp::told_client::a_syn_of_any_shape_makes_it_forget",
     "xdp::icmp::row_11_a_vip_answers_echo_and_the_node_answers_for_itself",
     "xdp::icmp_own::row_14_the_node_is_a_hop_where_it_routes",
     "xdp::affinity::unknown_flows_in_a_changed_slot_go_to_base_and_stay_there",

@@ -197,7 +197,7 @@ fn row_13_tagged_answers() {
 // === Row 12: extension headers ===
 
 /// Puts extension headers, each given without its first byte, between IPv6 and what follows.
-fn extended(frame: &[u8], headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn extended(frame: &[u8], headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let l4 = ETHERNET + 40;
     let mut out = frame[..l4].to_vec();
     let last = out[ETHERNET + 6];
@@ -214,14 +214,14 @@ fn extended(frame: &[u8], headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Options that say nothing: `units` times eight bytes behind the first eight.
-fn padding(units: u8) -> Vec<u8> {
+pub(crate) fn padding(units: u8) -> Vec<u8> {
     let mut rest = vec![units, 1, 4];
     rest.resize(7 + 8 * usize::from(units), 0);
     rest
 }
 
 /// A routing header of this many segments left.
-fn routing(left: u8) -> Vec<u8> {
+pub(crate) fn routing(left: u8) -> Vec<u8> {
     let mut rest = vec![2, 4, left];
     rest.resize(23, 0);
     rest

@@ -8,8 +8,10 @@ use super::{
     client_address::option,
     decap::{Outer, server},
     fabric::{Fabric, Family},
+    fragments::fragments,
     kernel::{Action, Program, Ran},
     packets::{ETHERNET, Packet, fix_ipv4_checksum},
+    shapes::{extended, padding, routing},
 };
 
 const NOP: u8 = 1;
@@ -191,4 +193,77 @@ fn fragments_and_tunnels_tell_nothing() {
     let ran = tunnelled.kernel.run(Program::Server, &outer);
     assert_eq!(ran.counter, Some("decapsulated"));
     assert_eq!(remembered(&mut tunnelled), []);
+}
+
+/// Two fragments, the first with the whole TCP header.
+fn split(packet: &Packet) -> [Vec<u8>; 2] {
+    let mut packet = packet.clone();
+    packet.payload = vec![7; 90];
+    fragments(&packet, 40, 7)
+}
+
+/// The shapes, other than plain ones, in which a node lets packets through. It puts no option into these.
+fn shapes(family: Family, packet: &Packet) -> Vec<Vec<u8>> {
+    let [first, _] = split(packet);
+    let mut shapes = vec![first];
+    match family {
+        Family::V4 => {
+            let mut longer = packet.clone();
+            longer.ip_options = vec![NOP; 4];
+            longer.tcp_options.clear();
+            shapes.push(longer.build());
+        }
+        Family::V6 => {
+            let whole = || (44, vec![0, 0, 0, 1, 2, 3, 4]);
+            let chains = [
+                vec![(0, padding(0))],
+                vec![(60, padding(40))],
+                vec![(43, routing(0))],
+                vec![whole()],
+                vec![(60, padding(0)); 8],
+            ];
+            shapes.extend(chains.map(|chain| extended(&packet.build(), &chain)));
+            let in_front = vec![(60, padding(1))];
+            shapes.push(extended(&shapes[0], &in_front));
+        }
+    }
+    shapes
+}
+
+/// Or else a client would be taken for the one that had the node's port before.
+#[test]
+fn a_syn_of_any_shape_makes_it_forget() {
+    let mut fabric = told_server();
+    for family in [Family::V4, Family::V6] {
+        let told = syn(family, family.node(), option(family.client()));
+        for frame in shapes(family, &told) {
+            pass(&fabric, told.build());
+            assert_eq!(remembered(&mut fabric), [entry(&told, family.client())]);
+            pass(&fabric, frame.clone());
+            assert_eq!(remembered(&mut fabric), [], "{family:?} {frame:02x?}");
+        }
+    }
+}
+
+#[test]
+fn other_packets_of_such_shapes_change_nothing() {
+    let mut fabric = told_server();
+    for family in [Family::V4, Family::V6] {
+        let told = syn(family, family.node(), option(family.client()));
+        pass(&fabric, told.build());
+        let [_, later] = split(&told);
+        let mut elsewhere = told.clone();
+        elsewhere.destination.set_port(81);
+        let others = [
+            told.clone().established(),
+            elsewhere,
+            syn(family, family.second_node(), option(family.client())),
+        ];
+        let others = others.iter().flat_map(|other| shapes(family, other));
+        for frame in others.chain([later]) {
+            pass(&fabric, frame);
+            assert_eq!(remembered(&mut fabric), [entry(&told, family.client())]);
+        }
+        pass(&fabric, syn(family, family.node(), vec![]).build());
+    }
 }

@@ -13,6 +13,7 @@ use super::{
     bytes::{load1, load2, load4, load8, store1, store2, store4, store8, swap2},
     ecn,
     exit::Exit,
+    extensions,
     frame::{Frame, opaque},
     gue,
     headers::{ETHERNET, UDP, protocol},
@@ -58,7 +59,12 @@ pub(crate) fn unpack(frame: &Frame) -> Result<Exit, DropReason> {
             }
             return PASS;
         }
-        other => other,
+        Some(outer) if !extensions::begin_with(outer.protocol) => Some(outer),
+        // No tunnel comes so.
+        Some(_) | None => {
+            told_client::note_odd(frame);
+            return PASS;
+        }
     };
     let Some(outer) = outer else {
         return PASS;

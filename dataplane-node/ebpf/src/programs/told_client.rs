@@ -4,6 +4,8 @@
 //! ```text
 //! XDP          SYN with the option    CLIENT_ADDRESSES: node, server's address and port -> client
 //!              SYN without it         the entry goes: its port is another connection's now
+//!              SYN as a fragment, or  as without the option: nodes put none in
+//!              behind IPv6's headers
 //! getpeername  and accept             the node's address and port become the client's
 //! ```
 
@@ -22,7 +24,7 @@ use super::{
     frame::Frame,
     headers::{TCP, protocol, tcp_flags},
     ip::Ip,
-    maps,
+    maps, parse,
     v4::V4,
 };
 
@@ -56,6 +58,24 @@ pub(crate) fn note<I: Ip>(frame: &Frame, ip: usize, tcp: usize) {
     match option::<I>(frame, tcp) {
         Some(client) => maps::remember_client(&key, &client),
         None => maps::forget_client(&key),
+    }
+}
+
+/// Reads a packet that is a fragment or has extension headers: a node lets its SYN through without the option.
+#[inline(always)]
+pub(crate) fn note_odd(frame: &Frame) {
+    let Some(scratch) = maps::scratch() else {
+        return;
+    };
+    let packet = &mut scratch.packet;
+    // A SYN that is none to the parser is none to nodes, either.
+    if parse::read(frame, packet).is_err() || !packet.is_syn {
+        return;
+    }
+    if maps::is_told_port(u16::from_be_bytes(packet.flow.destination_port_be))
+        && maps::is_told_by(&packet.flow.source)
+    {
+        maps::forget_client(&packet.flow);
     }
 }
 
