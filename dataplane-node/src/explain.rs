@@ -11,6 +11,7 @@ mod delivery;
 mod lookup;
 mod protection;
 mod sentences;
+mod session;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -59,6 +60,7 @@ pub(crate) fn explain<M: Lookup>(
         slot,
         entry: _,
         server: _,
+        session: _,
         hop,
         steps: _,
     } = told;

@@ -13,6 +13,8 @@
 //! Whoever has made a session busy, by compare-and-exchange of its life, alone writes its other fields and its word in
 //! `SESSION_TAGS`.
 
+use core::mem::offset_of;
+
 use crate::{Address, BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
 
 mod life;
@@ -88,6 +90,37 @@ impl Session {
     #[expect(clippy::cast_possible_truncation, reason = "below SOURCES_MAX")]
     pub const fn origin_of(is_ipv6: bool, index: usize) -> u8 {
         index as u8 | (is_ipv6 as u8) << 7
+    }
+
+    /// From the words that it is made of, in memory order.
+    pub fn from_words(words: [u64; 8]) -> Self {
+        let mut bytes = [0; 64];
+        for (part, word) in bytes.chunks_exact_mut(8).zip(words) {
+            part.copy_from_slice(&word.to_ne_bytes());
+        }
+        let two = |at: usize| [bytes[at], bytes[at + 1]];
+        let four = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        let address = |at: usize| {
+            let mut address = Address([0; 16]);
+            address.0.copy_from_slice(&bytes[at..at + 16]);
+            address
+        };
+        Self {
+            client: address(offset_of!(Self, client)),
+            vip: address(offset_of!(Self, vip)),
+            client_port_be: two(offset_of!(Self, client_port_be)),
+            vip_port_be: two(offset_of!(Self, vip_port_be)),
+            node_port_be: two(offset_of!(Self, node_port_be)),
+            server_port_be: two(offset_of!(Self, server_port_be)),
+            life: SessionLife(words[offset_of!(Self, life) / 8]),
+            backend: u16::from_ne_bytes(two(offset_of!(Self, backend))),
+            service: u16::from_ne_bytes(two(offset_of!(Self, service))),
+            pool: u16::from_ne_bytes(two(offset_of!(Self, pool))),
+            protocol: bytes[offset_of!(Self, protocol)],
+            origin: bytes[offset_of!(Self, origin)],
+            node: u32::from_ne_bytes(four(offset_of!(Self, node))),
+            tag_at: u32::from_ne_bytes(four(offset_of!(Self, tag_at))),
+        }
     }
 
     /// The index of the node's address.

@@ -1,11 +1,13 @@
 //! Which server a packet goes to: `ring.rs` and `affinity.rs` of the eBPF side, without writing anything.
 
 use lbfabric_abi::{
-    Backend, DropReason, FlowBucket, FlowEntry, FlowTick, Mode, RingSlot, VipService, slot_of,
+    Backend, DropReason, FlowBucket, FlowEntry, FlowTick, Mode, RingSlot, Session, VipService,
+    slot_of,
 };
 
 use super::{
     lookup::Lookup,
+    session,
     told::{Choice, Step, Stop, Told},
     way::Question,
 };
@@ -36,9 +38,13 @@ pub(super) fn server<M: Lookup>(
         told.choice(Choice::QuicFirst);
     }
     let server = if service.mode == Mode::Fullnat as u8 {
-        // What admission would choose. A session of the flow, once it is looked up, goes before it.
-        told.choice(Choice::AtAdmission);
-        slot.cur
+        told.session = session_for(question, slot.cur)?;
+        told.choice(if told.session.is_some() {
+            Choice::Session
+        } else {
+            Choice::AtAdmission
+        });
+        told.session.map_or(slot.cur, |it| it.backend.into())
     } else if slot.consult() {
         consulted(question, slot, service.pool, told)?
     } else {
@@ -49,6 +55,30 @@ pub(super) fn server<M: Lookup>(
         return Err(told.stop(Step::Choice(Choice::NoServer), DropReason::NoBackend));
     }
     Ok((server, hash))
+}
+
+/// The session that full NAT sends the packet by; none if it enters a new one, whose server is `admitted_to`.
+fn session_for<M: Lookup>(
+    question: &Question<'_, M>,
+    admitted_to: u32,
+) -> Result<Option<Session>, ReadMapError> {
+    let Some(session) = session::of_client(question)? else {
+        return Ok(None);
+    };
+    let is_new = question.packet.is_syn && session.life.state().is_closing();
+    if is_new && u32::from(session.backend) != admitted_to {
+        return Ok(None);
+    }
+    let server = question.maps.backend(session.backend.into())?;
+    let stays = server.is_some_and(|it| {
+        let has_address = if question.packet.is_ipv6 {
+            it.address6().is_some()
+        } else {
+            it.address4().is_some()
+        };
+        has_address && it.keeps_flows_of(session.pool.into())
+    });
+    Ok(stays.then_some(session))
 }
 
 /// The server of a packet in a slot that the flow table is read for.

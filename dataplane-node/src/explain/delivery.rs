@@ -31,7 +31,21 @@ pub(super) fn deliver<M: Lookup>(
             (Delivery::Dnat(to), hop, Verdict::Dnat)
         }
         FULLNAT => {
+            if told.session.is_none() && !backend.keeps_flows_of(service.pool) {
+                return Err(told.stop(Step::NotOfPool, DropReason::NoBackend));
+            }
             let (address, hop) = reached(&backend, is_ipv4, told)?;
+            if let Some(session) = told.session {
+                let to = Endpoint {
+                    address,
+                    port_be: session.server_port_be,
+                    protocol: session.protocol,
+                    zero: 0,
+                };
+                told.hop = Some(hop);
+                told.step(Step::Delivery(Delivery::Fullnat(to)));
+                return Ok(Verdict::Fullnat);
+            }
             if sources(&question.settings, is_ipv4).is_empty() {
                 return Err(told.stop(Step::NoSource, DropReason::NoSourceAddress));
             }

@@ -1,6 +1,6 @@
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Settings,
-    SourcePrefix, SourceTokens, VipPrefix, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Session,
+    SessionLine, Settings, SourcePrefix, SourceTokens, VipPrefix, VipService,
 };
 
 use crate::maps::ReadMapError;
@@ -48,6 +48,12 @@ pub(crate) trait Lookup {
     fn ring_slot(&self, index: u32) -> Result<Option<RingSlot>, ReadMapError>;
 
     fn backend(&self, id: u32) -> Result<Option<Backend>, ReadMapError>;
+
+    /// A full-NAT session.
+    fn session(&self, index: u32) -> Result<Option<Session>, ReadMapError>;
+
+    /// A line of words that lead to sessions.
+    fn session_tags(&self, line: u32) -> Result<Option<SessionLine>, ReadMapError>;
 
     /// A bucket of the flow table.
     fn flow_bucket(&self, index: u32) -> Result<Option<FlowBucket>, ReadMapError>;

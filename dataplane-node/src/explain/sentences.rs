@@ -105,7 +105,7 @@ impl Text<'_> {
             Step::NotVip => format!("{vip} is no VIP"),
             Step::NotServed => format!("{vip} is a VIP, but nothing serves {} there", self.port()),
             Step::OwnAddress => format!(
-                "{vip} is the node's own: passed, unless it is a server's answer in a full-NAT session"
+                "{vip} is the node's own, and no full-NAT session has an answer there: passed"
             ),
             Step::Answer(reverse) => format!(
                 "{} is a server's endpoint: the source becomes {}, and the kernel's routing table says the way, or that there is none",
@@ -114,6 +114,14 @@ impl Text<'_> {
                     0 => ip(reverse.vip).to_string(),
                     port => SocketAddr::new(ip(reverse.vip), port).to_string(),
                 }
+            ),
+            Step::SessionAnswer(session) => format!(
+                "it is an answer in a full-NAT session: the source becomes {}, the destination {}",
+                SocketAddr::new(ip(session.vip), u16::from_be_bytes(session.vip_port_be)),
+                SocketAddr::new(
+                    ip(session.client),
+                    u16::from_be_bytes(session.client_port_be)
+                ),
             ),
             Step::Service(found) => self.service(found),
             Step::Land => "source and destination are the same".to_owned(),
@@ -134,6 +142,10 @@ impl Text<'_> {
             } => limited(of, limit, has_room),
             Step::NotCounted => "limits count new flows, and this packet begins none".to_owned(),
             Step::Choice(choice) => self.choice(choice),
+            Step::NotOfPool => format!(
+                "{} is dead, or has left the pool, and the ring is about to change",
+                self.servers.chosen
+            ),
             Step::NoAddress => format!("{} has no address of the family", self.servers.chosen),
             Step::Unresolved => format!(
                 "the next hop to {} is not resolved: its link-layer address is not known",
@@ -179,7 +191,7 @@ impl Text<'_> {
             current,
             base,
             entry,
-            chosen: _,
+            chosen,
         } = self.servers;
         let none = |name: &str| match name {
             "" => "no server".to_owned(),
@@ -204,8 +216,15 @@ impl Text<'_> {
                 "the slot's base server, {base}, is dead: the current one, {current}, takes its flows"
             ),
             Choice::AtAdmission => format!(
-                "a new flow goes to the slot's current server, {current}; one with a session stays on its own"
+                "full NAT has no session of the flow: it goes to the slot's current server, {current}"
             ),
+            Choice::Session => {
+                let port = self.told.session.map_or([0; 2], |it| it.node_port_be);
+                format!(
+                    "full NAT has a session of the flow, from port {} of the node: it stays on {chosen}",
+                    u16::from_be_bytes(port)
+                )
+            }
             Choice::NoServer => "there is no server: the pool is empty, or every weight is 0".to_owned(),
         }
     }

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, EndpointPrefix, FilterBit, FilterRegion, FlowBucket,
-    FlowEntry, FlowKey, FlowTick, Guard, Mode, NextHop, RateLimit, Reverse, RingSlot, Settings,
-    SourcePrefix, SourceTokens, VipFlags, VipPrefix, VipService,
+    FlowEntry, FlowKey, FlowTick, Guard, Mode, NextHop, RateLimit, Reverse, RingSlot, Session,
+    SessionLine, Settings, SourcePrefix, SourceTokens, VipFlags, VipPrefix, VipService,
 };
 use lbfabric_model::{BackendId, ServiceId};
 
@@ -22,6 +22,8 @@ const CLIENT: &str = "198.51.100.7:40000";
 struct Maps {
     content: Content,
     flows: BTreeMap<u32, FlowBucket>,
+    sessions: BTreeMap<u32, Session>,
+    tags: BTreeMap<u32, SessionLine>,
     service_tokens: u64,
     source_tokens: SourceTokens,
 }
@@ -32,6 +34,8 @@ impl Maps {
         let mut maps = Self {
             content: Content::empty(4, 1, 1),
             flows: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            tags: BTreeMap::new(),
             service_tokens: 0,
             source_tokens: SourceTokens::default(),
         };
@@ -192,6 +196,14 @@ impl Lookup for Maps {
 
     fn recent_bucket(&self, _: u32) -> Result<Option<FlowBucket>, ReadMapError> {
         Ok(Some(FlowBucket::default()))
+    }
+
+    fn session(&self, index: u32) -> Result<Option<Session>, ReadMapError> {
+        Ok(self.sessions.get(&index).copied())
+    }
+
+    fn session_tags(&self, line: u32) -> Result<Option<SessionLine>, ReadMapError> {
+        Ok(self.tags.get(&line).copied())
     }
 
     fn ring_slot(&self, index: u32) -> Result<Option<RingSlot>, ReadMapError> {

@@ -1,6 +1,6 @@
 use lbfabric_abi::{
-    Address, DropReason, Endpoint, Flow, NextHop, RateLimit, Reverse, RingSlot, Verdict, VipPrefix,
-    VipService,
+    Address, DropReason, Endpoint, Flow, NextHop, RateLimit, Reverse, RingSlot, Session, Verdict,
+    VipPrefix, VipService,
 };
 
 use crate::maps::ReadMapError;
@@ -23,6 +23,8 @@ pub(crate) struct Told {
     pub(crate) slot: Option<(u32, RingSlot)>,
     /// The server that the flow table has for the flow.
     pub(crate) entry: Option<u32>,
+    /// The session that full NAT has of the flow, if the packet goes by it.
+    pub(crate) session: Option<Session>,
     /// Where it goes.
     pub(crate) server: Option<u32>,
     pub(crate) hop: Option<NextHop>,
@@ -57,6 +59,8 @@ pub(crate) enum Step {
     OwnAddress,
     /// It comes from a server, and becomes an answer of the VIP.
     Answer(Reverse),
+    /// It answers in a full-NAT session, and becomes an answer of the VIP.
+    SessionAnswer(Session),
     Service(Match),
     /// It comes from the very address that it is for.
     Land,
@@ -77,6 +81,8 @@ pub(crate) enum Step {
     /// Limits count new flows, and it is of none.
     NotCounted,
     Choice(Choice),
+    /// The server is dead, or of another pool.
+    NotOfPool,
     /// The server has no address of the family.
     NoAddress,
     /// The server's link-layer address is not known.
@@ -113,6 +119,8 @@ pub(crate) enum Choice {
     BaseIsDead,
     /// Full NAT chooses at admission: a flow with a session keeps the server of that.
     AtAdmission,
+    /// Full NAT has a session of it.
+    Session,
     /// The slot has none.
     NoServer,
 }

@@ -11,7 +11,7 @@ use lbfabric_abi::{
 use super::{
     choice, delivery,
     lookup::Lookup,
-    protection,
+    protection, session,
     told::{Match, Outcome, Packet, Step, Stop, Told},
 };
 use crate::maps::ReadMapError;
@@ -154,7 +154,12 @@ impl<M: Lookup> Question<'_, M> {
     /// What is not for a service is for the node, a server's answer, or of no concern.
     fn not_served(&self, otherwise: Verdict, told: &mut Told) -> Result<Verdict, Stop> {
         if self.is_to_node() {
-            // A full-NAT session, once it is looked up, tells whether it is an answer.
+            if is_tcp_or_udp(self.packet.flow.protocol)
+                && let Some(session) = session::of_server(self)?
+            {
+                told.step(Step::SessionAnswer(session));
+                return Ok(Verdict::FullnatAnswer);
+            }
             told.step(Step::OwnAddress);
             return Ok(otherwise);
         }

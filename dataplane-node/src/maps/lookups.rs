@@ -3,8 +3,8 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, lpm_trie::Key, lpm_trie::LpmTrie},
 };
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Settings,
-    SourcePrefix, SourceTokens, VipPort6, VipPrefix, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Session,
+    SessionLine, Settings, SourcePrefix, SourceTokens, VipPort6, VipPrefix, VipService,
 };
 
 use super::{AyaMaps, ReadMapError, aya_maps::unreadable};
@@ -83,6 +83,14 @@ impl Lookup for AyaMaps {
 
     fn backend(&self, id: u32) -> Result<Option<Backend>, ReadMapError> {
         element(&self.backends, id, "BACKENDS")
+    }
+
+    fn session(&self, index: u32) -> Result<Option<Session>, ReadMapError> {
+        Ok(self.sessions.session(index))
+    }
+
+    fn session_tags(&self, line: u32) -> Result<Option<SessionLine>, ReadMapError> {
+        Ok(self.sessions.tags(line))
     }
 
     fn flow_bucket(&self, index: u32) -> Result<Option<FlowBucket>, ReadMapError> {

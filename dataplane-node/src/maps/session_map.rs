@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use lbfabric_abi::{
-    BACKENDS_MAX, Protocol, SESSION_WAYS, Session, SessionLife, SessionState, SessionTick,
-    SessionWord,
+    BACKENDS_MAX, Protocol, SESSION_WAYS, Session, SessionLife, SessionLine, SessionState,
+    SessionTick, SessionWord,
 };
 use lbfabric_model::BackendId;
 
@@ -46,6 +46,34 @@ impl SessionMap {
     /// Lines of `SESSION_TAGS`.
     pub(crate) fn lines(&self) -> u32 {
         self.lines
+    }
+
+    /// A session; none beyond the last one.
+    pub(crate) fn session(&self, index: u32) -> Option<Session> {
+        let words = self
+            .sessions
+            .words()
+            .chunks_exact(WORDS)
+            .nth(index as usize)?;
+        let mut session = [0; WORDS];
+        for (copy, word) in session.iter_mut().zip(words) {
+            *copy = word.load(Ordering::Acquire);
+        }
+        Some(Session::from_words(session))
+    }
+
+    /// A line of words; none beyond the last one.
+    pub(crate) fn tags(&self, line: u32) -> Option<SessionLine> {
+        let words = self
+            .tags
+            .words()
+            .chunks_exact(SESSION_WAYS)
+            .nth(line as usize)?;
+        let mut tags = SessionLine::default();
+        for (copy, word) in tags.words.iter_mut().zip(words) {
+            *copy = SessionWord(word.load(Ordering::Acquire));
+        }
+        Some(tags)
     }
 
     /// Frees sessions that were silent for longer than their state allows, and those of other servers than `alive`.

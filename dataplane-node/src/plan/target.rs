@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use lbfabric_abi::{
@@ -301,13 +301,13 @@ fn settings(inputs: &Inputs<'_>, longest_hold: Duration) -> Settings {
         settings.nat_port_gap = ports.gap.into();
     }
     let held = observed.settings.unwrap_or_default();
-    let sources4: Vec<_> = local.sources4.iter().map(|it| it.octets()).collect();
+    let sources4: Vec<_> = local.sources4.iter().map(Ipv4Addr::octets).collect();
     let held4 = &held.source4[..(held.source4_count as usize).min(SOURCES_MAX)];
     for (slot, address) in (settings.source4.iter_mut()).zip(in_their_places(&sources4, held4)) {
         *slot = address;
         settings.source4_count += 1;
     }
-    let sources6: Vec<_> = local.sources6.iter().map(|it| it.octets()).collect();
+    let sources6: Vec<_> = local.sources6.iter().map(Ipv6Addr::octets).collect();
     let held6 = &held.source6[..(held.source6_count as usize).min(SOURCES_MAX)];
     for (slot, address) in (settings.source6.iter_mut()).zip(in_their_places(&sources6, held6)) {
         *slot = address;

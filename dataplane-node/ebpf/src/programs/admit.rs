@@ -42,6 +42,9 @@ pub(crate) fn admit<I: Ip>(
         return Err(DropReason::NoBackend);
     }
     let backend = maps::backend(id).ok_or(DropReason::Internal)?;
+    if !backend.keeps_flows_of(scratch.service.pool) {
+        return Err(DropReason::NoBackend);
+    }
     let (server, _) = dnat::server::<I>(backend)?;
     let port = dnat::port_or(scratch.service.backend_port_be, headers.destination_port());
     let row = Row::<I>::new(settings, server, port, headers.protocol)?;
@@ -102,6 +105,12 @@ pub(crate) fn finish(
 /// Ends a session, if it still has this life.
 #[inline(never)]
 pub(crate) fn release(index: u32, life: SessionLife) {
+    end(index, life);
+}
+
+/// As [`release`]. Linux 6.1 has no stack left for a function that a function calls.
+#[inline(always)]
+fn end(index: u32, life: SessionLife) {
     let Some(held) = Held::at(index) else {
         return;
     };
@@ -171,7 +180,7 @@ fn enlist(
         if !held.life.is_takeable(is_tcp, now, 0) {
             return None;
         }
-        release(held.index, held.life);
+        end(held.index, held.life);
     }
     let (line, index) = if free < ROOM && free < others || one.free() == 0 {
         (other, second)
