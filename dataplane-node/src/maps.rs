@@ -13,7 +13,7 @@ mod shared_words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
-use lbfabric_abi::Traffic;
+use lbfabric_abi::{NatCursor, Traffic};
 use lbfabric_model::{BackendId, ServiceId};
 
 use crate::plan::{MapOp, Observed, Rings};
@@ -39,6 +39,9 @@ pub(crate) trait LbMaps: Rings + Send {
 
     /// Packets by verdict or drop reason, by name, summed over the CPUs.
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError>;
+
+    /// What full NAT has refused to a server.
+    fn nat_cursor(&self, id: BackendId) -> Result<NatCursor, ReadMapError>;
 
     /// What clients sent to a service.
     fn service_traffic(&self, id: ServiceId) -> Result<Traffic, ReadMapError>;

@@ -19,7 +19,7 @@
 //! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
 //! | `SESSIONS` | array | index | [`Session`] |
 //! | `SESSION_TAGS` | array | [`SessionPlace::first`] or [`SessionPlace::second`], client to VIP | [`SessionLine`] |
-//! | `NAT_CURSOR` | array of [`NAT_CURSORS`] | backend id modulo their number | `u64`, ports given out |
+//! | `NAT_CURSOR` | array of [`NAT_CURSORS`] | backend id modulo their number | [`NatCursor`] |
 //! | `GUE_PORTS` | array of [`GUE_PORT_WORDS`] | UDP port / 64 | `u64`, a bit for each port |
 //! | `QUIC_SERVERS` | hash | [`QuicServer`] | `u32` backend id |
 //! | `GUARDS` | hash | [`VipService::guard`] | [`Guard`] |
@@ -77,7 +77,7 @@ pub use quic::QuicServer;
 pub use ring::{PoolRing, RingSlot};
 pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipFlags, VipService};
 pub use session::{
-    SESSION_WAYS, Session, SessionLife, SessionLine, SessionPacket, SessionPlace, SessionState,
-    SessionTick, SessionWord, fold6, session_of_end,
+    NatCursor, SESSION_WAYS, Session, SessionLife, SessionLine, SessionPacket, SessionPlace,
+    SessionState, SessionTick, SessionWord, fold6, session_of_end,
 };
 pub use settings::Settings;

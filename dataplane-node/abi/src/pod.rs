@@ -4,9 +4,9 @@
 use aya::Pod;
 
 use crate::{
-    Address, Backend, ClientAddress, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, PoolRing,
-    QuicServer, Reverse, RingSlot, Session, SessionLine, SessionWord, Settings, SourcePrefix,
-    SourceTokens, Traffic, VipNetwork, VipPort6, VipService,
+    Address, Backend, ClientAddress, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatCursor,
+    PoolRing, QuicServer, Reverse, RingSlot, Session, SessionLine, SessionWord, Settings,
+    SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPort6, VipService,
 };
 
 macro_rules! pod {
@@ -21,6 +21,7 @@ macro_rules! pod {
 
 pod!(
     Address,
+    NatCursor,
     Backend,
     ClientAddress,
     Endpoint,

@@ -210,6 +210,18 @@ pub const fn session_of_end(base: u64, source: u32, port: u16, mask: u32) -> u32
         & mask
 }
 
+/// Full NAT towards one server. `NAT_CURSOR[backend id % NAT_CURSORS]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatCursor {
+    /// Ends of the node that were looked at for new flows.
+    pub turn: u64,
+    /// When a new flow was last refused for want of an end of the node, by `CLOCK_MONOTONIC` in nanoseconds; zero: never.
+    pub no_port_at: u64,
+    /// As above, for want of a session.
+    pub no_room_at: u64,
+}
+
 impl Address {
     /// Its words as one: of IPv4 the address itself, in memory order.
     #[inline(always)]

@@ -212,7 +212,7 @@ impl RoleState {
                     desired, health, ..
                 } = situation;
                 report.backends = report::backends(desired, &health.view(), &lb.panics, maps)?;
-                report.services = report::services(desired, maps)?;
+                report.services = report::services(desired, maps, monotonic_ns())?;
                 if let Some(maps) = maps {
                     report.counters = report::counters(maps.counters()?);
                 }

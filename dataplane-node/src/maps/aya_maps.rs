@@ -8,9 +8,9 @@ use aya::{
     },
 };
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, PoolRing, QuicServer, Reverse,
-    RingSlot, Settings, SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPort6, VipPrefix,
-    VipService, counter_names,
+    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, NAT_CURSORS, NatCursor,
+    PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens, Traffic,
+    VipNetwork, VipPort6, VipPrefix, VipService, counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -56,6 +56,7 @@ pub(crate) struct AyaMaps {
     pub(super) backends: Array<MapData, Backend>,
     pub(super) flows: FlowMap,
     pub(super) sessions: SessionMap,
+    nat_cursor: Array<MapData, NatCursor>,
     pub(super) reverse_ports4: HashMap<MapData, u64, Reverse>,
     pub(super) reverse_ports6: HashMap<MapData, Endpoint, Reverse>,
     pub(super) reverse_ranges: LpmTrie<MapData, EndpointPrefix, Reverse>,
@@ -133,6 +134,7 @@ impl AyaMaps {
             flows,
             sessions,
             backends: open(ebpf, "BACKENDS")?,
+            nat_cursor: open(ebpf, "NAT_CURSOR")?,
             reverse_ports4: open(ebpf, "REVERSE_PORTS4")?,
             reverse_ports6: open(ebpf, "REVERSE_PORTS6")?,
             reverse_ranges: open(ebpf, "REVERSE_RANGES")?,
@@ -330,6 +332,12 @@ impl LbMaps for AyaMaps {
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
         named_counters(&self.counters)
+    }
+
+    fn nat_cursor(&self, id: BackendId) -> Result<NatCursor, ReadMapError> {
+        let index = id.0 % NAT_CURSORS;
+        let cursor = self.nat_cursor.get(&index, 0);
+        cursor.map_err(unreadable("NAT_CURSOR"))
     }
 
     fn service_traffic(&self, id: ServiceId) -> Result<Traffic, ReadMapError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
-use lbfabric_abi::{PoolRing, RingSlot, Traffic};
+use lbfabric_abi::{NatCursor, PoolRing, RingSlot, Traffic};
 use lbfabric_model::{BackendId, ServiceId};
 
 use super::{LbMaps, ReadMapError, WriteMapError};
@@ -26,6 +26,8 @@ pub(crate) struct FakeMaps {
     pub(crate) flows: Arc<Mutex<BTreeSet<BackendId>>>,
     /// The servers that full-NAT sessions name.
     pub(crate) sessions: Arc<Mutex<BTreeSet<BackendId>>>,
+    /// What full NAT has refused, by server.
+    pub(crate) nat_cursors: Arc<Mutex<BTreeMap<BackendId, NatCursor>>>,
     check: Arc<dyn Fn(&Content) + Send + Sync>,
 }
 
@@ -105,6 +107,7 @@ impl FakeMaps {
             content: Arc::new(Mutex::new(Content::empty(ring_capacity, 1, 1))),
             flows: Arc::default(),
             sessions: Arc::default(),
+            nat_cursors: Arc::default(),
             check: Arc::new(check),
         }
     }
@@ -142,6 +145,11 @@ impl LbMaps for FakeMaps {
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
         Ok(BTreeMap::new())
+    }
+
+    fn nat_cursor(&self, id: BackendId) -> Result<NatCursor, ReadMapError> {
+        let cursors = self.nat_cursors.lock().unwrap();
+        Ok(cursors.get(&id).copied().unwrap_or_default())
     }
 
     fn service_traffic(&self, _: ServiceId) -> Result<Traffic, ReadMapError> {
@@ -220,6 +228,10 @@ impl LbMaps for FaultyMaps {
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
         self.inner.counters()
+    }
+
+    fn nat_cursor(&self, id: BackendId) -> Result<NatCursor, ReadMapError> {
+        self.inner.nat_cursor(id)
     }
 
     fn service_traffic(&self, id: ServiceId) -> Result<Traffic, ReadMapError> {

@@ -2,12 +2,12 @@
 
 use std::{collections::HashSet, net::SocketAddr};
 
-use lbfabric_abi::{Mode, Protocol, Settings};
+use lbfabric_abi::{Mode, NatCursor, Protocol, Settings};
 
 use super::{
     fabric::{
-        CASES, Fabric, Family, NAT_PORT_FIRST, OTHER_SERVER, RING_SLOTS, RING_START, request,
-        settings,
+        CASES, Fabric, Family, NAT_PORT_FIRST, OTHER_SERVER, RING_SLOTS, RING_START, SERVER,
+        request, settings,
     },
     kernel::Action,
     packets::{ETHERNET, Packet, l4_start},
@@ -60,7 +60,17 @@ fn every_port_is_used_once_and_then_none_is_left() {
             assert!((NAT_PORT_FIRST..NAT_PORT_FIRST + PORTS).contains(&port));
             assert!(used.insert(port), "{port} is used twice");
         }
+        let refused = |fabric: &mut Fabric| {
+            let cursors = fabric.kernel.array::<NatCursor>("NAT_CURSOR");
+            cursors.get(&SERVER, 0).unwrap()
+        };
+        assert_eq!(refused(&mut fabric).no_port_at, 0);
         assert_eq!(admitted(&fabric, family, protocol, 2000), None);
+        let cursor = refused(&mut fabric);
+        assert!(
+            cursor.no_port_at > 0 && cursor.no_room_at == 0,
+            "{cursor:?}"
+        );
         // Those who are in stay in.
         for client in 0..PORTS {
             let (_, port) = admitted(&fabric, family, protocol, 1000 + client).unwrap();

@@ -65,7 +65,10 @@ pub(crate) fn admit(frame: &Frame) -> Step {
         Family::Ipv4 => begin::<V4>(frame, scratch),
         Family::Ipv6 => begin::<V6>(frame, scratch),
     };
-    sent.unwrap_or_else(Step::Drop)
+    sent.unwrap_or_else(|reason| {
+        maps::nat_refused(scratch.server, reason);
+        Step::Drop(reason)
+    })
 }
 
 /// Sends a server's packet, whatever its shape, to its client.

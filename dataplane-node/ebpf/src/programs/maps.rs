@@ -8,13 +8,14 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
 use lbfabric_abi::{
-    Address, BACKENDS_MAX, Backend, CLIENT_ADDRESSES_MAX, COUNTER_SLOTS, ClientAddress,
+    Address, BACKENDS_MAX, Backend, CLIENT_ADDRESSES_MAX, COUNTER_SLOTS, ClientAddress, DropReason,
     ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, EndpointPrefix, FILTER_WORDS,
     FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, Flow, FlowBucket, GUE_PORT_WORDS, Guard,
-    NAT_CURSORS, NAT_FLOWS_DEFAULT, NextProgram, POOLS_MAX, PoolRing, QuicServer, RECENT_BUCKETS,
-    RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SESSION_WAYS, SOURCE_PREFIXES_MAX,
-    SOURCE_TOKEN_SETS, Session, SessionLine, Settings, SourcePrefix, SourceTokens, TOLD_BY_MAX,
-    Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
+    NAT_CURSORS, NAT_FLOWS_DEFAULT, NatCursor, NextProgram, POOLS_MAX, PoolRing, QuicServer,
+    RECENT_BUCKETS, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SESSION_WAYS,
+    SOURCE_PREFIXES_MAX, SOURCE_TOKEN_SETS, Session, SessionLine, Settings, SourcePrefix,
+    SourceTokens, TOLD_BY_MAX, Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6,
+    VipService,
 };
 
 use super::{
@@ -67,7 +68,7 @@ static SESSIONS: Array<Session> = Array::pinned(NAT_FLOWS_DEFAULT, MMAPABLE);
 #[map]
 static SESSION_TAGS: Array<SessionLine> = Array::pinned(SESSION_LINES, MMAPABLE);
 #[map]
-static NAT_CURSOR: Array<u64> = Array::pinned(NAT_CURSORS, MMAPABLE);
+static NAT_CURSOR: Array<NatCursor> = Array::pinned(NAT_CURSORS, MMAPABLE);
 #[map]
 static QUIC_SERVERS: HashMap<QuicServer, u32> = HashMap::pinned(BACKENDS_MAX, NO_PREALLOC);
 #[map]
@@ -370,7 +371,24 @@ pub(crate) fn nat_turn(backend: u32) -> Option<u64> {
     NAT_CURSOR
         .get_ptr_mut(backend % NAT_CURSORS)
         .and_then(NonNull::new)
-        .map(atomic::count_up)
+        .map(|it| atomic::count_up(it.cast()))
+}
+
+/// Notes that full NAT has refused a new flow, if it was for want of room.
+#[inline(always)]
+pub(crate) fn nat_refused(backend: u32, reason: DropReason) {
+    let Some(cursor) = NAT_CURSOR.get_ptr_mut(backend % NAT_CURSORS) else {
+        return;
+    };
+    let now = coarse_clock();
+    // SAFETY: aligned words of a map's value; of two CPUs that write at the same time, either is right.
+    unsafe {
+        if reason as u32 == DropReason::NatPortsExhausted as u32 {
+            (*cursor).no_port_at = now;
+        } else if reason as u32 == DropReason::NatTableFull as u32 {
+            (*cursor).no_room_at = now;
+        }
+    }
 }
 
 /// When this CPU's next ICMP error is due, in nanoseconds of [`coarse_clock`], if all were sent evenly.
