@@ -2,15 +2,23 @@
 //! make a leader of a member that lacks what this one had acknowledged. So a member whose state began empty does not vote
 //! for a candidate with a history until it has caught up with a leader; from then on it is like any other. When a
 //! cluster is founded, no candidate has a history.
+//!
+//! It may vote earlier for a candidate whose last entry is of a leader that it has followed since it began, or of a later one: that
+//! leader had all that was acknowledged before, and whatever this member has acknowledged since, it remembers. Without that, a
+//! founder that leads for a moment would leave a cluster in which nobody may be elected: itself for the history that it has
+//! just written, and the others because it has more.
 
 use std::sync::{Mutex, PoisonError};
 
-use openraft::raft::{AppendEntriesRequest, VoteRequest, VoteResponse};
+use openraft::{
+    raft::{AppendEntriesRequest, VoteRequest, VoteResponse},
+    vote::RaftLeaderId as _,
+};
 use tracing::{debug, info, warn};
 
 use super::{
     log_store::LogStore,
-    types::{TypeConfig, Vote},
+    types::{LeaderId, TypeConfig, Vote},
 };
 
 /// The entry with which every log begins: the members of the cluster.
@@ -21,6 +29,8 @@ pub(crate) struct Newcomer {
     log: LogStore,
     /// The commit that the first leader told: what has to be in the log.
     goal: Mutex<Option<u64>>,
+    /// The first leader that it has followed.
+    first_leader: Mutex<Option<LeaderId>>,
 }
 
 // === impl Newcomer ===
@@ -30,6 +40,7 @@ impl Newcomer {
         Self {
             log,
             goal: Mutex::new(None),
+            first_leader: Mutex::new(None),
         }
     }
 
@@ -41,7 +52,7 @@ impl Newcomer {
         let history = request
             .last_log_id
             .map_or(FOUNDING_INDEX, |last| last.index);
-        if self.log.is_settled() || history == FOUNDING_INDEX {
+        if self.log.is_settled() || history == FOUNDING_INDEX || self.has_followed(request) {
             return None;
         }
         debug!(vote = %request.vote, "a newcomer does not vote");
@@ -49,11 +60,23 @@ impl Newcomer {
         Some(VoteResponse::new(own, self.log.last(), false))
     }
 
+    /// Whether the candidate has its last entry from a leader that this member has followed, or from a later one.
+    fn has_followed(&self, request: &VoteRequest<TypeConfig>) -> bool {
+        let first = self.first_leader.lock();
+        let first = *first.unwrap_or_else(PoisonError::into_inner);
+        let last = request.last_log_id.map(|last| last.leader_id);
+        first.is_some_and(|first| last.is_some_and(|last| last >= first))
+    }
+
     /// Takes note of a leader's message that was accepted.
-    pub(crate) async fn followed(&self, leader_commit: Option<u64>) {
+    pub(crate) async fn followed(&self, leader: LeaderId, leader_commit: Option<u64>) {
         if self.log.is_settled() {
             return;
         }
+        self.first_leader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(leader);
         let goal = {
             let mut goal = self.goal.lock().unwrap_or_else(PoisonError::into_inner);
             *goal = goal.or(leader_commit);
@@ -84,6 +107,11 @@ pub(crate) fn commit_of(request: &AppendEntriesRequest<TypeConfig>) -> Option<u6
     request.leader_commit.map(|commit| commit.index)
 }
 
+/// The leader that a message comes from.
+pub(crate) fn leader_of(request: &AppendEntriesRequest<TypeConfig>) -> LeaderId {
+    request.vote.leader_id().to_committed()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -93,9 +121,15 @@ mod tests {
     use super::*;
     use crate::raft::types::LogId;
 
+    fn leader(term: u64, node: u64) -> LeaderId {
+        openraft::alias::LeaderIdOf::<TypeConfig>::new_committed(term, node)
+    }
+
     fn request(last: Option<u64>) -> VoteRequest<TypeConfig> {
-        let leader = openraft::alias::LeaderIdOf::<TypeConfig>::new_committed(1, 1);
-        VoteRequest::new(Vote::new(2, 1), last.map(|index| LogId::new(leader, index)))
+        VoteRequest::new(
+            Vote::new(2, 1),
+            last.map(|index| LogId::new(leader(1, 1), index)),
+        )
     }
 
     #[tokio::test]
@@ -110,9 +144,28 @@ mod tests {
         assert!(!refused.vote_granted);
         assert!(!refused.is_granted_to(&Vote::new(2, 1)));
         // A leader that has committed more than this member has does not settle it.
-        newcomer.followed(Some(7)).await;
+        newcomer.followed(leader(3, 1), Some(7)).await;
         assert!(newcomer.refuse_vote(&request(Some(1))).is_some());
         newcomer.led().await;
         assert!(newcomer.refuse_vote(&request(Some(1))).is_none());
+    }
+
+    /// A founder led for a moment, and only this member has heard of it.
+    #[tokio::test]
+    async fn newcomer_votes_for_who_has_what_its_first_leader_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = redb::Database::create(folder.path().join("raft.redb")).unwrap();
+        let newcomer = Newcomer::new(LogStore::open(Arc::new(db)).unwrap());
+        newcomer.followed(leader(1, 2), None).await;
+        let of = |term, node| {
+            let last = LogId::new(leader(term, node), 2);
+            newcomer.refuse_vote(&VoteRequest::new(Vote::new(5, 3), Some(last)))
+        };
+        assert!(of(1, 2).is_none(), "that leader's own");
+        assert!(of(1, 3).is_none() && of(4, 1).is_none(), "a later one's");
+        assert!(of(1, 1).is_some(), "an earlier one's");
+        // It goes by the first one.
+        newcomer.followed(leader(7, 1), None).await;
+        assert!(of(1, 2).is_none());
     }
 }

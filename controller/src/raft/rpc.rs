@@ -43,6 +43,7 @@ impl RaftNode {
             RaftMethod::AppendEntries => {
                 let request: AppendEntriesRequest<TypeConfig> = decode("AppendEntries", payload)?;
                 let commit = newcomer::commit_of(&request);
+                let leader = newcomer::leader_of(&request);
                 let response = self
                     .raft
                     .append_entries(request)
@@ -53,7 +54,7 @@ impl RaftNode {
                     openraft::raft::AppendEntriesResponse::HigherVote(_)
                 ) {
                     self.heard.now();
-                    self.newcomer.followed(commit).await;
+                    self.newcomer.followed(leader, commit).await;
                 }
                 encode(&response)
             }

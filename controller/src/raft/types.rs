@@ -13,6 +13,8 @@ openraft::declare_raft_types!(
         Node = BasicNode,
 );
 
+/// Who has led: in what term, and which member.
+pub(crate) type LeaderId = alias::CommittedLeaderIdOf<TypeConfig>;
 pub(crate) type LogId = alias::LogIdOf<TypeConfig>;
 pub(crate) type Entry = alias::EntryOf<TypeConfig>;
 pub(crate) type Vote = alias::VoteOf<TypeConfig>;
