@@ -99,7 +99,7 @@ fn row_18_the_nodes_own_traffic_is_untouched_under_load() {
         for to in ["10.88.0.1:22", "[fd88::1]:22"] {
             // Both have to ask for each other's link-layer address again.
             for (namespace, link) in [(&scene.fixture.node, "lb0"), (&scene.fixture.peer, "sv0")] {
-                namespace.ip(&["neigh", "flush", "dev", link]);
+                namespace.flush_neighbours(link);
             }
             let own = converse(&scene.fixture.peer, &node, to).await;
             assert!(own.is_ok(), "{to}: {:?}", own.err());
@@ -136,7 +136,7 @@ fn row_20_an_unresolved_neighbour_is_asked_for_and_counted() {
     scene.run(async |scene, controller| {
         let Scene { fixture, listener } = scene;
         scene.connections().await;
-        fixture.node.ip(&["neigh", "flush", "dev", "lb0"]);
+        fixture.node.flush_neighbours("lb0");
         scene.connections().await;
         let report = controller.heard().report.unwrap_or_default();
         assert_eq!(counted(&report, "drop-next-hop-unresolved"), 0);

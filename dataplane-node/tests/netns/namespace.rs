@@ -44,6 +44,21 @@ impl Namespace {
         run("ip", &args)
     }
 
+    /// Forgets all link-layer addresses of a link's neighbours. Under load some come back at once: `ip` tries ten times to find
+    /// none left, and says that it has given up, having removed them each time.
+    pub(crate) fn flush_neighbours(&self, link: &str) {
+        let output = Command::new("ip")
+            .args(["-n", &self.name, "neigh", "flush", "dev", link])
+            .output()
+            .unwrap_or_else(|error| panic!("ip cannot be started: {error}"));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() || said.contains("Flush not complete"),
+            "ip neigh flush: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     /// Does something in here, on a thread of its own.
     pub(crate) fn within<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         let outcome = std::thread::scope(|scope| {
