@@ -100,12 +100,6 @@ impl Line {
         atomic::compare_exchange(self.place(way), old.0, new.0)
     }
 
-    /// Writes the word of a session that is the caller's.
-    #[inline(always)]
-    pub(crate) fn publish(self, way: u32, word: SessionWord) {
-        atomic::publish(self.place(way), word.0);
-    }
-
     /// The word at a place.
     #[inline(always)]
     pub(crate) fn at(self, way: u32) -> SessionWord {
