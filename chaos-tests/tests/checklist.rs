@@ -57,6 +57,10 @@ fn has_test(source: &str, name: &str) -> bool {
     })
 }
 
+fn is_named_after(name: &str, number: u32) -> bool {
+    name.contains(&format!("row_{number:02}_"))
+}
+
 /// What is wrong with a row.
 fn mistakes(row: &Row) -> Vec<String> {
     let Row { number, tests, .. } = row;
@@ -69,7 +73,12 @@ fn mistakes(row: &Row) -> Vec<String> {
         Some((_, reason)) if reason.len() < 10 => {
             found.push(format!("row {number} does not say why"));
         }
-        None if tests_named.is_empty() => found.push(format!("row {number} has no test")),
+        None if !tests_named
+            .iter()
+            .any(|(_, name)| is_named_after(name, *number)) =>
+        {
+            found.push(format!("row {number} has no test that is named after it"));
+        }
         Some(_) | None => {}
     }
     for (path, name) in tests_named {
@@ -146,10 +155,12 @@ fn named_after_row(line: &str) -> Option<&str> {
 #[test]
 fn mistakes_are_noticed() {
     let page = "| row | property | tests |\n| --- | --- | --- |\n\
-        | 1 | a | `chaos-tests/tests/checklist.rs::mistakes_are_noticed` |\n\
-        | 2 | b | `chaos-tests/tests/checklist.rs::rows` |\n\
-        | 3 | c | `tests/nowhere.rs::x` |\n| 4 | d | open: |\n| 5 | e | none |\n| 6 | f | open: what is to come |\n";
+        | 11 | a | `tests/xdp/untouched.rs::other_addresses`, \
+        `tests/xdp/icmp.rs::row_11_a_vip_answers_echo_and_the_node_answers_for_itself` |\n\
+        | 2 | b | `chaos-tests/tests/checklist.rs::row_02_rows` |\n\
+        | 3 | c | `tests/nowhere.rs::row_03_x` |\n\
+        | 7 | g | `chaos-tests/tests/checklist.rs::mistakes_are_noticed` |\n| 4 | d | open: |\n| 5 | e | none |\n| 6 | f | open: what is to come |\n";
     let rows = rows(page);
     let counts: Vec<_> = rows.iter().map(|row| mistakes(row).len()).collect();
-    assert_eq!(counts, [0, 1, 1, 1, 1, 0]);
+    assert_eq!(counts, [0, 1, 1, 1, 1, 1, 0]);
 }

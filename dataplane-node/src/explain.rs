@@ -61,6 +61,7 @@ pub(crate) fn explain<M: Lookup>(
         entry: _,
         server: _,
         session: _,
+        is_hairpin: _,
         hop,
         steps: _,
     } = told;

@@ -110,7 +110,15 @@ impl MapKeeper {
         let addresses = self.desired.backend_addresses();
         self.next_hops = addresses
             .into_iter()
-            .map(|it| (it, Way { hop, mtu: 0 }))
+            .map(|it| {
+                (
+                    it,
+                    Way {
+                        hop,
+                        ..Way::default()
+                    },
+                )
+            })
             .collect();
     }
 
@@ -147,8 +155,13 @@ impl MapKeeper {
     }
 
     /// Notes how one server's address is reached.
-    pub fn reach_by(&mut self, address: IpAddr, hop: NextHop) {
-        self.next_hops.insert(address, Way { hop, mtu: 0 });
+    pub fn reach_by(&mut self, address: IpAddr, hop: NextHop, host_bits: u8) {
+        let way = Way {
+            hop,
+            mtu: 0,
+            host_bits,
+        };
+        self.next_hops.insert(address, way);
     }
 
     /// What the programs would do with a packet, as the agent answers a controller.

@@ -33,6 +33,7 @@ mod xdp {
     mod guard;
     mod gue;
     mod gue_decap;
+    mod hairpin;
     mod icmp;
     mod icmp_own;
     mod icmp_packets;

@@ -30,6 +30,16 @@ impl Address {
         }
     }
 
+    /// The address as two words, each with its bytes in memory order.
+    #[inline(always)]
+    pub const fn halves(&self) -> [u64; 2] {
+        let b = &self.0;
+        [
+            u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+            u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
+        ]
+    }
+
     /// The address as four words, each with its bytes in memory order: what the flow hash takes.
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {

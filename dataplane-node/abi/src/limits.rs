@@ -1,7 +1,7 @@
 //! Every limit of the fabric. The API refuses what would exceed one; no node ever finds out by `E2BIG`.
 
 /// Version of the pinned maps' layout. Maps of another version are never opened; a new set is built beside them.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Services of a fabric; ids are below it.
 pub const SERVICES_MAX: u32 = 65_536;
@@ -72,8 +72,6 @@ pub const SOURCES_MAX: usize = 8;
 pub const ICMP_ERRORS_PER_SECOND: u64 = 100;
 /// Source ports that full NAT tries for one packet of a new flow; its next packet goes on from there.
 pub const NAT_PORT_TRIES: u32 = 8;
-/// Entries of `NAT_CURSOR`, a power of two; servers share them by id.
-pub const NAT_CURSORS: u32 = 1 << 12;
 /// How long full NAT keeps a silent TCP connection: RFC 5382 REQ-5 asks for at least 2 hours and 4 minutes, which keepalives at
 /// their default of 2 hours need.
 pub const SESSION_IDLE_OPEN_SECS: u32 = 7_440;

@@ -210,7 +210,7 @@ pub const fn session_of_end(base: u64, source: u32, port: u16, mask: u32) -> u32
         & mask
 }
 
-/// Full NAT towards one server. `NAT_CURSOR[backend id % NAT_CURSORS]`.
+/// Full NAT towards one server. `NAT_CURSOR[backend id]`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NatCursor {

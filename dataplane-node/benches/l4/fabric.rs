@@ -184,6 +184,7 @@ fn servers(kernel: &mut Kernel, service: Service, ifindex: u32) {
             flags: Backend::ALIVE,
             mtu4: 1500,
             mtu6: 1500,
+            ..Backend::default()
         };
         kernel
             .array("BACKENDS")

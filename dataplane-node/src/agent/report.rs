@@ -86,7 +86,8 @@ pub(crate) fn services<M: LbMaps>(
 /// For how long a refused flow is told of.
 const REFUSAL_TOLD: Duration = Duration::from_mins(1);
 
-/// Why full NAT has refused new flows of a service lately, and what helps, for each of its servers.
+/// Why full NAT, which serves some clients of destination NAT as well, has refused new flows to a service's servers lately, and
+/// what helps.
 fn nat_warnings<M: LbMaps>(
     desired: &Desired,
     service: &NodeService,
@@ -94,8 +95,8 @@ fn nat_warnings<M: LbMaps>(
     monotonic_ns: u64,
 ) -> Result<Vec<String>, ReadMapError> {
     let pool = match service.mode {
-        Mode::Fullnat => desired.pools.get(&service.pool),
-        Mode::Dnat | Mode::Dsr | Mode::Tunnel => None,
+        Mode::Fullnat | Mode::Dnat => desired.pools.get(&service.pool),
+        Mode::Dsr | Mode::Tunnel => None,
     };
     let is_recent =
         |at: u64| at != 0 && Duration::from_nanos(monotonic_ns.saturating_sub(at)) < REFUSAL_TOLD;

@@ -37,14 +37,8 @@ pub(super) fn server<M: Lookup>(
     if service.flags & VipService::QUIC != 0 {
         told.choice(Choice::QuicFirst);
     }
-    let server = if service.mode == Mode::Fullnat as u8 {
-        told.session = session_for(question, slot.cur)?;
-        told.choice(if told.session.is_some() {
-            Choice::Session
-        } else {
-            Choice::AtAdmission
-        });
-        told.session.map_or(slot.cur, |it| it.backend.into())
+    let mut server = if service.mode == Mode::Fullnat as u8 {
+        by_session(question, slot.cur, told)?
     } else if slot.consult() {
         consulted(question, slot, service.pool, told)?
     } else {
@@ -54,7 +48,41 @@ pub(super) fn server<M: Lookup>(
     if server == RingSlot::NONE {
         return Err(told.stop(Step::Choice(Choice::NoServer), DropReason::NoBackend));
     }
+    if service.mode == Mode::Dnat as u8 && is_hairpin(question, server)? {
+        told.is_hairpin = true;
+        told.server = Some(server);
+        told.choice(Choice::Hairpin);
+        server = by_session(question, server, told)?;
+    }
     Ok((server, hash))
+}
+
+/// The server that full NAT sends the packet to: that of its session, or else `otherwise`.
+fn by_session<M: Lookup>(
+    question: &Question<'_, M>,
+    otherwise: u32,
+    told: &mut Told,
+) -> Result<u32, ReadMapError> {
+    told.session = session_for(question, otherwise)?;
+    told.choice(if told.session.is_some() {
+        Choice::Session
+    } else {
+        Choice::AtAdmission
+    });
+    Ok(told.session.map_or(otherwise, |it| it.backend.into()))
+}
+
+/// Whether the server would answer the client past the node.
+fn is_hairpin<M: Lookup>(question: &Question<'_, M>, server: u32) -> Result<bool, ReadMapError> {
+    let client = question.packet.flow.source;
+    let backend = question.maps.backend(server)?;
+    Ok(backend.is_some_and(|it| {
+        if question.packet.is_ipv6 {
+            it.is_beside6(client.halves())
+        } else {
+            it.is_beside4(client.words()[3])
+        }
+    }))
 }
 
 /// The session that full NAT sends the packet by; none if it enters a new one, whose server is `admitted_to`.

@@ -24,7 +24,12 @@ pub(super) fn deliver<M: Lookup>(
         return Err(DropReason::Internal.into());
     };
     let is_ipv4 = !question.packet.is_ipv6;
-    let (delivery, hop, verdict) = match service.mode {
+    let mode = if told.is_hairpin {
+        FULLNAT
+    } else {
+        service.mode
+    };
+    let (delivery, hop, verdict) = match mode {
         DNAT => {
             let (address, hop) = reached(&backend, is_ipv4, told)?;
             let to = endpoint(question, service, address);

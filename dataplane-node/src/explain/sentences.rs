@@ -215,9 +215,16 @@ impl Text<'_> {
             Choice::BaseIsDead => format!(
                 "the slot's base server, {base}, is dead: the current one, {current}, takes its flows"
             ),
+            Choice::AtAdmission if self.told.is_hairpin => {
+                "full NAT has no session of the flow: it enters one".to_owned()
+            }
             Choice::AtAdmission => format!(
                 "full NAT has no session of the flow: it goes to the slot's current server, {current}"
             ),
+            Choice::Hairpin => {
+                "the client is in the server's own subnet, and would be answered past the node: it is served by full NAT"
+                    .to_owned()
+            }
             Choice::Session => {
                 let port = self.told.session.map_or([0; 2], |it| it.node_port_be);
                 format!(

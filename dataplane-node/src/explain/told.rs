@@ -23,6 +23,8 @@ pub(crate) struct Told {
     pub(crate) slot: Option<(u32, RingSlot)>,
     /// The server that the flow table has for the flow.
     pub(crate) entry: Option<u32>,
+    /// Destination NAT has left it to full NAT.
+    pub(crate) is_hairpin: bool,
     /// The session that full NAT has of the flow, if the packet goes by it.
     pub(crate) session: Option<Session>,
     /// Where it goes.
@@ -121,6 +123,8 @@ pub(crate) enum Choice {
     AtAdmission,
     /// Full NAT has a session of it.
     Session,
+    /// The client is of the server's subnet, and destination NAT leaves it to full NAT.
+    Hairpin,
     /// The slot has none.
     NoServer,
 }

@@ -8,9 +8,9 @@ use aya::{
     },
 };
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, NAT_CURSORS, NatCursor,
-    PoolRing, QuicServer, Reverse, RingSlot, Settings, SourcePrefix, SourceTokens, Traffic,
-    VipNetwork, VipPort6, VipPrefix, VipService, counter_names,
+    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, NatCursor, PoolRing, QuicServer,
+    Reverse, RingSlot, Settings, SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPort6,
+    VipPrefix, VipService, counter_names,
 };
 use lbfabric_model::{BackendId, PoolId, ServiceId};
 
@@ -335,8 +335,7 @@ impl LbMaps for AyaMaps {
     }
 
     fn nat_cursor(&self, id: BackendId) -> Result<NatCursor, ReadMapError> {
-        let index = id.0 % NAT_CURSORS;
-        let cursor = self.nat_cursor.get(&index, 0);
+        let cursor = self.nat_cursor.get(&id.0, 0);
         cursor.map_err(unreadable("NAT_CURSOR"))
     }
 

@@ -66,11 +66,20 @@ pub(crate) struct XdpView {
 #[derive(Debug, Default)]
 pub(crate) struct NetworkTable {
     pub(crate) links: BTreeMap<u32, (String, LinkView)>,
-    addresses: Vec<(u32, IpAddr)>,
+    addresses: Vec<OwnAddress>,
     pub(crate) routes: BTreeMap<IpAddr, Route>,
     neighbours: BTreeMap<NeighbourKey, Neighbour>,
     /// The last link-layer address of each neighbour: kept when the kernel forgets or doubts it, until there is a new one.
     last: BTreeMap<NeighbourKey, [u8; 6]>,
+}
+
+/// An address of the node.
+#[derive(Clone, Copy, Debug)]
+struct OwnAddress {
+    ifindex: u32,
+    address: IpAddr,
+    /// The length of its network's prefix.
+    prefix_bits: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +105,7 @@ impl NetworkTable {
         self.addresses = addresses
             .iter()
             .filter(|message| is_usable(message))
-            .filter_map(|message| Some((message.header.index, address_of(message)?)))
+            .filter_map(own_address)
             .collect();
     }
 
@@ -170,7 +179,7 @@ impl NetworkTable {
         let next_hops = self
             .routes
             .iter()
-            .filter_map(|(address, route)| Some((*address, self.way(*route)?)))
+            .filter_map(|(address, route)| Some((*address, self.way(*address, *route)?)))
             .collect();
         let index_of = |name: &String| {
             self.links
@@ -181,20 +190,24 @@ impl NetworkTable {
         let on_interface = interfaces
             .iter()
             .filter_map(index_of)
-            .flat_map(|index| self.addresses.iter().filter(move |(i, _)| *i == index))
-            .map(|(_, address)| *address)
+            .flat_map(|index| {
+                self.addresses
+                    .iter()
+                    .filter(move |own| own.ifindex == index)
+            })
+            .map(|own| own.address)
             .collect();
         NetworkView {
             ready: true,
             links: self.links.values().cloned().collect(),
             on_interface,
-            on_node: self.addresses.iter().map(|(_, address)| *address).collect(),
+            on_node: self.addresses.iter().map(|own| own.address).collect(),
             looked_up: wanted.clone(),
             next_hops,
         }
     }
 
-    fn way(&self, Route { via, mtu }: Route) -> Option<Way> {
+    fn way(&self, server: IpAddr, Route { via, mtu }: Route) -> Option<Way> {
         let (_, link) = self.links.get(&via.ifindex)?;
         let mtu = mtu.into_iter().chain(link.mtu).min().unwrap_or_default();
         Some(Way {
@@ -205,8 +218,51 @@ impl NetworkTable {
             },
             // No packet is longer than the largest of these.
             mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+            host_bits: if via.address == server {
+                self.host_bits(via)
+            } else {
+                0
+            },
         })
     }
+
+    /// How many of a neighbour's last address bits tell the hosts of its subnet apart. Of several subnets the widest: full NAT
+    /// serves a client that is not beside the server as well.
+    fn host_bits(&self, neighbour: NeighbourKey) -> u8 {
+        let NeighbourKey { ifindex, address } = neighbour;
+        let of_link = self.addresses.iter().filter(|own| own.ifindex == ifindex);
+        of_link
+            .filter_map(|own| own.host_bits_with(address))
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+impl OwnAddress {
+    /// How many of the last address bits tell the hosts of its network apart, if the other address is of it.
+    fn host_bits_with(&self, other: IpAddr) -> Option<u8> {
+        let (differing, width): (u128, u8) = match (self.address, other) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (u128::from(own.to_bits() ^ other.to_bits()), 32)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => (own.to_bits() ^ other.to_bits(), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+        };
+        // A network of all addresses says nothing of who is beside whom.
+        if self.prefix_bits == 0 {
+            return None;
+        }
+        let host_bits = width.saturating_sub(self.prefix_bits);
+        (differing >> host_bits == 0).then_some(host_bits)
+    }
+}
+
+fn own_address(message: &AddressMessage) -> Option<OwnAddress> {
+    Some(OwnAddress {
+        ifindex: message.header.index,
+        address: address_of(message)?,
+        prefix_bits: message.header.prefix_len,
+    })
 }
 
 /// A link by its index, with its name.
@@ -364,6 +420,7 @@ mod tests {
                     mac: [8; 6]
                 },
                 mtu: 1500,
+                host_bits: 0,
             }
         );
         // What the kernel knows of the path counts where it is less.
@@ -386,6 +443,52 @@ mod tests {
         table.routes.insert(server, route);
         table.forget_neighbour(&neighbour(NeighbourState::Stale, None));
         assert_eq!(mac(&mut table), None);
+    }
+
+    /// Of several subnets the widest counts, on the server's own link, and only without a router between.
+    #[test]
+    fn a_servers_subnet_is_that_of_the_nodes_own_address() {
+        let server = |ip: &str| ip.parse::<IpAddr>().unwrap();
+        let mut table = NetworkTable::default();
+        table.set_links(&[link(3, "eth0", 1), link(4, "eth1", 1)]);
+        let own = |index: u32, ip: &str, prefix_len| {
+            let mut message = AddressMessage::default();
+            message.header.index = index;
+            message.header.prefix_len = prefix_len;
+            message.header.scope = AddressScope::Universe;
+            let address = AddressAttribute::Address(server(ip));
+            message.attributes.push(address);
+            message
+        };
+        table.set_addresses(&[
+            own(3, "10.1.2.1", 24),
+            own(3, "10.1.0.1", 16),
+            own(3, "10.2.0.1", 32),
+            own(3, "10.9.0.1", 0),
+            own(3, "2001:db8::1", 64),
+            own(4, "10.0.0.1", 8),
+        ]);
+        let host_bits = |ip| {
+            table.host_bits(NeighbourKey {
+                ifindex: 3,
+                address: server(ip),
+            })
+        };
+        assert_eq!(host_bits("10.1.2.7"), 16);
+        assert_eq!(host_bits("192.0.2.7"), 0);
+        assert_eq!(host_bits("10.3.0.7"), 0);
+        assert_eq!(host_bits("2001:db8::7"), 64);
+        assert_eq!(host_bits("2001:db8:0:1::7"), 0);
+
+        for (via, expected) in [("10.1.2.7", 16), ("10.1.2.99", 0)] {
+            let via = NeighbourKey {
+                ifindex: 3,
+                address: server(via),
+            };
+            table.last.insert(via, [7; 6]);
+            let way = table.way(server("10.1.2.7"), Route { via, mtu: None });
+            assert_eq!(way.map(|it| it.host_bits), Some(expected));
+        }
     }
 
     #[test]

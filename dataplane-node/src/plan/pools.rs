@@ -345,6 +345,8 @@ fn entry_of(backend: &NodeBackend, ways: &BTreeMap<IpAddr, Way>) -> Backend {
         hop6: to6.hop,
         mtu4: to4.mtu,
         mtu6: to6.mtu,
+        host_bits4: to4.host_bits,
+        host_bits6: to6.host_bits,
         ..Backend::default()
     }
 }
@@ -354,11 +356,11 @@ fn refreshed(mut entry: Backend, ways: &BTreeMap<IpAddr, Way>) -> Backend {
     let known = |address: Option<lbfabric_abi::Address>| {
         address.and_then(|address| ways.get(&IpAddr::from(address)).copied())
     };
-    if let Some(Way { hop, mtu }) = known(entry.address4()) {
-        (entry.hop4, entry.mtu4) = (hop, mtu);
+    if let Some(way) = known(entry.address4()) {
+        (entry.hop4, entry.mtu4, entry.host_bits4) = (way.hop, way.mtu, way.host_bits);
     }
-    if let Some(Way { hop, mtu }) = known(entry.address6()) {
-        (entry.hop6, entry.mtu6) = (hop, mtu);
+    if let Some(way) = known(entry.address6()) {
+        (entry.hop6, entry.mtu6, entry.host_bits6) = (way.hop, way.mtu, way.host_bits);
     }
     entry
 }

@@ -454,12 +454,16 @@ fn a_resolved_next_hop_reaches_the_server_entry() {
         source_mac: [1; 6],
         mac: [2; 6],
     };
-    let way = Way { hop, mtu: 1400 };
+    let way = Way {
+        hop,
+        mtu: 1400,
+        host_bits: 8,
+    };
     case.next_hops.insert("10.0.0.1".parse().unwrap(), way);
     let ops = case.run().ops;
     assert_eq!(ops.len(), 1);
     let entry = case.observed.backends[&BackendId(1)];
-    assert_eq!((entry.hop4, entry.mtu4), (hop, 1400));
+    assert_eq!((entry.hop4, entry.mtu4, entry.host_bits4), (hop, 1400, 8));
     assert_eq!((entry.hop6, entry.mtu6), (NextHop::default(), 0));
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn detaching_removes_everything_and_needs_the_agent_stopped() {
+fn row_41_detaching_removes_everything_and_needs_the_agent_stopped() {
     let fixture = Fixture::new();
     fixture.run(|| async {
         let controller = PlayedController::start().await;

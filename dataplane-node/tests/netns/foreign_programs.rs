@@ -90,7 +90,7 @@ fn a_generic_program_in_a_link_is_left_alone() {
 }
 
 #[test]
-fn a_native_program_in_a_link_is_left_alone() {
+fn row_41_a_native_program_in_a_link_is_left_alone() {
     named_and_left_alone(Way::Link(XdpMode::Driver));
 }
 

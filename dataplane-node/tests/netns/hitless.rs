@@ -58,7 +58,7 @@ impl Fixture {
 }
 
 #[test]
-fn a_program_that_is_replaced_under_traffic_loses_no_packet() {
+fn row_38_a_program_that_is_replaced_under_traffic_loses_no_packet() {
     const ROUNDS: usize = 8;
     let net = TwoNics::new();
     let _servers = EchoServers::start(&net.servers, &SERVERS);

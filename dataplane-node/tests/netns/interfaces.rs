@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[test]
-fn destination_nat_takes_packets_from_one_interface_to_another_and_back() {
+fn row_19_destination_nat_takes_packets_from_one_interface_to_another_and_back() {
     let net = TwoNics::new();
     let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;
@@ -46,7 +46,7 @@ fn destination_nat_takes_packets_from_one_interface_to_another_and_back() {
 }
 
 #[test]
-fn direct_server_return_takes_packets_from_one_interface_to_another() {
+fn row_19_direct_server_return_takes_packets_from_one_interface_to_another() {
     let net = TwoNics::new();
     net.answer_directly();
     // One server: they share the VIP, and so its socket.

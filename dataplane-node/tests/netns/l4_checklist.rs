@@ -36,9 +36,14 @@ impl Scene {
 
     /// Runs a test beside the agent, once the server is healthy in both families.
     fn run(&self, test: impl AsyncFnOnce(&Self, &mut PlayedController) + Send) {
+        self.run_in(v1::Mode::L4Fullnat, test);
+    }
+
+    /// As [`Scene::run`], in another mode.
+    fn run_in(&self, mode: v1::Mode, test: impl AsyncFnOnce(&Self, &mut PlayedController) + Send) {
         self.fixture.run(|| async {
             let mut controller = PlayedController::start().await;
-            controller.apply(&web(v1::Mode::L4Fullnat));
+            controller.apply(&web(mode));
             let mut config = self.fixture.config(Role::LoadBalancer, controller.address);
             // The peer has no program, so a native one could not send to it.
             config.xdp_mode = XdpModeChoice::Generic;
@@ -216,11 +221,17 @@ fn row_21_a_next_hop_may_change_under_connections() {
 }
 
 /// The only server of a VIP asks for that VIP, and gets the answer of itself, which sees the node: by full NAT neither the way there
-/// nor the way back is a packet from the server to the server.
+/// nor the way back is a packet from the server to the server. Destination NAT leaves it to full NAT.
 #[test]
 fn row_24_a_server_is_a_client_of_its_own_vip() {
+    for mode in [v1::Mode::L4Fullnat, v1::Mode::L4Dnat] {
+        is_client_of_itself(mode);
+    }
+}
+
+fn is_client_of_itself(mode: v1::Mode) {
     let scene = Scene::new();
-    scene.run(async |scene, controller| {
+    scene.run_in(mode, async |scene, controller| {
         for (conversation, own) in scene
             .connections()
             .await
@@ -238,6 +249,11 @@ fn row_24_a_server_is_a_client_of_its_own_vip() {
             counted(report, "l4-fullnat") > 0 && counted(report, "l4-fullnat-answer") > 0
         };
         eventually("counted both ways", || controller.report_if(both_ways)).await;
+        let subnet = scene
+            .fixture
+            .backend(0)
+            .map(|it| (it.host_bits4, it.host_bits6));
+        assert_eq!(subnet, Some((8, 64)), "as the node's own addresses say");
     });
 }
 

@@ -30,7 +30,7 @@ impl Fixture {
 }
 
 #[test]
-fn another_layout_is_switched_under_traffic_without_a_loss() {
+fn row_38_another_layout_is_switched_under_traffic_without_a_loss() {
     let net = TwoNics::new();
     let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;

@@ -6,9 +6,9 @@ use crate::machine;
 fn the_agent_attaches_adopts_and_undoes() {
     machine::run(&[
         "load_balancer::native_and_generic_are_chosen_and_reported",
-        "load_balancer::a_restart_adopts_program_maps_and_counters",
+        "load_balancer::row_39_a_restart_adopts_program_maps_and_counters",
         "load_balancer::a_neighbours_new_mac_reaches_the_map",
-        "detaching::detaching_removes_everything_and_needs_the_agent_stopped",
+        "detaching::row_41_detaching_removes_everything_and_needs_the_agent_stopped",
         "server::vips_and_settings_come_and_go",
         "told_client::programs_see_their_clients_until_nobody_asks_for_it",
     ]);

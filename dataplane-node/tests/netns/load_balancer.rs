@@ -106,7 +106,7 @@ fn native_and_generic_are_chosen_and_reported() {
 }
 
 #[test]
-fn a_restart_adopts_program_maps_and_counters() {
+fn row_39_a_restart_adopts_program_maps_and_counters() {
     let fixture = Fixture::new();
     let _listener = listen_in_peer(&fixture);
     fixture.run(|| async {

@@ -63,7 +63,7 @@ fn the_maps_memory_is_what_the_kernel_says() {
 
 /// A CPU that is off when the maps are made may count packets later.
 #[test]
-fn every_possible_cpu_counts() {
+fn row_43_every_possible_cpu_counts() {
     let fixture = Fixture::new();
     fixture.run(|| async {
         let controller = PlayedController::start().await;

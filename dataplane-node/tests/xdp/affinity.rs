@@ -96,7 +96,7 @@ impl Table {
         flows.get(&bucket, 0).unwrap().entries
     }
 
-    fn flags(&mut self, server: u32, flags: u32) {
+    fn flags(&mut self, server: u32, flags: u16) {
         let backends = self.fabric.kernel.array::<Backend>("BACKENDS");
         let entry = backends.get(&server, 0).unwrap();
         self.fabric.backend(server, Backend { flags, ..entry });
@@ -298,7 +298,7 @@ fn without_cur_only_old_flows_are_served() {
 
 /// Free, expired, of a dead server, of a first packet alone, in use: and the oldest of each kind.
 #[test]
-fn what_a_full_bucket_gives_up() {
+fn row_32_what_a_full_bucket_gives_up() {
     let packet = syn(Family::V6);
     let tag = place(&packet).tag;
     let entry = |n: u32, server, age, first| {
@@ -345,7 +345,7 @@ fn what_a_full_bucket_gives_up() {
 
 /// However many come, they take each other's places once a live flow has given way.
 #[test]
-fn a_flood_of_first_packets_spares_flows_in_use() {
+fn row_32_a_flood_of_first_packets_spares_flows_in_use() {
     let mut table = Table::new(Mode::Dnat, changed());
     let live: Vec<Packet> = (0..FLOW_BUCKETS * 3)
         .map(|n| with_ports(later(Family::V4), 10_000 + u16::try_from(n).unwrap()))

@@ -262,7 +262,7 @@ fn only_flows_are_translated_back() {
 }
 
 #[test]
-fn no_udp_checksum_stays_none() {
+fn row_04_no_udp_checksum_stays_none() {
     in_network(|network| {
         let fabric = dnat_fabric();
         for family in [Family::V4, Family::V6] {

@@ -188,7 +188,7 @@ fn check(mode: Mode, property: impl Fn(&mut Fabric, &Case) -> Result<(), TestCas
 }
 
 #[test]
-fn dnat_leaves_every_checksum_right() {
+fn row_03_dnat_leaves_every_checksum_right() {
     check(Mode::Dnat, |fabric, case| {
         let request = case.request();
         let ran = fabric.lb(&request.build());
@@ -204,7 +204,7 @@ fn dnat_leaves_every_checksum_right() {
 }
 
 #[test]
-fn full_nat_leaves_every_checksum_right() {
+fn row_03_full_nat_leaves_every_checksum_right() {
     check(Mode::Fullnat, |fabric, case| {
         let request = case.request();
         // Cases share the tables, and corner values come often: an earlier case may have had this flow with another server port.
@@ -227,7 +227,7 @@ fn full_nat_leaves_every_checksum_right() {
 
 /// Every traffic class and length makes another outer header.
 #[test]
-fn tunnel_headers_have_the_right_checksum() {
+fn row_02_tunnel_headers_have_the_right_checksum() {
     check(Mode::Tunnel, |fabric, case| {
         let whole = backend(Family::V4.server().ip(), Family::V6.server().ip());
         for outer in [Family::V4, Family::V6] {

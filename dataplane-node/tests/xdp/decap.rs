@@ -190,7 +190,7 @@ fn outer_options_go_too() {
 
 /// RFC 6040 section 4.2, figure 4: rows are the inner marks, columns the outer ones, in the order of their values.
 #[test]
-fn congestion_marks_come_inside() {
+fn row_15_congestion_marks_come_inside() {
     const NOT_ECT: u8 = 0;
     const ECT_1: u8 = 1;
     const ECT_0: u8 = 2;

@@ -93,7 +93,7 @@ fn options_are_kept_at_every_length() {
 }
 
 #[test]
-fn no_udp_checksum_stays_none() {
+fn row_04_no_udp_checksum_stays_none() {
     let fabric = Fabric::new(Mode::Dnat);
     for family in [Family::V4, Family::V6] {
         let mut request = request(family, Protocol::Udp);

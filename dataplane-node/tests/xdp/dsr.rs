@@ -8,7 +8,7 @@ use super::{
 };
 
 #[test]
-fn only_the_macs_change() {
+fn row_22_only_the_macs_change() {
     let fabric = Fabric::new(Mode::Dsr);
     for (family, protocol) in CASES {
         for ttl in [1, 64] {

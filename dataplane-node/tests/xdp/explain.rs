@@ -30,7 +30,7 @@ const RINGS_IN_USE: usize = 600;
 const FLOW_BUCKETS: usize = 256;
 
 /// What every run has to reach, or it has shown nothing: names of counters, and words of sentences.
-const REACHED: [&str; 31] = [
+const REACHED: [&str; 32] = [
     "pass-not-vip",
     "pass-not-served",
     "l4-dnat",
@@ -62,6 +62,7 @@ const REACHED: [&str; 31] = [
     "which is among the ports of 203.0.114.0/28",
     "the node's own",
     "has a session of the flow",
+    "in the server's own subnet",
 ];
 
 /// Whatever else it may be.
@@ -163,6 +164,14 @@ impl Question {
 /// One of a few, so that flows are met again.
 fn client(random: &mut Random, is_ipv4: bool) -> IpAddr {
     let (net, n) = (random.pick(&[1, 2, 3, 4]), random.byte() % 16);
+    if random.one_in(8) {
+        // Beside the servers of the first pools, or one of them.
+        return if is_ipv4 {
+            Ipv4Addr::new(10, 2, net, n).into()
+        } else {
+            Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, net.into(), n.into()).into()
+        };
+    }
     if is_ipv4 {
         Ipv4Addr::new(198, 51, net, n).into()
     } else {

@@ -220,7 +220,7 @@ impl Fabric {
                     source_mac: EGRESS_MAC,
                     mac: mac(id, address.is_ipv4()),
                 };
-                self.agent.keeper.reach_by(address, hop);
+                self.agent.keeper.reach_by(address, hop, 8);
             }
         }
     }

@@ -135,6 +135,7 @@ pub(crate) fn backend(v4: IpAddr, v6: IpAddr) -> Backend {
         flags: Backend::ALIVE,
         mtu4: 1500,
         mtu6: 1500,
+        ..Backend::default()
     }
 }
 

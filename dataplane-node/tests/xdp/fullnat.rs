@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The source port of a frame like `like`.
-fn source_port(ran: &Ran, like: &Packet) -> u16 {
+pub(crate) fn source_port(ran: &Ran, like: &Packet) -> u16 {
     let at = l4_start(like);
     u16::from_be_bytes([ran.frame[at], ran.frame[at + 1]])
 }

@@ -19,7 +19,9 @@ use super::{
     network::{CLIENTS_MAC, NEIGHBOUR_MAC, Network, SERVERS_MAC, in_network},
     reference::{Seen, What, read, sum, word},
     sent_back,
-    verdicts::{DNAT_PORT, Expected, PORTS, RANGE, Reference, Way, family, ring, server},
+    verdicts::{
+        DNAT_PORT, Expected, PORTS, RANGE, Reference, Way, family, ring, server, server_port,
+    },
 };
 
 /// What every run has to reach, or it has shown nothing.
@@ -227,7 +229,8 @@ impl Run {
             return Err(format!("port {used}, not {node}"));
         }
         let node = SocketAddr::new(node.ip(), used);
-        let to = SocketAddr::new(server, destination);
+        let port = server_port(destination);
+        let to = SocketAddr::new(server, port);
         Change {
             from: node,
             to,
@@ -237,8 +240,7 @@ impl Run {
         if self.answers.len() == 256 {
             self.answers.swap_remove(self.random.below(256));
         }
-        self.answers
-            .push((server, destination, node.ip(), used, protocol));
+        self.answers.push((server, port, node.ip(), used, protocol));
         Ok(Way::Node(node, id))
     }
 }
@@ -299,18 +301,11 @@ fn sent(frame: &[u8], seen: &Seen, mode: Mode, id: u32, ran: &Ran) -> Result<Way
         Mode::Dnat => {
             let from = SocketAddr::new(seen.source, 0);
             let change = match seen.what {
-                What::Ports(_, source, destination) => {
-                    let port = if destination == 80 {
-                        DNAT_PORT
-                    } else {
-                        destination
-                    };
-                    Change {
-                        from: SocketAddr::new(seen.source, source),
-                        to: SocketAddr::new(server, port),
-                        ports: true,
-                    }
-                }
+                What::Ports(_, source, destination) => Change {
+                    from: SocketAddr::new(seen.source, source),
+                    to: SocketAddr::new(server, server_port(destination)),
+                    ports: true,
+                },
                 What::Later(_) | What::Other(_) | What::Broken(_) => {
                     Change::of_fragment(from, SocketAddr::new(server, 0))
                 }

@@ -65,7 +65,7 @@ fn expected(request: &Packet, outer: Family, checked: bool) -> Ran {
 }
 
 #[test]
-fn either_family_goes_through_either() {
+fn row_01_row_49_either_family_goes_through_either() {
     let mut fabric = fabric(0);
     for outer in [Family::V4, Family::V6] {
         fabric.backend(SERVER, only(outer));
@@ -82,7 +82,7 @@ fn either_family_goes_through_either() {
 
 /// RFC 6040 section 4.1, normal mode: DSCP and ECN as they are inside.
 #[test]
-fn the_traffic_class_goes_outside_whole() {
+fn row_15_the_traffic_class_goes_outside_whole() {
     let mut fabric = fabric(0);
     for outer in [Family::V4, Family::V6] {
         fabric.backend(SERVER, only(outer));
@@ -102,7 +102,7 @@ fn the_traffic_class_goes_outside_whole() {
 
 /// Any length and content: the checksum that was derived from the inner one is the one over all bytes.
 #[test]
-fn the_checksum_over_ipv6_is_right() {
+fn row_46_the_checksum_over_ipv6_is_right() {
     let mut fabric = fabric(0);
     fabric.backend(SERVER, only(Family::V6));
     for (family, protocol) in CASES {

@@ -100,7 +100,7 @@ fn outer_options_go_too() {
 
 /// RFC 6040 section 4.2, figure 4, for every inner class and every outer mark.
 #[test]
-fn congestion_marks_come_inside() {
+fn row_15_congestion_marks_come_inside() {
     let server = server();
     for outer_family in [Family::V4, Family::V6] {
         for (family, protocol) in [(Family::V4, Protocol::Tcp), (Family::V6, Protocol::Udp)] {

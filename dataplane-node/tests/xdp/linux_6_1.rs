@@ -7,13 +7,13 @@ use crate::machine;
 
 /// Every program, a packet of every mode in each direction, the flow table, and ICMP messages of the node's own.
 const TESTS: [&str; 14] = [
-    "xdp::loads::every_program_stays_far_from_the_verifiers_limit",
+    "xdp::loads::row_42_every_program_stays_far_from_the_verifiers_limit",
     "xdp::dnat::the_destination_becomes_the_server",
     "xdp::answers::dnat_answers_take_every_kind_of_route",
     "xdp::fullnat::both_addresses_change_and_a_session_is_made",
     "xdp::answers::fullnat_answers_take_every_kind_of_route",
-    "xdp::dsr::only_the_macs_change",
-    "xdp::tunnel::either_family_goes_through_either",
+    "xdp::dsr::row_22_only_the_macs_change",
+    "xdp::tunnel::row_01_row_49_either_family_goes_through_either",
     "xdp::decap::either_family_comes_out_of_either",
     "xdp::client_address::it_stands_before_the_clients_own_options",
     "xdp::told_client::a_nodes_syn_tells_its_client_until_one_without_the_option",
@@ -25,7 +25,7 @@ const TESTS: [&str; 14] = [
 
 #[test]
 #[expect(clippy::print_stdout, reason = "figures for whoever asks for them")]
-fn programs_load_and_forward() {
+fn row_42_programs_load_and_forward() {
     let console = machine::run(&TESTS);
     let verified: BTreeMap<String, u32> = console
         .lines()

@@ -41,7 +41,7 @@ fn load(name: &str, program: &mut Program) -> Result<(), ProgramError> {
     clippy::print_stdout,
     reason = "read from the console of another kernel"
 )]
-fn every_program_stays_far_from_the_verifiers_limit() {
+fn row_42_every_program_stays_far_from_the_verifiers_limit() {
     let verified = verified();
     assert!(verified.contains_key("lbfabric_lb"), "{verified:?}");
     for (program, followed) in verified {

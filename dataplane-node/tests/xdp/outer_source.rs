@@ -74,7 +74,7 @@ fn fabric(is_gue: bool, flags: u32, outer: Family) -> Fabric {
 }
 
 #[test]
-fn flows_spread_over_all_sources_and_ports() {
+fn row_45_flows_spread_over_all_sources_and_ports() {
     for outer in [Family::V4, Family::V6] {
         for is_gue in [false, true] {
             let sources = sources(&fabric(is_gue, 0, outer), outer, is_gue);

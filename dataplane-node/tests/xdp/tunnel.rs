@@ -103,7 +103,7 @@ fn the_packets_family_is_preferred() {
 }
 
 #[test]
-fn either_family_goes_through_either() {
+fn row_01_row_49_either_family_goes_through_either() {
     let mut fabric = Fabric::new(Mode::Tunnel);
     for outer in [Family::V4, Family::V6] {
         fabric.backend(SERVER, only(outer));
@@ -120,7 +120,7 @@ fn either_family_goes_through_either() {
 }
 
 #[test]
-fn the_traffic_class_goes_outside_whole() {
+fn row_15_the_traffic_class_goes_outside_whole() {
     let mut fabric = Fabric::new(Mode::Tunnel);
     for outer in [Family::V4, Family::V6] {
         fabric.backend(SERVER, only(outer));

@@ -91,6 +91,14 @@ pub(crate) fn server(id: u32, family: Family) -> IpAddr {
     }
 }
 
+/// The server's port for one of the VIP's.
+pub(crate) const fn server_port(destination: u16) -> u16 {
+    match destination {
+        80 => DNAT_PORT,
+        other => other,
+    }
+}
+
 impl Reference {
     pub(crate) fn expect(&self, frame: &[u8]) -> Expected {
         let seen = match read(frame) {
@@ -177,7 +185,9 @@ impl Reference {
         };
         let hash = flow.affinity_hash(&RING_KEY, Affinity::FiveTuple as u8);
         let id = ring()[slot_of(hash, RING_SLOTS) as usize];
-        if mode == Mode::Fullnat {
+        // A server that gets its own packet would answer itself.
+        let is_hairpin = mode == Mode::Dnat && from.ip() == server(id, family(from.ip()));
+        if mode == Mode::Fullnat || is_hairpin {
             // Port 0: not known yet.
             let node = match self.nodes.get(&(from, to, protocol)) {
                 Some((known, since)) if self.flows - since < FLOWS_CERTAIN => *known,
@@ -276,7 +286,8 @@ impl Reference {
             let to = SocketAddr::new(seen.destination, destination);
             self.flows += 1;
             self.nodes.insert((from, to, protocol), (node, self.flows));
-            let server = SocketAddr::new(server(id, family(from.ip())), destination);
+            let port = server_port(destination);
+            let server = SocketAddr::new(server(id, family(from.ip())), port);
             self.clients
                 .insert((server, node, protocol), (from, to, self.flows));
         }

@@ -134,19 +134,13 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
         Ok(slot) => slot,
         Err(reason) => return Step::Drop(reason),
     };
-    let is_fullnat = scratch.service.mode == Mode::Fullnat as u8;
     if scratch.service.flags & VipService::QUIC != 0
         && let Some(server) = quic::server(frame, &scratch.packet, &scratch.service)
     {
         scratch.server = server;
-        let next = if is_fullnat {
-            NextProgram::FullnatForward
-        } else {
-            NextProgram::Deliver
-        };
-        return Step::Next(clamped_or(scratch, next));
+        return Step::Next(deliver(scratch));
     }
-    if is_fullnat {
+    if scratch.service.mode == Mode::Fullnat as u8 {
         // It has an entry for each flow; what it does not know is new.
         scratch.server = slot.cur;
         return Step::Next(clamped_or(scratch, NextProgram::FullnatForward));
@@ -167,7 +161,33 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     if scratch.server == RingSlot::NONE {
         return Step::Drop(DropReason::NoBackend);
     }
-    Step::Next(clamped_or(scratch, NextProgram::Deliver))
+    Step::Next(deliver(scratch))
+}
+
+/// The program that takes a packet to its server. Where the server of destination NAT would answer past the node, the packet
+/// is full NAT's from here on.
+#[inline(always)]
+fn deliver(scratch: &mut Scratch) -> NextProgram {
+    const FULLNAT: u8 = Mode::Fullnat as u8;
+    if scratch.service.mode == Mode::Dnat as u8 && is_hairpin(scratch) {
+        scratch.service.mode = FULLNAT;
+    }
+    let next = if scratch.service.mode == FULLNAT {
+        NextProgram::FullnatForward
+    } else {
+        NextProgram::Deliver
+    };
+    clamped_or(scratch, next)
+}
+
+/// Whether the server would answer the client past the node.
+#[inline(always)]
+fn is_hairpin(scratch: &Scratch) -> bool {
+    let client = &scratch.packet.flow.source;
+    maps::backend(scratch.server).is_some_and(|backend| match scratch.packet.family {
+        Family::Ipv4 => V4::is_beside(backend, V4::of(client)),
+        Family::Ipv6 => V6::is_beside(backend, V6::of(client)),
+    })
 }
 
 /// The next program, by way of those for a SYN that is to tell its client's address, or whose MSS option has to be looked at.

@@ -141,6 +141,8 @@ pub(crate) trait Ip: Sized {
     fn server(backend: &Backend) -> Option<(Self::Address, &NextHop)>;
     /// The largest packet on that way.
     fn mtu(backend: &Backend) -> u16;
+    /// Whether an address is of the server's subnet.
+    fn is_beside(backend: &Backend, address: Self::Address) -> bool;
     /// An address of the maps, which is of this version.
     fn of(address: &Address) -> Self::Address;
     /// An address as the maps have it.

@@ -11,11 +11,10 @@ use lbfabric_abi::{
     Address, BACKENDS_MAX, Backend, CLIENT_ADDRESSES_MAX, COUNTER_SLOTS, ClientAddress, DropReason,
     ENDPOINT_PREFIXES_MAX, ENDPOINTS_MAX, Endpoint, EndpointPrefix, FILTER_WORDS,
     FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, Flow, FlowBucket, GUE_PORT_WORDS, Guard,
-    NAT_CURSORS, NAT_FLOWS_DEFAULT, NatCursor, NextProgram, POOLS_MAX, PoolRing, QuicServer,
-    RECENT_BUCKETS, RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SESSION_WAYS,
-    SOURCE_PREFIXES_MAX, SOURCE_TOKEN_SETS, Session, SessionLine, Settings, SourcePrefix,
-    SourceTokens, TOLD_BY_MAX, Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6,
-    VipService,
+    NAT_FLOWS_DEFAULT, NatCursor, NextProgram, POOLS_MAX, PoolRing, QuicServer, RECENT_BUCKETS,
+    RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SESSION_WAYS, SOURCE_PREFIXES_MAX,
+    SOURCE_TOKEN_SETS, Session, SessionLine, Settings, SourcePrefix, SourceTokens, TOLD_BY_MAX,
+    Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
 };
 
 use super::{
@@ -68,7 +67,7 @@ static SESSIONS: Array<Session> = Array::pinned(NAT_FLOWS_DEFAULT, MMAPABLE);
 #[map]
 static SESSION_TAGS: Array<SessionLine> = Array::pinned(SESSION_LINES, MMAPABLE);
 #[map]
-static NAT_CURSOR: Array<NatCursor> = Array::pinned(NAT_CURSORS, MMAPABLE);
+static NAT_CURSOR: Array<NatCursor> = Array::pinned(BACKENDS_MAX, MMAPABLE);
 #[map]
 static QUIC_SERVERS: HashMap<QuicServer, u32> = HashMap::pinned(BACKENDS_MAX, NO_PREALLOC);
 #[map]
@@ -369,7 +368,7 @@ pub(crate) fn session_tags(index: u32) -> Option<Line> {
 #[inline(always)]
 pub(crate) fn nat_turn(backend: u32) -> Option<u64> {
     NAT_CURSOR
-        .get_ptr_mut(backend % NAT_CURSORS)
+        .get_ptr_mut(backend)
         .and_then(NonNull::new)
         .map(|it| atomic::count_up(it.cast()))
 }
@@ -377,7 +376,7 @@ pub(crate) fn nat_turn(backend: u32) -> Option<u64> {
 /// Notes that full NAT has refused a new flow, if it was for want of room.
 #[inline(always)]
 pub(crate) fn nat_refused(backend: u32, reason: DropReason) {
-    let Some(cursor) = NAT_CURSOR.get_ptr_mut(backend % NAT_CURSORS) else {
+    let Some(cursor) = NAT_CURSOR.get_ptr_mut(backend) else {
         return;
     };
     let now = coarse_clock();

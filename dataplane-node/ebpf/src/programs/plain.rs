@@ -133,7 +133,10 @@ fn serve<I: Ip>(
             tunnel::inside::<I, I>(frame, headers, settings, service, hash, backend, None)
         }
         DSR => dsr::forward::<I>(frame, backend),
-        DNAT if fits(0) => dnat::forward(frame, headers, service, backend),
+        // By full NAT, where the answers would not come back through the node.
+        DNAT if fits(0) && !I::is_beside(backend, headers.source) => {
+            dnat::forward(frame, headers, service, backend)
+        }
         _ => Err(REFUSED),
     }?;
     maps::count_traffic(service.service, server, headers.length);

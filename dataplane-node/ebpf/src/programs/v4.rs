@@ -230,6 +230,11 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
+    fn is_beside(backend: &Backend, address: u32) -> bool {
+        backend.is_beside4(address)
+    }
+
+    #[inline(always)]
     fn of(address: &Address) -> u32 {
         address.words()[3]
     }

@@ -239,6 +239,11 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
+    fn is_beside(backend: &Backend, address: [u64; 2]) -> bool {
+        backend.is_beside6(address)
+    }
+
+    #[inline(always)]
     fn of(address: &Address) -> [u64; 2] {
         let from = core::ptr::from_ref(address) as usize;
         // SAFETY: an address is sixteen bytes.

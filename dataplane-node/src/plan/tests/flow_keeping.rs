@@ -71,7 +71,7 @@ fn a_failed_server_keeps_its_flows_until_it_is_declared_dead() {
 }
 
 #[test]
-fn a_server_that_fails_and_comes_back_in_time_loses_nothing() {
+fn row_28_a_server_that_fails_and_comes_back_in_time_loses_nothing() {
     let mut case = three_up(Mode::Dsr);
     let before = case.observed.slots.clone();
     case.fail(2);

@@ -45,6 +45,7 @@ pub(super) fn from_client<I: Icmp>(
         scratch.server = server(scratch)?;
     }
     let outcome = match scratch.service.mode {
+        DNAT if is_hairpin(scratch, quote) => by_fullnat(frame, headers, quote),
         DNAT => by_dnat(frame, scratch, headers, quote),
         FULLNAT => by_fullnat(frame, headers, quote),
         DSR => by_dsr::<I>(frame, scratch),
@@ -102,6 +103,13 @@ fn server(scratch: &Scratch) -> Result<u32, DropReason> {
         return Err(DropReason::NoBackend);
     }
     Ok(server)
+}
+
+/// Whether full NAT takes the flow's packets to the server, as it would answer past the node.
+#[inline(always)]
+fn is_hairpin<I: Icmp>(scratch: &Scratch, quote: &Quote<I>) -> bool {
+    let backend = maps::backend(scratch.server);
+    backend.is_some_and(|it| I::is_beside(it, quote.destination))
 }
 
 #[inline(never)]
