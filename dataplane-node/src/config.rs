@@ -46,7 +46,7 @@ pub struct NodeConfig {
     /// Flows that the table of those that changes of a pool have left elsewhere has room for, 8 bytes each, rounded up to a
     /// power of two; counts when the maps are made.
     pub flows: u32,
-    /// Full-NAT flows, 72 bytes each, rounded up to a power of two; counts when the maps are made.
+    /// Full-NAT flows, 80 bytes each, rounded up to a power of two; counts when the maps are made.
     pub nat_flows: u32,
 }
 

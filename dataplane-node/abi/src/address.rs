@@ -40,6 +40,14 @@ impl Address {
         ]
     }
 
+    /// The address with these words, the other way round.
+    #[inline(always)]
+    pub const fn from_halves([a, b]: [u64; 2]) -> Self {
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
+            (a.to_ne_bytes(), b.to_ne_bytes());
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
     /// The address as four words, each with its bytes in memory order: what the flow hash takes.
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {

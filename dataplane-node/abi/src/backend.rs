@@ -102,7 +102,7 @@ const _: () = assert!(size_of::<Backend>() == 64 && size_of::<NextHop>() == 16);
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use core::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
 

@@ -18,6 +18,7 @@
 //! | `REVERSE_PORTS6` | hash | [`Endpoint`] of a server | [`Reverse`] |
 //! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
 //! | `SESSIONS` | array | index | [`Session`] |
+//! | `SESSION_RECORDS` | array | index | [`SessionRecord`] |
 //! | `SESSION_TAGS` | array | [`SessionPlace::first`] or [`SessionPlace::second`], client to VIP | [`SessionLine`] |
 //! | `NAT_CURSOR` | array | backend id | [`NatCursor`] |
 //! | `GUE_PORTS` | array of [`GUE_PORT_WORDS`] | UDP port / 64 | `u64`, a bit for each port |
@@ -78,6 +79,6 @@ pub use ring::{PoolRing, RingSlot};
 pub use service::{Affinity, Encapsulation, Mode, OuterSource, Protocol, VipFlags, VipService};
 pub use session::{
     NatCursor, SESSION_WAYS, Session, SessionLife, SessionLine, SessionPacket, SessionPlace,
-    SessionState, SessionTick, SessionWord, fold6, session_of_end,
+    SessionRecord, SessionState, SessionTick, SessionWord, fold6, session_of_end,
 };
 pub use settings::Settings;

@@ -63,8 +63,8 @@ pub const VIP_ADDRESSES_MAX: u32 = 131_072;
 pub const RING_SLOTS_DEFAULT: u32 = 1 << 20;
 /// Buckets of `FLOWS` unless the agent is told otherwise, always a power of two: 64 bytes each, a million flows.
 pub const FLOW_BUCKETS_DEFAULT: u32 = 1 << 17;
-/// Full-NAT flows unless the agent is told otherwise, rounded up to a power of two: 72 bytes each, for `SESSIONS` and their words
-/// in `SESSION_TAGS`; 18 MiB.
+/// Full-NAT flows unless the agent is told otherwise, rounded up to a power of two: 80 bytes each, for `SESSIONS`,
+/// `SESSION_RECORDS` and the words in `SESSION_TAGS`; 20 MiB.
 pub const NAT_FLOWS_DEFAULT: u32 = 1 << 18;
 /// Source addresses of full NAT and tunnels, for each family.
 pub const SOURCES_MAX: usize = 8;

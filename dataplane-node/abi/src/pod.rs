@@ -5,8 +5,8 @@ use aya::Pod;
 
 use crate::{
     Address, Backend, ClientAddress, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatCursor,
-    PoolRing, QuicServer, Reverse, RingSlot, Session, SessionLine, SessionWord, Settings,
-    SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPort6, VipService,
+    PoolRing, QuicServer, Reverse, RingSlot, Session, SessionLine, SessionRecord, SessionWord,
+    Settings, SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPort6, VipService,
 };
 
 macro_rules! pod {
@@ -35,6 +35,7 @@ pod!(
     RingSlot,
     Session,
     SessionLine,
+    SessionRecord,
     SessionWord,
     Settings,
     SourcePrefix,

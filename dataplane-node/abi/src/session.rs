@@ -1,8 +1,9 @@
-//! Full NAT's sessions: one cache line each, with the flow's state in both directions.
+//! Full NAT's sessions, with the flow's state in both directions: half a cache line each, which is all that a packet of IPv4 needs.
 //!
 //! ```text
 //! SESSION_TAGS[hash of C:c -> V:v]   lines of 8 words {tag, session}  ──►  SESSIONS[session]
 //! S:s -> L:l                         by arithmetic: session_of_end    ──►  SESSIONS[session]
+//!                                                                          SESSION_RECORDS[session]   what is rarely needed
 //!
 //! life:  free ──claimed by a CPU──► busy ──entered──► open ──expired, or its server is dead──► busy ──► free
 //! ```
@@ -10,12 +11,12 @@
 //! Where a session lies says which end of the node it has, so no end is ever two flows', and answers need no table to find it.
 //! Ports that follow each other lie beside each other: what is in use is on few pages of memory.
 //!
-//! Whoever has made a session busy, by compare-and-exchange of its life, alone writes its other fields and its word in
-//! `SESSION_TAGS`.
+//! Whoever has made a session busy, by compare-and-exchange of its life, alone writes its other fields, its record, and its word
+//! in `SESSION_TAGS`.
 
 use core::mem::offset_of;
 
-use crate::{Address, BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
+use crate::{Address, BACKENDS_MAX, POOLS_MAX, Protocol, SERVICES_MAX, SOURCES_MAX};
 
 mod life;
 
@@ -25,13 +26,13 @@ pub use life::{SessionLife, SessionPacket, SessionState, SessionTick};
 pub const SESSION_WAYS: usize = 8;
 
 /// A flow of full NAT. `SESSIONS[session_of_end]`.
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Session {
-    /// The client's address.
-    pub client: Address,
-    /// The VIP.
-    pub vip: Address,
+    /// The [`Address::fold`] of the client's address: of IPv4 the address itself, in memory order.
+    pub client: u32,
+    /// As above, of the VIP.
+    pub vip: u32,
     /// The client's port, in network order.
     pub client_port_be: [u8; 2],
     /// The VIP's port, in network order.
@@ -48,14 +49,24 @@ pub struct Session {
     pub service: u16,
     /// The pool's id.
     pub pool: u16,
-    /// The IP protocol number.
-    pub protocol: u8,
-    /// The family and the index of the node's address: [`Session::origin_of`].
+    /// The family, the protocol and the index of the node's address: [`Session::origin_of`].
     pub origin: u8,
-    /// The [`Address::fold`] of the node's address: of IPv4 the address itself, in memory order.
-    pub node: u32,
-    /// Where its word lies in `SESSION_TAGS`: `8 * line + word`.
+    /// The [`Session::check_of`] the node's address, as another one may take its place.
+    pub node_check: u8,
+}
+
+/// What packets of IPv4 that go on have no need of. `SESSION_RECORDS[session]`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// The client's address.
+    pub client: Address,
+    /// The VIP.
+    pub vip: Address,
+    /// Where the session's word lies in `SESSION_TAGS`: `8 * line + word`.
     pub tag_at: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
 /// A line of `SESSION_TAGS`.
@@ -83,31 +94,35 @@ pub struct SessionPlace {
 
 impl Session {
     /// The bit of `origin` that tells IPv6 from IPv4.
-    pub const IPV6: u8 = 0x80;
+    pub const IPV6: u8 = 1 << 7;
+    /// The bit of `origin` that tells UDP from TCP.
+    pub const UDP: u8 = 1 << 5;
 
     /// The `origin` of a session that the node sends from its address with this index.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "below SOURCES_MAX")]
-    pub const fn origin_of(is_ipv6: bool, index: usize) -> u8 {
-        index as u8 | (is_ipv6 as u8) << 7
+    pub const fn origin_of(is_ipv6: bool, protocol: u8, index: usize) -> u8 {
+        index as u8 | (is_ipv6 as u8) << 7 | ((protocol == Protocol::Udp as u8) as u8) << 5
+    }
+
+    /// A byte of the [`Address::fold`] of the node's address.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a byte is meant")]
+    pub const fn check_of(node: u32) -> u8 {
+        (node ^ node >> 8 ^ node >> 16 ^ node >> 24) as u8
     }
 
     /// From the words that it is made of, in memory order.
-    pub fn from_words(words: [u64; 8]) -> Self {
-        let mut bytes = [0; 64];
+    pub fn from_words(words: [u64; 4]) -> Self {
+        let mut bytes = [0; 32];
         for (part, word) in bytes.chunks_exact_mut(8).zip(words) {
             part.copy_from_slice(&word.to_ne_bytes());
         }
         let two = |at: usize| [bytes[at], bytes[at + 1]];
         let four = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-        let address = |at: usize| {
-            let mut address = Address([0; 16]);
-            address.0.copy_from_slice(&bytes[at..at + 16]);
-            address
-        };
         Self {
-            client: address(offset_of!(Self, client)),
-            vip: address(offset_of!(Self, vip)),
+            client: u32::from_ne_bytes(four(offset_of!(Self, client))),
+            vip: u32::from_ne_bytes(four(offset_of!(Self, vip))),
             client_port_be: two(offset_of!(Self, client_port_be)),
             vip_port_be: two(offset_of!(Self, vip_port_be)),
             node_port_be: two(offset_of!(Self, node_port_be)),
@@ -116,17 +131,29 @@ impl Session {
             backend: u16::from_ne_bytes(two(offset_of!(Self, backend))),
             service: u16::from_ne_bytes(two(offset_of!(Self, service))),
             pool: u16::from_ne_bytes(two(offset_of!(Self, pool))),
-            protocol: bytes[offset_of!(Self, protocol)],
             origin: bytes[offset_of!(Self, origin)],
-            node: u32::from_ne_bytes(four(offset_of!(Self, node))),
-            tag_at: u32::from_ne_bytes(four(offset_of!(Self, tag_at))),
+            node_check: bytes[offset_of!(Self, node_check)],
         }
     }
 
     /// The index of the node's address.
     #[inline(always)]
     pub const fn source(&self) -> usize {
-        (self.origin & !Self::IPV6) as usize
+        self.origin as usize % SOURCES_MAX
+    }
+
+    /// The IP protocol number.
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        const TCP: u8 = Protocol::Tcp as u8;
+        const BETWEEN: u8 = Protocol::Udp as u8 - TCP;
+        TCP + BETWEEN * (self.origin >> 5 & 1)
+    }
+
+    /// Whether it is of TCP.
+    #[inline(always)]
+    pub const fn is_tcp(&self) -> bool {
+        self.origin & Self::UDP == 0
     }
 
     /// The client's and the VIP's port, as they stand in a header.
@@ -141,6 +168,21 @@ impl Session {
     pub const fn server_ports(&self) -> u32 {
         let ([a, b], [c, d]) = (self.node_port_be, self.server_port_be);
         u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+// === impl SessionRecord ===
+
+impl SessionRecord {
+    /// From the words that it is made of, in memory order.
+    pub fn from_words([a, b, c, d, e]: [u64; 5]) -> Self {
+        let [f, g, h, i, ..] = e.to_ne_bytes();
+        Self {
+            client: Address::from_halves([a, b]),
+            vip: Address::from_halves([c, d]),
+            tag_at: u32::from_ne_bytes([f, g, h, i]),
+            zero: 0,
+        }
     }
 }
 
@@ -179,17 +221,19 @@ impl SessionPlace {
         }
     }
 
-    /// The line to look in first; `mask` is the number of lines, a power of two, less one.
+    /// The line to look in first, in the lower half of all: few flows are on half of the memory. `mask` is the number of lines, a
+    /// power of two, less one.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
     pub const fn first(self, mask: u32) -> u32 {
-        self.hash as u32 & mask
+        self.hash as u32 & mask >> 1
     }
 
-    /// The line to look in then.
+    /// The line to look in then, in the upper half.
     #[inline(always)]
     pub const fn second(self, mask: u32) -> u32 {
-        (self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & mask
+        let line = (self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+        (line | !(mask >> 1)) & mask
     }
 }
 
@@ -240,7 +284,8 @@ pub const fn fold6([a, b, c, d]: [u32; 4]) -> u32 {
     a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d
 }
 
-const _: () = assert!(size_of::<Session>() == 64 && size_of::<SessionLine>() == 64);
+const _: () = assert!(size_of::<Session>() == 32 && size_of::<SessionLine>() == 64);
+const _: () = assert!(size_of::<SessionRecord>() == 40 && SOURCES_MAX.is_power_of_two());
 const _: () = assert!(BACKENDS_MAX <= 1 << 16 && SERVICES_MAX <= 1 << 16 && POOLS_MAX <= 1 << 16);
 
 #[cfg(test)]

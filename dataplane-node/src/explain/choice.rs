@@ -106,7 +106,7 @@ fn session_for<M: Lookup>(
         };
         has_address && it.keeps_flows_of(session.pool.into())
     });
-    Ok(stays.then_some(session))
+    Ok((stays && session::has_node(&session, question)).then_some(session))
 }
 
 /// The server of a packet in a slot that the flow table is read for.

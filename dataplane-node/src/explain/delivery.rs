@@ -44,7 +44,7 @@ pub(super) fn deliver<M: Lookup>(
                 let to = Endpoint {
                     address,
                     port_be: session.server_port_be,
-                    protocol: session.protocol,
+                    protocol: session.protocol(),
                     zero: 0,
                 };
                 told.hop = Some(hop);

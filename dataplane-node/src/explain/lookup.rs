@@ -1,6 +1,6 @@
 use lbfabric_abi::{
     Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Session,
-    SessionLine, Settings, SourcePrefix, SourceTokens, VipPrefix, VipService,
+    SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipPrefix, VipService,
 };
 
 use crate::maps::ReadMapError;
@@ -51,6 +51,9 @@ pub(crate) trait Lookup {
 
     /// A full-NAT session.
     fn session(&self, index: u32) -> Result<Option<Session>, ReadMapError>;
+
+    /// What else there is of a full-NAT session.
+    fn session_record(&self, index: u32) -> Result<Option<SessionRecord>, ReadMapError>;
 
     /// A line of words that lead to sessions.
     fn session_tags(&self, line: u32) -> Result<Option<SessionLine>, ReadMapError>;

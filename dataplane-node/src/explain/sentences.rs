@@ -115,11 +115,11 @@ impl Text<'_> {
                     port => SocketAddr::new(ip(reverse.vip), port).to_string(),
                 }
             ),
-            Step::SessionAnswer(session) => format!(
+            Step::SessionAnswer(session, record) => format!(
                 "it is an answer in a full-NAT session: the source becomes {}, the destination {}",
-                SocketAddr::new(ip(session.vip), u16::from_be_bytes(session.vip_port_be)),
+                SocketAddr::new(ip(record.vip), u16::from_be_bytes(session.vip_port_be)),
                 SocketAddr::new(
-                    ip(session.client),
+                    ip(record.client),
                     u16::from_be_bytes(session.client_port_be)
                 ),
             ),

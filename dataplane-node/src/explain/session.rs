@@ -1,6 +1,6 @@
 //! Full NAT's sessions: `session.rs` of the eBPF side.
 
-use lbfabric_abi::{Flow, Session, SessionPlace, session_of_end};
+use lbfabric_abi::{Flow, Session, SessionPlace, SessionRecord, session_of_end};
 
 use super::{
     lookup::Lookup,
@@ -20,7 +20,9 @@ pub(super) fn of_client<M: Lookup>(
         let mut words = words.iter();
         if let Some(word) = words.find(|it| (it.0 ^ place.tag) >> 24 == 0) {
             let session = question.maps.session(word.session())?;
-            return Ok(session.filter(|it| is_clients(it, question)));
+            let record = question.maps.session_record(word.session())?;
+            let is_clients = |it: &Session| is_clients(it, record.unwrap_or_default(), question);
+            return Ok(session.filter(is_clients));
         }
     }
     Ok(None)
@@ -29,7 +31,7 @@ pub(super) fn of_client<M: Lookup>(
 /// The session of a packet from a server to the node.
 pub(super) fn of_server<M: Lookup>(
     question: &Question<'_, M>,
-) -> Result<Option<Session>, ReadMapError> {
+) -> Result<Option<(Session, SessionRecord)>, ReadMapError> {
     let (settings, flow) = (&question.settings, &question.packet.flow);
     let end = Flow {
         destination: flow.source,
@@ -46,7 +48,10 @@ pub(super) fn of_server<M: Lookup>(
         u16::from_be_bytes(flow.destination_port_be),
         settings.sessions_mask(),
     );
-    let Some(session) = question.maps.session(index)? else {
+    let (Some(session), Some(record)) = (
+        question.maps.session(index)?,
+        question.maps.session_record(index)?,
+    ) else {
         return Ok(None);
     };
     let server = question.maps.backend(session.backend.into())?;
@@ -60,22 +65,29 @@ pub(super) fn of_server<M: Lookup>(
     let is_servers = address == Some(flow.source)
         && session.server_port_be == flow.source_port_be
         && session.node_port_be == flow.destination_port_be
-        && session.node == flow.destination.fold()
+        && session.node_check == Session::check_of(flow.destination.fold())
         && is_of(&session, question);
-    Ok(is_servers.then_some(session))
+    Ok(is_servers.then_some((session, record)))
 }
 
-fn is_clients<M>(session: &Session, question: &Question<'_, M>) -> bool {
+/// Whether the node still has the address that it sends a session's packets from.
+pub(super) fn has_node<M>(session: &Session, question: &Question<'_, M>) -> bool {
+    let sources = sources(&question.settings, !question.packet.is_ipv6);
+    let node = sources.get(session.source());
+    node.is_some_and(|it| Session::check_of(it.fold()) == session.node_check)
+}
+
+fn is_clients<M>(session: &Session, record: SessionRecord, question: &Question<'_, M>) -> bool {
     let flow = &question.packet.flow;
-    session.client == flow.source
-        && session.vip == flow.destination
+    record.client == flow.source
+        && record.vip == flow.destination
         && session.client_port_be == flow.source_port_be
         && session.vip_port_be == flow.destination_port_be
         && is_of(session, question)
 }
 
 fn is_of<M>(session: &Session, question: &Question<'_, M>) -> bool {
-    session.protocol == question.packet.flow.protocol
+    session.protocol() == question.packet.flow.protocol
         && (session.origin & Session::IPV6 != 0) == question.packet.is_ipv6
         && session.life.state().is_open()
 }

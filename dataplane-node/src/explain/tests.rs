@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, EndpointPrefix, FilterBit, FilterRegion, FlowBucket,
     FlowEntry, FlowKey, FlowTick, Guard, Mode, NextHop, RateLimit, Reverse, RingSlot, Session,
-    SessionLine, Settings, SourcePrefix, SourceTokens, VipFlags, VipPrefix, VipService,
+    SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipFlags, VipPrefix,
+    VipService,
 };
 use lbfabric_model::{BackendId, ServiceId};
 
@@ -23,6 +24,7 @@ struct Maps {
     content: Content,
     flows: BTreeMap<u32, FlowBucket>,
     sessions: BTreeMap<u32, Session>,
+    records: BTreeMap<u32, SessionRecord>,
     tags: BTreeMap<u32, SessionLine>,
     service_tokens: u64,
     source_tokens: SourceTokens,
@@ -35,6 +37,7 @@ impl Maps {
             content: Content::empty(4, 1, 1),
             flows: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            records: BTreeMap::new(),
             tags: BTreeMap::new(),
             service_tokens: 0,
             source_tokens: SourceTokens::default(),
@@ -200,6 +203,10 @@ impl Lookup for Maps {
 
     fn session(&self, index: u32) -> Result<Option<Session>, ReadMapError> {
         Ok(self.sessions.get(&index).copied())
+    }
+
+    fn session_record(&self, index: u32) -> Result<Option<SessionRecord>, ReadMapError> {
+        Ok(self.records.get(&index).copied())
     }
 
     fn session_tags(&self, line: u32) -> Result<Option<SessionLine>, ReadMapError> {

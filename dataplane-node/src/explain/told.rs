@@ -1,6 +1,6 @@
 use lbfabric_abi::{
-    Address, DropReason, Endpoint, Flow, NextHop, RateLimit, Reverse, RingSlot, Session, Verdict,
-    VipPrefix, VipService,
+    Address, DropReason, Endpoint, Flow, NextHop, RateLimit, Reverse, RingSlot, Session,
+    SessionRecord, Verdict, VipPrefix, VipService,
 };
 
 use crate::maps::ReadMapError;
@@ -62,7 +62,7 @@ pub(crate) enum Step {
     /// It comes from a server, and becomes an answer of the VIP.
     Answer(Reverse),
     /// It answers in a full-NAT session, and becomes an answer of the VIP.
-    SessionAnswer(Session),
+    SessionAnswer(Session, SessionRecord),
     Service(Match),
     /// It comes from the very address that it is for.
     Land,

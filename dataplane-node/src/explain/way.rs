@@ -155,9 +155,9 @@ impl<M: Lookup> Question<'_, M> {
     fn not_served(&self, otherwise: Verdict, told: &mut Told) -> Result<Verdict, Stop> {
         if self.is_to_node() {
             if is_tcp_or_udp(self.packet.flow.protocol)
-                && let Some(session) = session::of_server(self)?
+                && let Some((session, record)) = session::of_server(self)?
             {
-                told.step(Step::SessionAnswer(session));
+                told.step(Step::SessionAnswer(session, record));
                 return Ok(Verdict::FullnatAnswer);
             }
             told.step(Step::OwnAddress);

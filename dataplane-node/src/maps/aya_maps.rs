@@ -91,7 +91,8 @@ fn sessions(ebpf: &Ebpf) -> Result<SessionMap, OpenMapsError> {
     const SESSIONS: &str = "SESSIONS";
     let (tags, lines) = array(ebpf, "SESSION_TAGS")?;
     let (sessions, _) = array(ebpf, SESSIONS)?;
-    SessionMap::new(sessions, tags, lines).map_err(|source| OpenMapsError::Mapping {
+    let (records, _) = array(ebpf, "SESSION_RECORDS")?;
+    SessionMap::new(sessions, records, tags, lines).map_err(|source| OpenMapsError::Mapping {
         map: SESSIONS,
         source,
     })

@@ -4,7 +4,8 @@ use aya::{
 };
 use lbfabric_abi::{
     Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Session,
-    SessionLine, Settings, SourcePrefix, SourceTokens, VipPort6, VipPrefix, VipService,
+    SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipPort6, VipPrefix,
+    VipService,
 };
 
 use super::{AyaMaps, ReadMapError, aya_maps::unreadable};
@@ -87,6 +88,10 @@ impl Lookup for AyaMaps {
 
     fn session(&self, index: u32) -> Result<Option<Session>, ReadMapError> {
         Ok(self.sessions.session(index))
+    }
+
+    fn session_record(&self, index: u32) -> Result<Option<SessionRecord>, ReadMapError> {
+        Ok(self.sessions.record(index))
     }
 
     fn session_tags(&self, line: u32) -> Result<Option<SessionLine>, ReadMapError> {

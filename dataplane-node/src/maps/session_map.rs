@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use lbfabric_abi::{
-    BACKENDS_MAX, Protocol, SESSION_WAYS, Session, SessionLife, SessionLine, SessionState,
+    BACKENDS_MAX, SESSION_WAYS, Session, SessionLife, SessionLine, SessionRecord, SessionState,
     SessionTick, SessionWord,
 };
 use lbfabric_model::BackendId;
@@ -19,25 +19,34 @@ const WORDS: usize = size_of::<Session>() / size_of::<u64>();
 const LIFE: usize = core::mem::offset_of!(Session, life) / size_of::<u64>();
 /// The word with its server and its protocol.
 const SERVER: usize = core::mem::offset_of!(Session, backend) / size_of::<u64>();
-/// The word with the place of its word in `SESSION_TAGS`.
-const TAG_AT: usize = core::mem::offset_of!(Session, node) / size_of::<u64>();
 const _: () = assert!(core::mem::offset_of!(Session, backend) % 8 == 0);
-const _: () = assert!(core::mem::offset_of!(Session, protocol) % 8 == 6);
-const _: () = assert!(core::mem::offset_of!(Session, tag_at) % 8 == 4);
+const _: () = assert!(core::mem::offset_of!(Session, origin) % 8 == 6);
+/// Words of a record.
+const RECORD_WORDS: usize = size_of::<SessionRecord>() / size_of::<u64>();
+/// The word with the place of the session's word in `SESSION_TAGS`.
+const TAG_AT: usize = core::mem::offset_of!(SessionRecord, tag_at) / size_of::<u64>();
+const _: () = assert!(core::mem::offset_of!(SessionRecord, tag_at) % 8 == 0);
 
-/// Mappings of `SESSIONS` and `SESSION_TAGS`.
+/// Mappings of `SESSIONS`, `SESSION_RECORDS` and `SESSION_TAGS`.
 pub(crate) struct SessionMap {
     sessions: SharedWords,
+    records: SharedWords,
     tags: SharedWords,
     lines: u32,
 }
 
 impl SessionMap {
-    /// Maps both maps, of which `tags` has `lines` lines.
-    pub(crate) fn new(sessions: &MapData, tags: &MapData, lines: u32) -> io::Result<Self> {
+    /// Maps the maps, of which `tags` has `lines` lines.
+    pub(crate) fn new(
+        sessions: &MapData,
+        records: &MapData,
+        tags: &MapData,
+        lines: u32,
+    ) -> io::Result<Self> {
         let count = lines as usize * SESSION_WAYS;
         Ok(Self {
             sessions: SharedWords::new(sessions, count * WORDS)?,
+            records: SharedWords::new(records, count * RECORD_WORDS)?,
             tags: SharedWords::new(tags, count)?,
             lines,
         })
@@ -60,6 +69,21 @@ impl SessionMap {
             *copy = word.load(Ordering::Acquire);
         }
         Some(Session::from_words(session))
+    }
+
+    /// What else there is of a session; none beyond the last one.
+    pub(crate) fn record(&self, index: u32) -> Option<SessionRecord> {
+        let words = self.record_words(index)?;
+        let mut record = [0; RECORD_WORDS];
+        for (copy, word) in record.iter_mut().zip(words) {
+            *copy = word.load(Ordering::Acquire);
+        }
+        Some(SessionRecord::from_words(record))
+    }
+
+    fn record_words(&self, index: u32) -> Option<&[AtomicU64]> {
+        let mut records = self.records.words().chunks_exact(RECORD_WORDS);
+        records.nth(index as usize)
     }
 
     /// A line of words; none beyond the last one.
@@ -90,10 +114,10 @@ impl SessionMap {
             if life.state() == SessionState::FREE {
                 continue;
             }
-            let [a, b, .., protocol, _] = session[SERVER].load(Ordering::Relaxed).to_ne_bytes();
+            let [a, b, .., origin, _] = session[SERVER].load(Ordering::Relaxed).to_ne_bytes();
             let lives = is_alive[usize::from(u16::from_ne_bytes([a, b]))];
             let is_dead = life.state().is_open() && !lives;
-            if is_dead || life.is_expired(protocol == Protocol::Tcp as u8, now) {
+            if is_dead || life.is_expired(origin & Session::UDP == 0, now) {
                 self.free(index, session, life, now);
             }
         }
@@ -106,7 +130,9 @@ impl SessionMap {
             // It lives on.
             return;
         }
-        let [.., a, b, c, d] = session[TAG_AT].load(Ordering::Relaxed).to_ne_bytes();
+        let tag_at = self.record_words(index).map(|it| &it[TAG_AT]);
+        let tag_at = tag_at.map_or([0; 8], |it| it.load(Ordering::Relaxed).to_ne_bytes());
+        let [a, b, c, d, ..] = tag_at;
         let place = u32::from_ne_bytes([a, b, c, d]) as usize;
         if let Some(word) = self.tags.words().get(place) {
             let held = word.load(Ordering::Relaxed);

@@ -61,6 +61,7 @@ impl ProgramKind {
                 "REVERSE_PORTS6",
                 "REVERSE_RANGES",
                 "SESSIONS",
+                "SESSION_RECORDS",
                 "SESSION_TAGS",
                 "NAT_CURSOR",
                 "FRAGMENTS",

@@ -46,6 +46,7 @@ impl Loaded {
             .map_max_entries("RINGS", sizes.ring_slots)
             .map_max_entries("FLOWS", sizes.flow_buckets)
             .map_max_entries("SESSIONS", 8 * sizes.session_lines)
+            .map_max_entries("SESSION_RECORDS", 8 * sizes.session_lines)
             .map_max_entries("SESSION_TAGS", sizes.session_lines);
         for map in kind.unused_maps() {
             options.map_max_entries(map, 1);

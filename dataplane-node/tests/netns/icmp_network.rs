@@ -205,6 +205,7 @@ pub(crate) fn attach(name: &str, link: &str, pin_dir: &Path) -> aya::Ebpf {
     loader.default_map_pin_directory(pins);
     for map in [
         "SESSIONS",
+        "SESSION_RECORDS",
         "SESSION_TAGS",
         "BACKENDS",
         "BACKEND_COUNTERS",

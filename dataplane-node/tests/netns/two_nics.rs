@@ -143,6 +143,7 @@ impl PassPrograms {
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(&scratch.0)
             .map_max_entries("SESSIONS", 1)
+            .map_max_entries("SESSION_RECORDS", 1)
             .map_max_entries("SESSION_TAGS", 1)
             .load(lbfabric_node::object::object())
             .expect("loading needs root");

@@ -50,8 +50,8 @@ fn both_addresses_change_and_a_session_is_made() {
 
         let session = sessions::of(&mut fabric, &request).unwrap();
         let expected = Session {
-            client: request.source.ip().into(),
-            vip: request.destination.ip().into(),
+            client: Address::from(request.source.ip()).fold(),
+            vip: Address::from(request.destination.ip()).fold(),
             client_port_be: request.source.port().to_be_bytes(),
             vip_port_be: request.destination.port().to_be_bytes(),
             node_port_be: port.to_be_bytes(),
@@ -59,9 +59,8 @@ fn both_addresses_change_and_a_session_is_made() {
             backend: u16::try_from(SERVER).unwrap(),
             service: u16::try_from(SERVICE).unwrap(),
             pool: u16::try_from(POOL).unwrap(),
-            protocol: protocol as u8,
-            origin: Session::origin_of(family == Family::V6, 0),
-            node: Address::from(family.node()).fold(),
+            origin: Session::origin_of(family == Family::V6, protocol as u8, 0),
+            node_check: Session::check_of(Address::from(family.node()).fold()),
             ..session
         };
         assert_eq!(session, expected);

@@ -323,6 +323,7 @@ fn load_with_private_pins(sizes: Sizes) -> Ebpf {
         .map_max_entries("RINGS", sizes.ring_slots)
         .map_max_entries("FLOWS", sizes.flow_buckets)
         .map_max_entries("SESSIONS", 8 * sizes.session_lines)
+        .map_max_entries("SESSION_RECORDS", 8 * sizes.session_lines)
         .map_max_entries("SESSION_TAGS", sizes.session_lines)
         .load(object::object())
         .expect("these tests load XDP programs: run them as root");

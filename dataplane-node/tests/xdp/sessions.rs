@@ -1,8 +1,8 @@
 //! Full NAT's sessions as the maps hold them, and what a test does to them.
 
 use lbfabric_abi::{
-    Address, SESSION_WAYS, Session, SessionLife, SessionLine, SessionState, SessionTick,
-    SessionWord,
+    Address, SESSION_WAYS, Session, SessionLife, SessionLine, SessionRecord, SessionState,
+    SessionTick, SessionWord,
 };
 
 use super::{fabric::Fabric, kernel::SESSION_LINES, packets::Packet};
@@ -29,11 +29,11 @@ pub(crate) fn of(fabric: &mut Fabric, packet: &Packet) -> Option<Session> {
 fn find(fabric: &mut Fabric, packet: &Packet) -> Option<(u32, Session)> {
     let (client, vip) = (packet.source, packet.destination);
     let mut found = numbered(fabric).into_iter().filter(|(_, it)| {
-        it.client == Address::from(client.ip())
-            && it.vip == Address::from(vip.ip())
+        it.client == Address::from(client.ip()).fold()
+            && it.vip == Address::from(vip.ip()).fold()
             && it.client_port_be == client.port().to_be_bytes()
             && it.vip_port_be == vip.port().to_be_bytes()
-            && it.protocol == packet.protocol as u8
+            && it.protocol() == packet.protocol as u8
     });
     let session = found.next();
     assert_eq!(found.next(), None, "a flow has two sessions");
@@ -72,10 +72,12 @@ pub(crate) fn age(fabric: &mut Fabric, packet: &Packet, secs: u32) {
 /// Removes all sessions, as the agent does.
 pub(crate) fn forget_all(fabric: &mut Fabric) {
     for (index, mut session) in numbered(fabric) {
+        let records = fabric.kernel.array::<SessionRecord>("SESSION_RECORDS");
+        let tag_at = records.get(&index, 0).unwrap().tag_at;
         let mut map = fabric.kernel.array::<SessionLine>("SESSION_TAGS");
-        let mut line = map.get(&(session.tag_at / 8), 0).unwrap();
-        line.words[session.tag_at as usize % SESSION_WAYS] = SessionWord::FREE;
-        map.set(session.tag_at / 8, line, 0).unwrap();
+        let mut line = map.get(&(tag_at / 8), 0).unwrap();
+        line.words[tag_at as usize % SESSION_WAYS] = SessionWord::FREE;
+        map.set(tag_at / 8, line, 0).unwrap();
         session.life = SessionLife::default();
         fabric
             .kernel

@@ -142,3 +142,41 @@ fn ports_lie_on_both_sides_of_the_gap() {
     assert_eq!(settings.nat_port(31_744), 61_000);
     assert_eq!(settings.nat_port(36_279), 65_535);
 }
+
+#[test]
+fn a_flow_has_a_line_in_each_half() {
+    let hashes = (0..1_000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    for hash in hashes {
+        let place = SessionPlace::of(hash);
+        assert_eq!((place.first(0), place.second(0)), (0, 0));
+        assert_eq!((place.first(1), place.second(1)), (0, 1));
+        let (first, second) = (place.first(1023), place.second(1023));
+        assert!(first < 512 && (512..1024).contains(&second));
+    }
+}
+
+#[test]
+fn sessions_and_records_are_read_as_they_were_written() {
+    let words = [1, 2 << 56, 3 << 8, 4 << 48];
+    let session = Session::from_words(words);
+    assert_eq!((session.client, session.vip), (1, 0));
+    assert_eq!(session.server_port_be, (2u16 << 8).to_ne_bytes());
+    assert_eq!(session.life, SessionLife(3 << 8));
+    assert_eq!((session.origin, session.node_check), (4, 0));
+    let record = SessionRecord::from_words([1, 2, 3, 4, 5]);
+    let [client, vip] = [[1, 2], [3, 4]].map(Address::from_halves);
+    assert_eq!((record.client, record.vip, record.tag_at), (client, vip, 5));
+}
+
+#[test]
+fn an_origin_tells_family_protocol_and_address() {
+    for (is_ipv6, protocol, index) in [(false, 6, 0), (true, 17, 7), (false, 17, 3)] {
+        let session = Session {
+            origin: Session::origin_of(is_ipv6, protocol, index),
+            ..Session::default()
+        };
+        assert_eq!(session.origin & Session::IPV6 != 0, is_ipv6);
+        assert_eq!((session.protocol(), session.source()), (protocol, index));
+        assert_eq!(session.is_tcp(), protocol == 6);
+    }
+}

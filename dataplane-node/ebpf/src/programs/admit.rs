@@ -13,7 +13,7 @@ use lbfabric_abi::{
 use super::{
     dnat,
     frame::opaque,
-    headers::{Headers, protocol},
+    headers::Headers,
     ip::Ip,
     maps,
     packet::{Family, Scratch},
@@ -23,7 +23,7 @@ use super::{
 /// From one try of a search to the next: away from where ports that follow each other meet another server's.
 const STEP: u64 = 1_000_003;
 /// A line with so many free words is not crowded.
-const ROOM: u64 = 3;
+const ROOM: u64 = 2;
 /// As a count.
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]
 const SOURCES: u32 = SOURCES_MAX as u32;
@@ -66,8 +66,8 @@ pub(crate) fn admit<I: Ip>(
     let service = &scratch.service;
     // SAFETY: it was made busy above.
     let session = unsafe { held.fields_mut() };
-    session.client = I::to_abi(headers.source);
-    session.vip = I::to_abi(headers.destination);
+    session.client = I::fold(headers.source);
+    session.vip = I::fold(headers.destination);
     session.client_port_be = [a, b];
     session.vip_port_be = [c, d];
     session.node_port_be = end.port_be.to_ne_bytes();
@@ -78,10 +78,15 @@ pub(crate) fn admit<I: Ip>(
         session.service = service.service as u16;
         session.pool = service.pool as u16;
     }
-    session.protocol = headers.protocol;
-    session.origin = Session::origin_of(I::FAMILY as u8 == Family::Ipv6 as u8, end.source);
-    session.node = I::fold(end.answers.destination);
-    session.tag_at = tag_at;
+    let is_ipv6 = I::FAMILY as u8 == Family::Ipv6 as u8;
+    session.origin = Session::origin_of(is_ipv6, headers.protocol, end.source);
+    session.node_check = Session::check_of(I::fold(end.answers.destination));
+    let mut record = maps::session_record(held.index).ok_or(DropReason::Internal)?;
+    // SAFETY: as above.
+    let record = unsafe { record.as_mut() };
+    record.client = I::to_abi(headers.source);
+    record.vip = I::to_abi(headers.destination);
+    record.tag_at = tag_at;
     Ok(held)
 }
 
@@ -116,8 +121,9 @@ fn end(index: u32, life: SessionLife) {
     };
     let busy = life.with(SessionState::BUSY, life.tick());
     if held.change(life, busy) {
-        let (line, way) = held.word();
-        if let Some(line) = maps::session_tags(line) {
+        if let Some((line, way)) = held.word()
+            && let Some(line) = maps::session_tags(line)
+        {
             let word = line.at(way);
             if word.session() == index {
                 line.replace(way, word, SessionWord::FREE);
@@ -154,8 +160,10 @@ fn vacate<I: Ip>(index: u32, answers: &Ends<I>, now: SessionTick) -> Result<(), 
     } else {
         (0, DropReason::NatTableFull)
     };
-    let is_tcp = owner.fields().protocol == protocol::TCP;
-    if !owner.life.is_takeable(is_tcp, now, patience) {
+    if !owner
+        .life
+        .is_takeable(owner.fields().is_tcp(), now, patience)
+    {
         return Err(otherwise);
     }
     release(owner.index, owner.life);
@@ -176,8 +184,7 @@ fn enlist(
     let (free, others) = (one.free(), other.free());
     if free | others == 0 {
         let held = Held::at(first_to_go(first, second, now))?;
-        let is_tcp = held.fields().protocol == protocol::TCP;
-        if !held.life.is_takeable(is_tcp, now, 0) {
+        if !held.life.is_takeable(held.fields().is_tcp(), now, 0) {
             return None;
         }
         end(held.index, held.life);

@@ -89,12 +89,13 @@ fn limit_of_session<I: Ip>(frame: &Frame, packet: &Packet) -> Option<u64> {
     let headers = Headers::<I>::with_ports(frame, packet).ok()?;
     let held = session::of_server(maps::settings()?, &headers.ends())?;
     let session = held.fields();
+    let (client, vip) = held.ends::<I>()?;
     let client = Aligned(Flow {
-        source: session.client,
-        destination: session.vip,
+        source: I::to_abi(client),
+        destination: I::to_abi(vip),
         source_port_be: session.client_port_be,
         destination_port_be: session.vip_port_be,
-        protocol: session.protocol,
+        protocol: session.protocol(),
         zero: [0; 3],
     });
     let service = vip::service_of(&client)?;

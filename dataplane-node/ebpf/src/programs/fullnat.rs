@@ -21,7 +21,7 @@ use super::{
     headers::{ETHERNET, Headers},
     ip::Ip,
     maps,
-    packet::{Family, Packet, Scratch},
+    packet::{Family, Scratch},
     rewrite::{self, Rewritten},
     route,
     session::{self, Held},
@@ -75,23 +75,18 @@ pub(crate) fn admit(frame: &Frame) -> Step {
 #[inline(always)]
 pub(crate) fn answer(frame: &Frame) -> Result<Exit, DropReason> {
     let scratch = maps::scratch().ok_or(DropReason::Internal)?;
-    let packet = &scratch.packet;
-    let sent = match packet.family {
-        Family::Ipv4 => give_back_any::<V4>(frame, packet)?,
-        Family::Ipv6 => give_back_any::<V6>(frame, packet)?,
+    let sent = match scratch.packet.family {
+        Family::Ipv4 => give_back_any::<V4>(frame, scratch)?,
+        Family::Ipv6 => give_back_any::<V6>(frame, scratch)?,
     };
-    let Some((held, exit)) = sent else {
-        let is_of_vip = scratch.otherwise == Verdict::PassNotServed as u32;
-        return Ok(Exit::pass(if is_of_vip {
+    let is_of_vip = scratch.otherwise == Verdict::PassNotServed as u32;
+    Ok(sent.unwrap_or_else(|| {
+        Exit::pass(if is_of_vip {
             Verdict::PassNotServed
         } else {
             Verdict::PassNotVip
-        }));
-    };
-    let session = held.fields();
-    let (source, destination) = (session.vip, session.client);
-    fragments::lead_to_client(scratch, Verdict::FullnatAnswer, source, destination);
-    Ok(exit)
+        })
+    }))
 }
 
 #[inline(always)]
@@ -214,7 +209,7 @@ impl<I: Ip> Way<I> {
         if !backend.keeps_flows_of(session.pool.into()) || I::server(backend).is_none() {
             return None;
         }
-        let node = I::node_of(settings, session)?;
+        let node = held.node::<I>(settings)?;
         Some(Self { node, backend })
     }
 }
@@ -260,16 +255,16 @@ fn give_back_plain<I: Ip>(frame: &Frame) -> Option<Result<Exit, DropReason>> {
 
 /// None if the packet is of no session.
 #[inline(always)]
-fn give_back_any<I: Ip>(
-    frame: &Frame,
-    packet: &Packet,
-) -> Result<Option<(Held, Exit)>, DropReason> {
-    let headers = Headers::<I>::with_ports(frame, packet)?;
+fn give_back_any<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Option<Exit>, DropReason> {
+    let headers = Headers::<I>::with_ports(frame, &scratch.packet)?;
     let Some(held) = answered(frame, &headers) else {
         return Ok(None);
     };
     let exit = give_back(frame, &headers, &held)?;
-    Ok(Some((held, exit)))
+    let (client, vip) = held.ends::<I>().ok_or(DropReason::Internal)?;
+    let (source, destination) = (I::to_abi(vip), I::to_abi(client));
+    fragments::lead_to_client(scratch, Verdict::FullnatAnswer, source, destination);
+    Ok(Some(exit))
 }
 
 /// The session of a server's packet, which has been noted.
@@ -283,11 +278,11 @@ fn answered<I: Ip>(frame: &Frame, headers: &Headers<I>) -> Option<Held> {
 
 #[inline(always)]
 fn give_back<I: Ip>(frame: &Frame, headers: &Headers<I>, held: &Held) -> Result<Exit, DropReason> {
-    let session = held.fields();
+    let (client, vip) = held.ends::<I>().ok_or(DropReason::Internal)?;
     let new = Rewritten {
-        source: I::of(&session.vip),
-        destination: I::of(&session.client),
-        ports: session.client_ports().rotate_left(16),
+        source: vip,
+        destination: client,
+        ports: held.fields().client_ports().rotate_left(16),
     };
     route::send_known(frame, headers, &new, Verdict::FullnatAnswer)
 }

@@ -1,8 +1,8 @@
 //! The two versions of IP behind one trait: a mode's code is written once, and compiled for each.
 
 use lbfabric_abi::{
-    Address, Backend, Checksum, FilterBit, FilterRegion, FlowKey, NextHop, Reverse, Session,
-    Settings, VipService,
+    Address, Backend, Checksum, FilterBit, FilterRegion, FlowKey, NextHop, Reverse, Settings,
+    VipService,
 };
 
 use super::packet::Family;
@@ -117,12 +117,12 @@ pub(crate) trait Ip: Sized {
     fn sources(settings: &Settings) -> u32;
     /// One of them; `index` is below their number.
     fn node(settings: &Settings, index: usize) -> Self::Address;
-    /// The node's address of a session; none if the node has it no more.
-    fn node_of(settings: &Settings, session: &Session) -> Option<Self::Address>;
     /// Zero if two addresses are the same.
     fn difference(a: Self::Address, b: Self::Address) -> u64;
     /// As [`Address::fold`].
     fn fold(address: Self::Address) -> u32;
+    /// The address with a fold, if the fold is all of it.
+    fn unfold(fold: u32) -> Option<Self::Address>;
     /// The sum of the address's words.
     fn sum(address: Self::Address) -> Checksum;
     fn bit(region: FilterRegion, address: Self::Address) -> FilterBit;

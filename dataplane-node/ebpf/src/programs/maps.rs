@@ -13,8 +13,8 @@ use lbfabric_abi::{
     FLOW_BUCKETS_DEFAULT, FilterBit, FilterRegion, Flow, FlowBucket, GUE_PORT_WORDS, Guard,
     NAT_FLOWS_DEFAULT, NatCursor, NextProgram, POOLS_MAX, PoolRing, QuicServer, RECENT_BUCKETS,
     RING_SLOTS_DEFAULT, Reverse, RingSlot, SERVICES_MAX, SESSION_WAYS, SOURCE_PREFIXES_MAX,
-    SOURCE_TOKEN_SETS, Session, SessionLine, Settings, SourcePrefix, SourceTokens, TOLD_BY_MAX,
-    Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
+    SOURCE_TOKEN_SETS, Session, SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens,
+    TOLD_BY_MAX, Traffic, VIP_ADDRESSES_MAX, VIP_PREFIXES_MAX, VipNetwork, VipPort6, VipService,
 };
 
 use super::{
@@ -64,6 +64,8 @@ static REVERSE_PORTS6: HashMap<Endpoint, Reverse> = HashMap::pinned(ENDPOINTS_MA
 static REVERSE_RANGES: LpmTrie<EndpointPrefix, Reverse> = LpmTrie::pinned(ENDPOINT_PREFIXES_MAX, 0);
 #[map]
 static SESSIONS: Array<Session> = Array::pinned(NAT_FLOWS_DEFAULT, MMAPABLE);
+#[map]
+static SESSION_RECORDS: Array<SessionRecord> = Array::pinned(NAT_FLOWS_DEFAULT, MMAPABLE);
 #[map]
 static SESSION_TAGS: Array<SessionLine> = Array::pinned(SESSION_LINES, MMAPABLE);
 #[map]
@@ -353,6 +355,12 @@ pub(crate) fn coarse_clock() -> u64 {
 #[inline(always)]
 pub(crate) fn session(index: u32) -> Option<NonNull<Session>> {
     SESSIONS.get_ptr_mut(index).and_then(NonNull::new)
+}
+
+/// What else there is of a full-NAT session.
+#[inline(always)]
+pub(crate) fn session_record(index: u32) -> Option<NonNull<SessionRecord>> {
+    SESSION_RECORDS.get_ptr_mut(index).and_then(NonNull::new)
 }
 
 /// A line of words that lead from clients' flows to sessions.

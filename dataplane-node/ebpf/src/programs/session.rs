@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use lbfabric_abi::{
     SESSION_WAYS, SOURCES_MAX, Session, SessionLife, SessionLine, SessionPacket, SessionPlace,
-    SessionState, SessionTick, SessionWord, Settings, session_of_end,
+    SessionRecord, SessionState, SessionTick, SessionWord, Settings, session_of_end,
 };
 
 use super::{
@@ -182,11 +182,39 @@ impl Held {
         atomic::publish(life_of(self.place), new.0);
     }
 
+    /// What else there is of it.
+    #[inline(always)]
+    pub(crate) fn record(&self) -> Option<&'static SessionRecord> {
+        // SAFETY: as in `fields`.
+        maps::session_record(self.index).map(|it| unsafe { it.as_ref() })
+    }
+
+    /// The client's address and the VIP.
+    #[inline(always)]
+    pub(crate) fn ends<I: Ip>(&self) -> Option<(I::Address, I::Address)> {
+        let session = self.fields();
+        if let (Some(client), Some(vip)) = (I::unfold(session.client), I::unfold(session.vip)) {
+            return Some((client, vip));
+        }
+        let record = self.record()?;
+        Some((I::of(&record.client), I::of(&record.vip)))
+    }
+
+    /// The node's address; none if the node has it no more.
+    #[inline(always)]
+    pub(crate) fn node<I: Ip>(&self, settings: &Settings) -> Option<I::Address> {
+        let session = self.fields();
+        let index = session.source();
+        let node = I::node(settings, index);
+        let is_there = (index as u32) < I::sources(settings);
+        (is_there && Session::check_of(I::fold(node)) == session.node_check).then_some(node)
+    }
+
     /// The line of its word in `SESSION_TAGS`, and the word's place there.
     #[inline(always)]
-    pub(crate) fn word(&self) -> (u32, u32) {
-        let at = self.fields().tag_at;
-        (at >> WAY_BITS, at % WAYS)
+    pub(crate) fn word(&self) -> Option<(u32, u32)> {
+        let at = self.record()?.tag_at;
+        Some((at >> WAY_BITS, at % WAYS))
     }
 
     /// The other way round.
@@ -242,10 +270,11 @@ fn is_clients<I: Ip>(held: &Held, ends: &Ends<I>) -> bool {
     let session = held.fields();
     // The ports first: in nearly every other session they differ.
     session.client_ports() == ends.ports
-        && I::of(&session.client) == ends.source
-        && I::of(&session.vip) == ends.destination
+        && session.client == I::fold(ends.source)
+        && session.vip == I::fold(ends.destination)
         && is_of::<I>(session, ends)
         && held.life.state().is_open()
+        && held.ends::<I>() == Some((ends.source, ends.destination))
 }
 
 /// Where a client's flow has its word.
@@ -273,7 +302,7 @@ pub(crate) fn of_server<I: Ip>(settings: &Settings, ends: &Ends<I>) -> Option<He
 pub(crate) fn is_servers<I: Ip>(held: &Held, ends: &Ends<I>) -> bool {
     let session = held.fields();
     session.server_ports().rotate_left(16) == ends.ports
-        && session.node == I::fold(ends.destination)
+        && session.node_check == Session::check_of(I::fold(ends.destination))
         && is_of::<I>(session, ends)
         && maps::backend(session.backend.into())
             .and_then(I::server)
@@ -321,7 +350,7 @@ fn source<I: Ip>(settings: &Settings, node: I::Address) -> u32 {
 #[inline(always)]
 fn is_of<I: Ip>(session: &Session, ends: &Ends<I>) -> bool {
     let is_ipv6 = I::FAMILY as u8 == Family::Ipv6 as u8;
-    session.protocol == ends.protocol && (session.origin & Session::IPV6 != 0) == is_ipv6
+    session.protocol() == ends.protocol && (session.origin & Session::IPV6 != 0) == is_ipv6
 }
 
 /// What a packet says of its flow.

@@ -2,7 +2,7 @@
 
 use lbfabric_abi::{
     Address, Backend, Checksum, Endpoint, FilterBit, FilterRegion, FlowKey, NextHop, Reverse,
-    SOURCES_MAX, Session, Settings, VipService,
+    SOURCES_MAX, Settings, VipService,
 };
 
 use super::{
@@ -177,12 +177,6 @@ impl Ip for V4 {
         u32::from_ne_bytes(settings.source4[opaque(index) % SOURCES_MAX])
     }
 
-    /// The session has all of it.
-    #[inline(always)]
-    fn node_of(_settings: &Settings, session: &Session) -> Option<u32> {
-        Some(session.node)
-    }
-
     #[inline(always)]
     fn difference(a: u32, b: u32) -> u64 {
         u64::from(a ^ b)
@@ -191,6 +185,11 @@ impl Ip for V4 {
     #[inline(always)]
     fn fold(address: u32) -> u32 {
         address
+    }
+
+    #[inline(always)]
+    fn unfold(fold: u32) -> Option<u32> {
+        Some(fold)
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use lbfabric_abi::{
     Address, Backend, Checksum, Endpoint, FilterBit, FilterRegion, FlowKey, NextHop, Reverse,
-    SOURCES_MAX, Session, Settings, VipService, fold6,
+    SOURCES_MAX, Settings, VipService, fold6,
 };
 
 use super::{
@@ -172,12 +172,6 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn node_of(settings: &Settings, session: &Session) -> Option<[u64; 2]> {
-        let node = Self::node(settings, session.source());
-        (Self::fold(node) == session.node).then_some(node)
-    }
-
-    #[inline(always)]
     fn difference([a, b]: [u64; 2], [c, d]: [u64; 2]) -> u64 {
         a ^ c | b ^ d
     }
@@ -185,6 +179,11 @@ impl Ip for V6 {
     #[inline(always)]
     fn fold(address: [u64; 2]) -> u32 {
         fold6(words(address))
+    }
+
+    #[inline(always)]
+    fn unfold(_fold: u32) -> Option<[u64; 2]> {
+        None
     }
 
     #[inline(always)]

@@ -125,12 +125,11 @@ fn from_fullnat<I: Icmp>(
     quote: &Quote<I>,
 ) -> Option<(I::Address, Rewritten<I>)> {
     let held = session::of_server(settings, &quote.answered_ends())?;
-    let session = held.fields();
-    let client = I::of(&session.client);
+    let (client, vip) = held.ends::<I>()?;
     let quoted = Rewritten {
         source: client,
-        destination: I::of(&session.vip),
-        ports: session.client_ports(),
+        destination: vip,
+        ports: held.fields().client_ports(),
     };
     Some((client, quoted))
 }

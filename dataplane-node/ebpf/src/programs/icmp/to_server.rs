@@ -152,7 +152,7 @@ fn by_fullnat<I: Icmp>(
     let held = session::of_client(settings, &ends, session::place(settings, &ends))
         .ok_or(DropReason::UnknownFlow)?;
     let session = held.fields();
-    let node = I::node_of(settings, session).ok_or(DropReason::UnknownFlow)?;
+    let node = held.node::<I>(settings).ok_or(DropReason::UnknownFlow)?;
     let backend = maps::backend(session.backend.into()).ok_or(DropReason::Internal)?;
     let (server, hop) = dnat::server::<I>(backend)?;
     headers.check_ttl()?;
