@@ -42,7 +42,7 @@ pub struct Entry<'a> {
 /// The result depends on the set of entries only, not on their order. `slots` is a prime.
 ///
 /// Every server visits all slots in orders of its own and takes those that are free, one look at a time. In a round a server
-/// has as many looks as its weight is of the largest, fractions carried over. It stops at [`SLACK`] slots more than its share,
+/// has as many looks as its weight is of the largest, fractions carried over. It stops at `SLACK` slots more than its share,
 /// and nobody takes what others need to come as close to theirs.
 pub fn ring(entries: &[Entry<'_>], slots: u32) -> Vec<u32> {
     let mut walkers: Vec<_> = entries

@@ -41,11 +41,12 @@ impl Address {
     }
 
     /// The address with these words, the other way round.
-    #[inline(always)]
-    pub const fn from_halves([a, b]: [u64; 2]) -> Self {
-        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
-            (a.to_ne_bytes(), b.to_ne_bytes());
-        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    pub fn from_halves(halves: [u64; 2]) -> Self {
+        let mut bytes = [0; 16];
+        for (part, half) in bytes.chunks_exact_mut(8).zip(halves) {
+            part.copy_from_slice(&half.to_ne_bytes());
+        }
+        Self(bytes)
     }
 
     /// The address as four words, each with its bytes in memory order: what the flow hash takes.

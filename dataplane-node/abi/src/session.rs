@@ -175,12 +175,14 @@ impl Session {
 
 impl SessionRecord {
     /// From the words that it is made of, in memory order.
-    pub fn from_words([a, b, c, d, e]: [u64; 5]) -> Self {
-        let [f, g, h, i, ..] = e.to_ne_bytes();
+    pub fn from_words(words: [u64; 5]) -> Self {
+        let [client, client_low, vip, vip_low, rest] = words;
+        let mut tag_at = [0; 4];
+        tag_at.copy_from_slice(&rest.to_ne_bytes()[..4]);
         Self {
-            client: Address::from_halves([a, b]),
-            vip: Address::from_halves([c, d]),
-            tag_at: u32::from_ne_bytes([f, g, h, i]),
+            client: Address::from_halves([client, client_low]),
+            vip: Address::from_halves([vip, vip_low]),
+            tag_at: u32::from_ne_bytes(tag_at),
             zero: 0,
         }
     }
