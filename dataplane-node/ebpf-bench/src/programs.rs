@@ -4,7 +4,13 @@
     reason = "packets and maps are memory that the kernel hands over by address"
 )]
 
+#[path = "../../ebpf/src/programs/bytes.rs"]
+#[expect(
+    dead_code,
+    reason = "the product's, which reads and writes single bytes as well"
+)]
 mod bytes;
+mod distance;
 mod floor;
 mod restore;
 

@@ -9,9 +9,8 @@ use lbfabric_proto::v1;
 
 use crate::{
     fixture::{Fixture, attached, eventually},
-    played_controller::PlayedController,
-    two_nics::{SERVERS, TwoNics, VIP, echo},
-    udp_echo::{EchoServers, Flow, Flows},
+    two_nics::{SERVERS, Served, TwoNics},
+    udp_echo::Flow,
 };
 
 /// No request is without an answer, and each flow's answers come from one server.
@@ -61,16 +60,16 @@ impl Fixture {
 fn row_38_a_program_that_is_replaced_under_traffic_loses_no_packet() {
     const ROUNDS: usize = 8;
     let net = TwoNics::new();
-    let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&echo(v1::Mode::L4Dnat));
-        let config = net.config(&controller);
-        let mut agent = fixture.start(config.clone()).await;
-        let mut before = eventually("healthy servers", || controller.report_if(healthy)).await;
-        let flows = Flows::start(&fixture.peer, VIP, 8);
-        eventually("answers", || flows.more_than(0, 100)).await;
+        let Served {
+            controller,
+            config,
+            mut agent,
+            report: mut before,
+            flows,
+            _servers,
+        } = net.serve(v1::Mode::L4Dnat, 8).await;
         let mut programs = BTreeSet::new();
         for round in 0..ROUNDS {
             programs.insert(fixture.program_id());

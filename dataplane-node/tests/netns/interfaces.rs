@@ -10,27 +10,29 @@ use crate::{
     fixture::{attached, eventually},
     hitless::{assert_unharmed, healthy},
     played_controller::PlayedController,
-    two_nics::{PassPrograms, SERVERS, TwoNics, VIP, echo},
+    two_nics::{PassPrograms, Served, TwoNics, VIP, echo},
     udp_echo::{EchoServers, Flows},
 };
 
 #[test]
 fn row_19_destination_nat_takes_packets_from_one_interface_to_another_and_back() {
     let net = TwoNics::new();
-    let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&echo(v1::Mode::L4Dnat));
-        let agent = fixture.start(net.config(&controller)).await;
-        let report = eventually("healthy servers", || controller.report_if(healthy)).await;
+        let Served {
+            controller,
+            config: _,
+            agent,
+            report,
+            flows,
+            _servers,
+        } = net.serve(v1::Mode::L4Dnat, 8).await;
         assert_eq!(report.interface, "lb0,lb1");
         assert_eq!(report.xdp_mode(), v1::XdpMode::Native);
         assert_eq!(
             report.addresses[0], "10.88.0.1",
             "the first interface's come first"
         );
-        let flows = Flows::start(&fixture.peer, VIP, 8);
         eventually("answers", || flows.more_than(0, 400)).await;
         let flows = flows.stop();
         assert_unharmed(&flows);
@@ -74,15 +76,16 @@ fn row_19_direct_server_return_takes_packets_from_one_interface_to_another() {
 #[test]
 fn one_of_two_interfaces_goes_and_comes_back() {
     let net = TwoNics::new();
-    let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&echo(v1::Mode::L4Dnat));
-        let agent = fixture.start(net.config(&controller)).await;
-        eventually("healthy servers", || controller.report_if(healthy)).await;
-        let flows = Flows::start(&fixture.peer, VIP, 4);
-        eventually("answers", || flows.more_than(0, 100)).await;
+        let Served {
+            controller,
+            config: _,
+            agent,
+            report: _,
+            flows,
+            _servers,
+        } = net.serve(v1::Mode::L4Dnat, 4).await;
         let program = fixture.program_id();
         fixture.node.ip(&["link", "del", "lb1"]);
         let gone = |report: &v1::NodeReport| report.fault.contains("interface gone");

@@ -12,7 +12,7 @@ use crate::{
     hitless::{assert_unharmed, healthy},
     load_balancer::web,
     played_controller::PlayedController,
-    two_nics::{SERVERS, TwoNics, VIP, echo, echo_over},
+    two_nics::{SERVERS, Served, TwoNics, VIP, echo_over},
     udp_echo::{EchoServers, Flows},
 };
 
@@ -32,16 +32,16 @@ impl Fixture {
 #[test]
 fn row_38_another_layout_is_switched_under_traffic_without_a_loss() {
     let net = TwoNics::new();
-    let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&echo(v1::Mode::L4Dnat));
-        let config = net.config(&controller);
-        let mut agent = fixture.start(config.clone()).await;
-        eventually("healthy servers", || controller.report_if(healthy)).await;
-        let flows = Flows::start(&fixture.peer, VIP, 8);
-        eventually("answers", || flows.more_than(0, 100)).await;
+        let Served {
+            controller,
+            config,
+            mut agent,
+            flows,
+            report: _,
+            _servers,
+        } = net.serve(v1::Mode::L4Dnat, 8).await;
         // An older one, and then a newer one: an upgrade and the way back.
         for version in [LAYOUT_VERSION - 1, LAYOUT_VERSION + 1] {
             let old = fixture.program_id();
@@ -131,16 +131,16 @@ fn another_layout_forwards_until_the_servers_are_known() {
 #[test]
 fn a_map_of_another_shape_is_another_layout() {
     let net = TwoNics::new();
-    let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&echo(v1::Mode::L4Dnat));
-        let config = net.config(&controller);
-        let agent = fixture.start(config.clone()).await;
-        eventually("healthy servers", || controller.report_if(healthy)).await;
-        let flows = Flows::start(&fixture.peer, VIP, 8);
-        eventually("answers", || flows.more_than(0, 100)).await;
+        let Served {
+            controller,
+            config,
+            agent,
+            flows,
+            report: _,
+            _servers,
+        } = net.serve(v1::Mode::L4Dnat, 8).await;
         let old = fixture.program_id();
         drop(agent);
         // Larger values than the program expects: nothing but a comparison finds out.
@@ -168,16 +168,16 @@ fn a_map_of_another_shape_is_another_layout() {
 #[test]
 fn an_agent_that_does_not_know_the_services_leaves_another_layout_alone() {
     let net = TwoNics::new();
-    let _servers = EchoServers::start(&net.servers, &SERVERS);
     let fixture = &net.fixture;
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&echo(v1::Mode::L4Dnat));
-        let config = net.config(&controller);
-        let agent = fixture.start(config.clone()).await;
-        eventually("healthy servers", || controller.report_if(healthy)).await;
-        let flows = Flows::start(&fixture.peer, VIP, 8);
-        eventually("answers", || flows.more_than(0, 100)).await;
+        let Served {
+            controller,
+            config,
+            agent,
+            flows,
+            report: _,
+            _servers,
+        } = net.serve(v1::Mode::L4Dnat, 8).await;
         let old = fixture.program_id();
         let folder = fixture.relabel(agent, LAYOUT_VERSION - 1);
 

@@ -4,13 +4,15 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{Xdp, XdpMode},
 };
-use lbfabric_node::{NodeConfig, Role};
+use lbfabric_node::{NodeAgent, NodeConfig, Role};
 use lbfabric_proto::v1;
 
 use crate::{
-    fixture::Fixture,
+    fixture::{Fixture, eventually},
+    hitless::healthy,
     namespace::{Namespace, run},
     played_controller::PlayedController,
+    udp_echo::{EchoServers, Flows},
 };
 
 /// The VIP of every service here, and its port.
@@ -30,6 +32,17 @@ pub(crate) struct TwoNics {
     pub(crate) fixture: Fixture,
     pub(crate) servers: Namespace,
     _pass: [PassPrograms; 2],
+}
+
+/// The echo service over both servers, with an agent that follows it and flows that have answers.
+pub(crate) struct Served {
+    pub(crate) controller: PlayedController,
+    pub(crate) config: NodeConfig,
+    pub(crate) agent: NodeAgent,
+    /// The first one that has every server healthy.
+    pub(crate) report: v1::NodeReport,
+    pub(crate) flows: Flows,
+    pub(crate) _servers: EchoServers,
 }
 
 impl TwoNics {
@@ -87,6 +100,26 @@ impl TwoNics {
         let servers = &self.servers;
         servers.ip(&["addr", "add", "10.99.0.1/32", "dev", "lo"]);
         servers.ip(&["route", "add", "10.88.0.2", "via", "10.90.0.1"]);
+    }
+
+    /// Has the echo service served in a mode, and asked by so many flows.
+    pub(crate) async fn serve(&self, mode: v1::Mode, flows: usize) -> Served {
+        let servers = EchoServers::start(&self.servers, &SERVERS);
+        let mut controller = PlayedController::start().await;
+        controller.apply(&echo(mode));
+        let config = self.config(&controller);
+        let agent = self.fixture.start(config.clone()).await;
+        let report = eventually("healthy servers", || controller.report_if(healthy)).await;
+        let flows = Flows::start(&self.fixture.peer, VIP, flows);
+        eventually("answers", || flows.more_than(0, 100)).await;
+        Served {
+            controller,
+            config,
+            agent,
+            report,
+            flows,
+            _servers: servers,
+        }
     }
 
     /// An agent with the program on both interfaces.

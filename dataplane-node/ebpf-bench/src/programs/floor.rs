@@ -15,7 +15,10 @@ use aya_ebpf::{
 use lbfabric_abi::{Address, Endpoint};
 use lbfabric_ebpf_bench::{FLOOR_SERVERS as SERVERS, FLOOR_SLOTS};
 
-use super::bytes::{distance, load2, load4, load8, store2, store4, store8, swap2};
+use super::{
+    bytes::{load2, load4, load8, store2, store4, store8, swap2},
+    distance::distance,
+};
 
 /// The key of the VIP table, as words.
 #[repr(C, align(8))]

@@ -14,7 +14,10 @@ use lbfabric_ebpf_bench::{
     LISTED_FLOWS, PORT_BITS, PORTS_PER_ADDRESS, SCATTER, Scenario, TEMPLATE_BYTES, Vary,
 };
 
-use super::bytes::{distance, load2, load4, load8, store2, store4, store8, swap2, swap4};
+use super::{
+    bytes::{load2, load4, load8, store2, store4, store8, swap2},
+    distance::distance,
+};
 
 #[map]
 static SCENARIO: Array<Scenario> = Array::with_max_entries(1, 0);
@@ -165,4 +168,12 @@ fn counted_up(address: u64, port: u64, flow: u64) -> Turn {
         address: swap4(swap4(address) + (flow >> PORT_BITS)),
         port: swap2(swap2(port) + (flow & (PORTS_PER_ADDRESS as u64 - 1))),
     }
+}
+
+/// Four bytes, the other way round.
+#[inline(always)]
+const fn swap4(word: u64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "as many bytes count")]
+    let word = word as u32;
+    word.swap_bytes() as u64
 }
