@@ -3,6 +3,7 @@
 mod apply;
 mod check;
 mod endpoints;
+mod nesting;
 mod restore;
 mod stored;
 

@@ -10,7 +10,7 @@ use lbfabric_abi::{
 };
 use lbfabric_proto::v1;
 
-use super::{FabricState, endpoints::Endpoints};
+use super::{FabricState, endpoints::Endpoints, nesting::Nesting};
 use crate::{
     Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, Service, Violation,
     vip::family, wire_enum::WireEnum as _,
@@ -57,6 +57,7 @@ pub(super) fn against_state(
     Candidate::check_pools(state, document, &mut violations);
     candidate.check_references(broken_pools, &mut violations);
     candidate.check_vips(&mut violations);
+    candidate.check_nesting(&mut violations);
     candidate.check_backend_addresses(&mut violations);
     candidate.check_limits(state, document, &mut violations);
     violations
@@ -200,6 +201,18 @@ impl<'a> Candidate<'a> {
                 format!("{message}: give one of them another VIP or port"),
             ));
         }
+    }
+
+    /// Prefixes lie within one another only as deep as packets look.
+    fn check_nesting(&self, violations: &mut Vec<Violation>) {
+        let mut nesting = Nesting::default();
+        for (path, service) in self.services.values() {
+            for (v, vip) in service.vips.iter().enumerate() {
+                let path = path.as_ref().map(|path| format!("{path}.vips[{v}]"));
+                nesting.add(*vip, path);
+            }
+        }
+        violations.extend(nesting.violations());
     }
 
     /// No server is a VIP.

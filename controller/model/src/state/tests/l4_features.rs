@@ -46,6 +46,39 @@ fn nested_prefixes_go_to_different_services_and_equal_ones_do_not() {
 }
 
 #[test]
+fn prefixes_lie_within_one_another_only_as_deep_as_packets_look() {
+    let nested = |bits: &[u8]| -> Vec<_> {
+        let services = (0..).zip(bits).map(|(n, bits)| {
+            let name = format!("{}", char::from(b'a' + n));
+            dsr(&name, &format!("198.51.0.0/{bits}"), "80")
+        });
+        services.collect()
+    };
+    assert_eq!(mistakes(nested(&[16, 18, 20, 22])), Vec::<String>::new());
+    // A single address is no level, and neither is one that lies beside.
+    let mut beside = nested(&[16, 18, 20, 22]);
+    beside.push(dsr("x", "198.51.0.1", "80"));
+    beside.push(dsr("y", "198.51.4.0/24", "80"));
+    assert_eq!(mistakes(beside), Vec::<String>::new());
+    let deep = mistakes(nested(&[16, 24, 18, 20, 22]));
+    assert_eq!(deep, ["services[1].vips[0]"]);
+
+    // One that comes to those that are there is told of, wherever it lies among them.
+    let mut state = FabricState::default();
+    let spec = |services| v1::FabricSpec {
+        services,
+        ..fabric()
+    };
+    actions(&state.apply(Generation(1), &apply(&spec(nested(&[18, 20, 22, 24])))));
+    let wide = spec(vec![dsr("wide", "198.51.0.0/16", "80")]);
+    let (kind, paths) = refusal(state.apply(Generation(2), &apply(&wide)));
+    assert_eq!(
+        (kind, paths),
+        (RefusalKind::Invalid, vec!["services[0].vips[0]".into()])
+    );
+}
+
+#[test]
 fn the_same_vip_may_have_every_protocol_once_and_others_beside_it() {
     let tcp = dsr("b", "198.51.100.7", "any");
     let beside = vec![any_protocol("a", "198.51.100.7"), tcp.clone()];
