@@ -6,6 +6,7 @@ mod endpoints;
 mod nesting;
 mod restore;
 mod stored;
+mod told_clients;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -10,7 +10,7 @@ use lbfabric_abi::{
 };
 use lbfabric_proto::v1;
 
-use super::{FabricState, endpoints::Endpoints, nesting::Nesting};
+use super::{FabricState, endpoints::Endpoints, nesting::Nesting, told_clients::ToldClients};
 use crate::{
     Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, Service, Violation,
     vip::family, wire_enum::WireEnum as _,
@@ -58,6 +58,7 @@ pub(super) fn against_state(
     candidate.check_references(broken_pools, &mut violations);
     candidate.check_vips(&mut violations);
     candidate.check_nesting(&mut violations);
+    candidate.check_told_clients(&mut violations);
     candidate.check_backend_addresses(&mut violations);
     candidate.check_limits(state, document, &mut violations);
     violations
@@ -213,6 +214,20 @@ impl<'a> Candidate<'a> {
             }
         }
         violations.extend(nesting.violations());
+    }
+
+    /// Where servers believe what connections say of their clients, all that come there must come from services that say it.
+    fn check_told_clients(&self, violations: &mut Vec<Violation>) {
+        if !(self.services.values()).any(|(_, service)| service.client_address_option) {
+            return;
+        }
+        let mut told = ToldClients::default();
+        for (path, service) in self.services.values() {
+            if let Some((pool_path, pool)) = self.pools.get(&service.pool) {
+                told.add([path.as_deref(), pool_path.as_deref()], service, pool);
+            }
+        }
+        violations.extend(told.violations());
     }
 
     /// No server is a VIP.

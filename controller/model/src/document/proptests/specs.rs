@@ -304,12 +304,31 @@ pub(super) fn sound_fabric() -> impl Strategy<Value = v1::FabricSpec> {
     let services: Vec<_> = (0..SERVICES).map(|at| sound_service(at, POOLS)).collect();
     (pools, services, 0..=SERVICES).prop_map(|(pools, mut services, kept)| {
         services.truncate(kept);
+        for pool in &pools {
+            tell_all_or_none(&mut services, &pool.name);
+        }
         v1::FabricSpec {
             pools,
             services,
             nodes: vec![],
         }
     })
+}
+
+/// The services that send to a pool's servers from nodes' addresses tell the client's, all of them or none.
+fn tell_all_or_none(services: &mut [v1::ServiceSpec], pool: &str) {
+    let rewrites =
+        |it: &v1::ServiceSpec| matches!(it.mode(), v1::Mode::L4Dnat | v1::Mode::L4Fullnat);
+    let is_tcp = |it: &v1::ServiceSpec| it.protocol() != v1::Protocol::Udp;
+    let mut together: Vec<_> = services
+        .iter_mut()
+        .filter(|it| it.pool == pool && rewrites(it) && is_tcp(it))
+        .collect();
+    let can = together.iter().all(|it| it.mode() == v1::Mode::L4Fullnat);
+    let tell = can && together.iter().any(|it| it.client_address_option);
+    for service in &mut together {
+        service.client_address_option = tell;
+    }
 }
 
 /// A sound specification, one with mistakes put in, or anything at all.

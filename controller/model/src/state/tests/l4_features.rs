@@ -46,6 +46,48 @@ fn nested_prefixes_go_to_different_services_and_equal_ones_do_not() {
 }
 
 #[test]
+fn a_port_that_is_told_of_clients_belongs_to_services_that_tell() {
+    let telling = |name: &str, port: &str| v1::ServiceSpec {
+        client_address_option: true,
+        ..service(name, "198.51.100.1", port, v1::Mode::L4Fullnat, "web")
+    };
+    let other = |port: &str, mode| v1::ServiceSpec {
+        backend_port: 80,
+        ..service("other", "198.51.100.2", port, mode, "web")
+    };
+    let (dnat, fullnat) = (v1::Mode::L4Dnat, v1::Mode::L4Fullnat);
+    for mode in [dnat, fullnat] {
+        let shared = mistakes(vec![telling("a", "80"), other("81", mode)]);
+        assert_eq!(shared, ["services[0].client_address_option"]);
+    }
+    let mut udp = other("81", fullnat);
+    udp.set_protocol(v1::Protocol::Udp);
+    let direct = dsr("d", "198.51.100.3", "80");
+    let apart = vec![telling("a", "80-81"), telling("b", "82"), udp, direct];
+    assert_eq!(mistakes(apart), Vec::<String>::new());
+
+    // Whichever comes last is where it is told, also a pool that brings the server.
+    let mut state = FabricState::default();
+    let mut spec = fabric();
+    spec.services = vec![telling("a", "80")];
+    actions(&state.apply(Generation(1), &apply(&spec)));
+    spec.services = vec![other("81", fullnat)];
+    let (_, paths) = refusal(state.apply(Generation(2), &apply(&spec)));
+    assert_eq!(paths, ["services[0].pool"]);
+    let mut apart = pool("apart", vec![backend("x", &["192.0.2.77"])]);
+    spec.pools.push(apart.clone());
+    spec.services[0].pool = "apart".to_owned();
+    actions(&state.apply(Generation(3), &apply(&spec)));
+    apart.backends = spec.pools[0].backends.clone();
+    let change = v1::FabricSpec {
+        pools: vec![apart],
+        ..v1::FabricSpec::default()
+    };
+    let (_, paths) = refusal(state.apply(Generation(4), &apply(&change)));
+    assert_eq!(paths, ["pools[0].backends"]);
+}
+
+#[test]
 fn prefixes_lie_within_one_another_only_as_deep_as_packets_look() {
     let nested = |bits: &[u8]| -> Vec<_> {
         let services = (0..).zip(bits).map(|(n, bits)| {
