@@ -16,6 +16,7 @@ mod host;
 mod refusal;
 mod request;
 mod response;
+mod rewrite;
 
 pub use body::Body;
 pub use chunked::{ChunkReader, Chunked};
@@ -24,3 +25,4 @@ pub use head::{FieldRoom, HeadLimits, RequestHead, ResponseHead, head_end};
 pub use refusal::Refusal;
 pub use request::{Request, is_hop_by_hop};
 pub use response::Response;
+pub use rewrite::{Answering, ForwardedPolicy, Forwarding, write_request, write_response};
