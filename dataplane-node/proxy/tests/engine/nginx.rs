@@ -65,9 +65,8 @@ impl Drop for Nginx {
 }
 
 fn large() -> String {
-    (0..LARGE_BYTES)
-        .map(|n| char::from(b'a' + (n % 23) as u8))
-        .collect()
+    let letters = ('a'..='w').cycle();
+    letters.take(LARGE_BYTES).collect()
 }
 
 fn run(folder: &tempfile::TempDir, address: SocketAddr) -> Child {
