@@ -1,1 +1,17 @@
-//! The layer-7 engine of `l7-reverse` and `l7-transparent`. Nothing is here yet.
+//! The layer-7 engine of `l7-reverse` and `l7-transparent`.
+//!
+//! So far: HTTP/1.1 in and out, over plain TCP, to servers in turn. A worker is a thread with a listener and connections of its own
+//! (`worker.rs`); a client's connection is a task (`client.rs`); how messages are read and written is pure (`http1`).
+
+mod buffer;
+mod client;
+mod config;
+pub mod http1;
+mod pump;
+mod stream;
+mod upstream;
+mod worker;
+
+pub use buffer::BUFFER_BYTES;
+pub use config::{ForwardedConfig, ProxyConfig, Timeouts};
+pub use worker::{listener, serve};

@@ -1,0 +1,359 @@
+//! A client's connection, one request after the other.
+//!
+//! ```text
+//!  client                          worker                               server
+//!    ── head ──►  parse, choose a server, connect, write ── head ──►
+//!    ── body ──►  pump::body ───────────────────────────── body ──►         both at the
+//!    ◄── head ──  write ◄───────────────────── parse ◄──── head ──          same time
+//!    ◄── body ──  pump::body ◄──────────────────────────── body ──
+//! ```
+
+use std::{io, net::IpAddr, rc::Rc};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::{
+    config::ProxyConfig,
+    http1::{
+        Answering, Body, FieldRoom, Forwarding, Refusal, Request, RequestHead, Response,
+        ResponseHead, write_request, write_response,
+    },
+    pump::{self, Broken, Framed},
+    stream::{Incoming, NoHead, Stream, write},
+    upstream::{Upstream, Upstreams},
+};
+
+/// A client's connection.
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    pub(crate) address: IpAddr,
+    pub(crate) config: Rc<ProxyConfig>,
+    pub(crate) upstreams: Rc<Upstreams>,
+}
+
+/// What of a request is needed after its head has been sent on.
+struct Asked {
+    /// As far as an answer's framing goes by it.
+    method: &'static str,
+    minor: u8,
+    body: Body,
+    persists: bool,
+    /// Sent twice it does the same as sent once, RFC 9110 section 9.2.2.
+    is_idempotent: bool,
+}
+
+/// Why a client's connection ends.
+enum End {
+    /// In order, or because of the client.
+    Quietly,
+    /// After this answer.
+    Told(u16),
+}
+
+impl Client {
+    /// Serves the connection to its end.
+    pub(crate) async fn serve(mut self) {
+        loop {
+            match self.request().await {
+                Ok(true) => {}
+                Ok(false) | Err(End::Quietly) => return,
+                Err(End::Told(status)) => {
+                    self.tell(status).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One request with its answer; whether another may follow.
+    async fn request(&mut self) -> Result<bool, End> {
+        let timeouts = self.config.timeouts;
+        let limits = self.config.limits;
+        let mut incoming = self.stream.incoming();
+        let head = incoming.head(&limits, timeouts.idle, timeouts.head).await;
+        let head_bytes = head.map_err(|error| match error {
+            NoHead::Closed | NoHead::Broken => End::Quietly,
+            NoHead::Refused(refusal) => End::Told(refusal.status()),
+            NoHead::Late => End::Told(408),
+        })?;
+        let mut head = Vec::with_capacity(head_bytes + 256);
+        let asked = self.rewrite(head_bytes, &mut head);
+        let asked = asked.map_err(|refusal| End::Told(refusal.status()))?;
+        self.stream.incoming().consume(head_bytes);
+        let server = self.upstreams.choose().ok_or(End::Told(503))?;
+        let upstream = self.upstreams.connect(server, timeouts.connect).await;
+        let mut upstream = upstream.map_err(|error| told_of_connect(&error))?;
+        loop {
+            let is_reused = upstream.is_reused;
+            match self.exchange(&asked, &head, upstream).await {
+                // The server has closed it before the request came, and nothing of the body is gone.
+                Err(Failed::Unanswered) if is_reused && asked.is_idempotent => {
+                    let anew = self.upstreams.connect_anew(server, timeouts.connect).await;
+                    upstream = anew.map_err(|error| told_of_connect(&error))?;
+                }
+                Err(Failed::Unanswered) => return Err(End::Told(502)),
+                Err(Failed::End(end)) => return Err(end),
+                Ok(persists) => return Ok(persists),
+            }
+        }
+    }
+
+    /// Reads the head in the buffer, and writes it as it goes on.
+    fn rewrite(&mut self, head_bytes: usize, out: &mut Vec<u8>) -> Result<Asked, Refusal> {
+        let incoming = self.stream.incoming();
+        let bytes = &incoming.filled()[..head_bytes];
+        let mut room = FieldRoom::new();
+        let head = RequestHead::parse(bytes, &mut room, &self.config.limits)?;
+        let request = Request::of(&head)?;
+        if head.method == "CONNECT" {
+            // It would make this a proxy of another kind.
+            return Err(Refusal::Method);
+        }
+        let forwarding = Forwarding {
+            client: self.address,
+            scheme: "http",
+            x_forwarded: self.config.forwarded.x_forwarded,
+            forwarded: self.config.forwarded.forwarded,
+        };
+        write_request(out, &head, &request, &forwarding);
+        let is_safe = matches!(
+            head.method,
+            "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
+        );
+        Ok(Asked {
+            method: if head.method == "HEAD" { "HEAD" } else { "" },
+            minor: head.minor,
+            body: request.body,
+            persists: request.persists,
+            is_idempotent: is_safe && request.body == Body::Length(0),
+        })
+    }
+
+    /// Sends a request and gives its answer back; whether another may follow.
+    async fn exchange(
+        &mut self,
+        asked: &Asked,
+        head: &[u8],
+        mut upstream: Upstream,
+    ) -> Result<bool, Failed> {
+        let sent = write(&upstream.stream.socket, head, b"").await;
+        sent.map_err(|_closed| Failed::Unanswered)?;
+        let (client, server) = (&mut self.stream, &mut upstream.stream);
+        let (answered, is_sent) = if asked.body == Body::Length(0) {
+            let answered = answer(server.incoming(), &client.socket, asked, &self.config).await?;
+            (answered, true)
+        } else {
+            both(client, server, asked, &self.config).await?
+        };
+        Ok(self.finish(upstream, answered, is_sent).await)
+    }
+
+    /// What becomes of both connections behind an answer; whether another request may follow.
+    async fn finish(&mut self, mut upstream: Upstream, answered: Answered, is_sent: bool) -> bool {
+        if answered.switches {
+            tunnel(&mut self.stream, &mut upstream.stream).await;
+            return false;
+        }
+        if answered.server_persists && is_sent {
+            self.upstreams.keep(upstream);
+        }
+        answered.client_persists && is_sent
+    }
+
+    /// Answers for the server, and closes.
+    async fn tell(&mut self, status: u16) {
+        let reason = match status {
+            400 => "Bad Request",
+            408 => "Request Timeout",
+            414 => "URI Too Long",
+            417 => "Expectation Failed",
+            431 => "Request Header Fields Too Large",
+            501 => "Not Implemented",
+            502 => "Bad Gateway",
+            503 => "Service Unavailable",
+            504 => "Gateway Timeout",
+            505 => "HTTP Version Not Supported",
+            _ => "Error",
+        };
+        let body = format!("{status} {reason}\n");
+        let head = format!(
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        // A client that is gone does not hear it.
+        let _heard = write(&self.stream.socket, head.as_bytes(), body.as_bytes()).await;
+    }
+}
+
+/// What an answer leaves behind.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    client_persists: bool,
+    server_persists: bool,
+    switches: bool,
+}
+
+/// Why there is no answer.
+enum Failed {
+    /// Nothing of one has come.
+    Unanswered,
+    End(End),
+}
+
+/// A request's body there and its answer back at the same time, as neither waits for the other; with the answer, whether the whole body
+/// is gone.
+async fn both(
+    client: &mut Stream,
+    server: &mut Stream,
+    asked: &Asked,
+    config: &ProxyConfig,
+) -> Result<(Answered, bool), Failed> {
+    let from_client = Incoming {
+        socket: &client.socket,
+        buffer: &mut client.buffer,
+    };
+    let from_server = Incoming {
+        socket: &server.socket,
+        buffer: &mut server.buffer,
+    };
+    let silence = config.timeouts.silence;
+    let body = pump::body(
+        from_client,
+        &server.socket,
+        asked.body,
+        Framed::Same,
+        silence,
+    );
+    let answer = answer(from_server, &client.socket, asked, config);
+    tokio::pin!(body, answer);
+    let mut is_sent = None;
+    loop {
+        tokio::select! {
+            biased;
+            answered = &mut answer => return Ok((answered?, is_sent == Some(true))),
+            sent = &mut body, if is_sent.is_none() => match sent {
+                Ok(()) => is_sent = Some(true),
+                // It may have answered without reading all of it.
+                Err(Broken::Receiver) => is_sent = Some(false),
+                Err(Broken::Refused(refusal)) => {
+                    return Err(Failed::End(End::Told(refusal.status())));
+                }
+                Err(Broken::Sender(_)) => return Err(Failed::End(End::Quietly)),
+            },
+        }
+    }
+}
+
+fn told_of_connect(error: &io::Error) -> End {
+    End::Told(if error.kind() == io::ErrorKind::TimedOut {
+        504
+    } else {
+        502
+    })
+}
+
+/// Gives a server's answer to the client, the interim ones before it too.
+async fn answer(
+    mut from: Incoming<'_>,
+    to: &TcpStream,
+    asked: &Asked,
+    config: &ProxyConfig,
+) -> Result<Answered, Failed> {
+    let silence = config.timeouts.silence;
+    loop {
+        let length = from.head(&config.limits, silence, silence).await;
+        let length = length.map_err(|error| match error {
+            NoHead::Closed | NoHead::Broken => Failed::Unanswered,
+            NoHead::Refused(_) => Failed::End(End::Told(502)),
+            NoHead::Late => Failed::End(End::Told(504)),
+        })?;
+        let mut head = Vec::with_capacity(length + 64);
+        let (response, framed, client_persists) =
+            rewrite_answer(&from.filled()[..length], asked, config, &mut head)
+                .map_err(|_refusal| Failed::End(End::Told(502)))?;
+        from.consume(length);
+        // The first bytes of the body in the same write.
+        let inline = match (response.body, framed) {
+            (Body::Length(length), Framed::Same) => {
+                let filled = from.filled().len();
+                usize::try_from(length).map_or(filled, |length| length.min(filled))
+            }
+            _ => 0,
+        };
+        let sent = write(to, &head, &from.filled()[..inline]).await;
+        sent.map_err(|_gone| Failed::End(End::Quietly))?;
+        from.consume(inline);
+        if response.is_interim {
+            continue;
+        }
+        let body = match response.body {
+            Body::Length(length) => Body::Length(length - inline as u64),
+            body => body,
+        };
+        let again = Incoming {
+            socket: from.socket,
+            buffer: &mut *from.buffer,
+        };
+        // Its head is sent: all that tells the client of a failure is that the connection closes too early.
+        let whole = pump::body(again, to, body, framed, silence).await;
+        whole.map_err(|_broken| Failed::End(End::Quietly))?;
+        return Ok(Answered {
+            client_persists,
+            server_persists: response.persists,
+            switches: response.switches,
+        });
+    }
+}
+
+/// Reads an answer's head and writes it as it goes back, with how its body does and whether the client's connection goes on.
+fn rewrite_answer(
+    bytes: &[u8],
+    asked: &Asked,
+    config: &ProxyConfig,
+    out: &mut Vec<u8>,
+) -> Result<(Response, Framed, bool), Refusal> {
+    let mut room = FieldRoom::new();
+    let head = ResponseHead::parse(bytes, &mut room, &config.limits)?;
+    let response = Response::of(&head, asked.method)?;
+    let framed = match (response.body, asked.minor) {
+        (Body::UntilClose, 1) => Framed::Chunks,
+        (Body::Chunked, 0) => Framed::Bare,
+        _ => Framed::Same,
+    };
+    let has_end = asked.minor == 1 || matches!(response.body, Body::Length(_));
+    let persists = asked.persists && has_end;
+    let answering = Answering {
+        minor: asked.minor,
+        persists,
+    };
+    write_response(out, &head, &response, answering);
+    Ok((response, framed, persists))
+}
+
+/// Both directions as they come, each until its end.
+async fn tunnel(client: &mut Stream, server: &mut Stream) {
+    let silence = std::time::Duration::MAX;
+    let from_client = Incoming {
+        socket: &client.socket,
+        buffer: &mut client.buffer,
+    };
+    let from_server = Incoming {
+        socket: &server.socket,
+        buffer: &mut server.buffer,
+    };
+    let there = one_way(from_client, &server.socket, silence);
+    let back = one_way(from_server, &client.socket, silence);
+    tokio::join!(there, back);
+}
+
+async fn one_way(from: Incoming<'_>, to: &TcpStream, silence: std::time::Duration) {
+    let ended = pump::body(from, to, Body::UntilClose, Framed::Same, silence).await;
+    let how = if ended.is_ok() {
+        std::net::Shutdown::Write
+    } else {
+        std::net::Shutdown::Both
+    };
+    // A connection that is gone is shut down already.
+    let _gone = SockRef::from(to).shutdown(how);
+}

@@ -1,0 +1,63 @@
+use std::{net::SocketAddr, time::Duration};
+
+use crate::http1::{ForwardedPolicy, HeadLimits};
+
+/// What one service of the engine does.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// Where requests go, in turn. Without one, every request is answered with 503.
+    pub servers: Vec<SocketAddr>,
+    /// What servers are told of their clients.
+    pub forwarded: ForwardedConfig,
+    /// How large heads may be, of both sides; at most [`BUFFER_BYTES`](crate::BUFFER_BYTES).
+    pub limits: HeadLimits,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Connections to each server that wait for their next request, for each worker.
+    pub idle_connections: usize,
+}
+
+/// What servers are told of their clients, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForwardedConfig {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    pub x_forwarded: ForwardedPolicy,
+    /// `Forwarded`, RFC 7239.
+    pub forwarded: ForwardedPolicy,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A connection to a server.
+    pub connect: Duration,
+    /// A client's head, from its first byte on.
+    pub head: Duration,
+    /// A client's connection between two requests.
+    pub idle: Duration,
+    /// Between two parts of a body, and until a server's head has come.
+    pub silence: Duration,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            forwarded: ForwardedConfig::default(),
+            limits: HeadLimits::default(),
+            timeouts: Timeouts::default(),
+            idle_connections: 64,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            idle: Duration::from_mins(1),
+            silence: Duration::from_mins(1),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+use super::*;
+use crate::http1::{FieldRoom, HeadLimits, Refusal};
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
+
+fn forwarding(x_forwarded: ForwardedPolicy, forwarded: ForwardedPolicy) -> Forwarding<'static> {
+    Forwarding {
+        client: CLIENT,
+        scheme: "http",
+        x_forwarded,
+        forwarded,
+    }
+}
+
+fn leave() -> Forwarding<'static> {
+    forwarding(ForwardedPolicy::Leave, ForwardedPolicy::Leave)
+}
+
+/// A head of these lines.
+fn head(lines: &[&str]) -> String {
+    format!("{}\r\n\r\n", lines.join("\r\n"))
+}
+
+fn request(lines: &[&str], forwarding: &Forwarding<'_>) -> String {
+    let head = head(lines);
+    let mut room = FieldRoom::new();
+    let parsed = RequestHead::parse(head.as_bytes(), &mut room, &HeadLimits::default()).unwrap();
+    let request = Request::of(&parsed).unwrap();
+    let mut out = Vec::new();
+    write_request(&mut out, &parsed, &request, forwarding);
+    String::from_utf8(out).unwrap()
+}
+
+fn response(lines: &[&str], method: &str, minor: u8) -> String {
+    let head = head(lines);
+    let mut room = FieldRoom::new();
+    let parsed = ResponseHead::parse(head.as_bytes(), &mut room, &HeadLimits::default()).unwrap();
+    let response = Response::of(&parsed, method).unwrap();
+    let mut out = Vec::new();
+    let persists = response.persists;
+    write_response(&mut out, &parsed, &response, Answering { minor, persists });
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn what_belongs_to_the_connection_stays_there() {
+    let sent = request(
+        &[
+            "POST /a?b HTTP/1.1",
+            "host: a",
+            "Connection: keep-alive, X-Own",
+            "Keep-Alive: timeout=5",
+            "X-Own: 1",
+            "Proxy-Connection: keep-alive",
+            "Proxy-Authorization: x",
+            "TE: trailers",
+            "Trailer: X",
+            "X-Kept:  as it is ",
+            "content-length: 005",
+        ],
+        &leave(),
+    );
+    let expected = [
+        "POST /a?b HTTP/1.1",
+        "Host: a",
+        "X-Kept: as it is",
+        "Content-Length: 5",
+    ];
+    assert_eq!(sent, head(&expected));
+}
+
+#[test]
+fn an_absolute_target_becomes_a_path() {
+    let sent = request(
+        &["GET http://a.example:80/x HTTP/1.1", "Host: A.example:80"],
+        &leave(),
+    );
+    assert_eq!(sent, head(&["GET /x HTTP/1.1", "Host: a.example:80"]));
+}
+
+#[test]
+fn an_upgrade_goes_on() {
+    let lines = [
+        "GET / HTTP/1.1",
+        "Host: a",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+    ];
+    assert_eq!(
+        request(&lines, &leave()),
+        head(&[
+            "GET / HTTP/1.1",
+            "Host: a",
+            "Connection: upgrade",
+            "Upgrade: websocket"
+        ])
+    );
+    // Nobody has asked for it on this connection.
+    assert_eq!(
+        request(&[lines[0], lines[1], lines[3]], &leave()),
+        head(&["GET / HTTP/1.1", "Host: a"])
+    );
+}
+
+#[test]
+fn a_server_is_told_of_its_client_as_the_policy_says() {
+    use ForwardedPolicy::{Append, Leave, Replace};
+    let lines = [
+        "GET / HTTP/1.1",
+        "Host: a",
+        "X-Forwarded-For: 192.0.2.1, 192.0.2.2",
+        "x-forwarded-for: 192.0.2.3",
+        "X-Forwarded-Proto: https",
+        "Forwarded: for=192.0.2.1",
+    ];
+    assert_eq!(request(&lines, &forwarding(Leave, Leave)), head(&lines));
+    assert_eq!(
+        request(&lines, &forwarding(Replace, Replace)),
+        head(&[
+            lines[0],
+            lines[1],
+            "X-Forwarded-For: 198.51.100.7",
+            "X-Forwarded-Proto: http",
+            "X-Forwarded-Host: a",
+            "Forwarded: for=198.51.100.7;host=\"a\";proto=http",
+        ])
+    );
+    assert_eq!(
+        request(&lines, &forwarding(Append, Append)),
+        head(&[
+            lines[0],
+            lines[1],
+            "X-Forwarded-For: 192.0.2.1, 192.0.2.2, 192.0.2.3, 198.51.100.7",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Host: a",
+            "Forwarded: for=192.0.2.1, for=198.51.100.7;host=\"a\";proto=http",
+        ])
+    );
+    let v6 = Forwarding {
+        client: "2001:db8::7".parse().unwrap(),
+        ..forwarding(Leave, Replace)
+    };
+    assert_eq!(
+        request(&lines[..2], &v6),
+        head(&[
+            lines[0],
+            lines[1],
+            "Forwarded: for=\"[2001:db8::7]\";host=\"a\";proto=http"
+        ])
+    );
+}
+
+#[test]
+fn answers_are_framed_for_their_client() {
+    let ok = "HTTP/1.1 200 OK";
+    let chunked = [ok, "Transfer-Encoding: chunked"];
+    assert_eq!(response(&chunked, "GET", 1), head(&chunked));
+    assert_eq!(
+        response(&chunked, "GET", 0),
+        head(&[ok, "Connection: keep-alive"])
+    );
+    // Until the server closes: the client's connection may go on.
+    assert_eq!(
+        response(&["HTTP/1.0 200 OK", "Server: x"], "GET", 1),
+        head(&[
+            ok,
+            "Server: x",
+            "Transfer-Encoding: chunked",
+            "Connection: close"
+        ])
+    );
+    let long = [ok, "Content-Length: 999"];
+    assert_eq!(response(&long, "HEAD", 1), head(&long));
+    assert_eq!(
+        response(&["HTTP/1.1 204 No Content"], "GET", 1),
+        head(&["HTTP/1.1 204 No Content"])
+    );
+    assert_eq!(
+        response(
+            &[
+                "HTTP/1.1 101 Switching",
+                "upgrade: x",
+                "connection: upgrade"
+            ],
+            "GET",
+            1
+        ),
+        head(&[
+            "HTTP/1.1 101 Switching",
+            "Connection: upgrade",
+            "Upgrade: x"
+        ])
+    );
+    let early = ["HTTP/1.1 103 Early Hints", "Link: </a>"];
+    assert_eq!(response(&early, "GET", 1), head(&early));
+}
+
+#[test]
+fn what_is_too_long_is_told_as_such() {
+    let limits = HeadLimits {
+        head_bytes: 64,
+        target_bytes: 8,
+        fields: 2,
+    };
+    let parse = |text: &str| {
+        let end = crate::http1::head_end(text.as_bytes(), 0, &limits)?;
+        let mut room = FieldRoom::new();
+        let head = &text.as_bytes()[..end.expect("it is whole")];
+        RequestHead::parse(head, &mut room, &limits).map(|_| ())
+    };
+    assert_eq!(parse(&head(&["GET /2345678 HTTP/1.1", "Host: a"])), Ok(()));
+    let long = parse(&head(&["GET /23456789 HTTP/1.1", "Host: a"]));
+    assert_eq!(long, Err(Refusal::TargetTooLong));
+    let many = parse(&head(&["GET / HTTP/1.1", "Host: a", "a: b", "c: d"]));
+    assert_eq!(many, Err(Refusal::TooManyFields));
+    let large = format!("GET / HTTP/1.1\r\nHost: {}", "a".repeat(64));
+    assert_eq!(parse(&large), Err(Refusal::HeadTooLong));
+    let lines = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(39));
+    assert_eq!(
+        (lines.len(), parse(&lines)),
+        (65, Err(Refusal::HeadTooLong))
+    );
+}

@@ -1,0 +1,145 @@
+//! Bodies on their way from one side to the other, in the buffer that they came into.
+
+use std::{io, time::Duration};
+
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    http1::{Body, ChunkReader, Chunked, Refusal},
+    stream::{Incoming, write},
+};
+
+/// How a body is framed where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framed {
+    /// As it comes.
+    Same,
+    /// In chunks, though it comes without.
+    Chunks,
+    /// The data alone, though it comes in chunks.
+    Bare,
+}
+
+/// Why a body does not arrive whole.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// What comes is not what its framing says.
+    Refused(Refusal),
+    /// The sender has closed before the end, says nothing for too long, or its connection fails.
+    Sender(io::Error),
+    Receiver,
+}
+
+/// Sends a body on, beginning with what the buffer has of it.
+pub(crate) async fn body(
+    from: Incoming<'_>,
+    to: &TcpStream,
+    body: Body,
+    framed: Framed,
+    silence: Duration,
+) -> Result<(), Broken> {
+    let mut pump = Pump {
+        from,
+        to,
+        framed,
+        silence,
+    };
+    match body {
+        Body::Length(length) => pump.length(length).await,
+        Body::Chunked => pump.chunked().await,
+        Body::UntilClose => pump.until_close().await,
+    }
+}
+
+struct Pump<'a> {
+    from: Incoming<'a>,
+    to: &'a TcpStream,
+    framed: Framed,
+    silence: Duration,
+}
+
+impl Pump<'_> {
+    async fn length(&mut self, mut left: u64) -> Result<(), Broken> {
+        while left > 0 {
+            let filled = self.filled().await?;
+            let count = usize::try_from(left).map_or(filled, |left| left.min(filled));
+            self.send(count).await?;
+            left -= count as u64;
+        }
+        Ok(())
+    }
+
+    async fn chunked(&mut self) -> Result<(), Broken> {
+        let mut reader = ChunkReader::new();
+        while !reader.is_done() {
+            self.filled().await?;
+            // As much as the buffer has, in one write.
+            let (mut at, bytes) = (0, self.from.filled());
+            while at < bytes.len() && !reader.is_done() {
+                let part = reader.next(&bytes[at..]).map_err(Broken::Refused)?;
+                let (count, is_data) = match part {
+                    Chunked::Data(count) => (count, true),
+                    Chunked::Frame(count) | Chunked::End(count) => (count, false),
+                };
+                if self.framed == Framed::Bare && is_data {
+                    let data = &bytes[at..at + count];
+                    write(self.to, data, b"")
+                        .await
+                        .map_err(|_gone| Broken::Receiver)?;
+                }
+                at += count;
+            }
+            if self.framed == Framed::Bare {
+                self.from.consume(at);
+            } else {
+                self.send(at).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn until_close(&mut self) -> Result<(), Broken> {
+        loop {
+            match self.filled().await {
+                Ok(count) => self.send(count).await?,
+                Err(Broken::Sender(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if self.framed == Framed::Chunks {
+            write(self.to, b"0\r\n\r\n", b"")
+                .await
+                .map_err(|_gone| Broken::Receiver)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the buffer has something, and says how much.
+    async fn filled(&mut self) -> Result<usize, Broken> {
+        if !self.from.filled().is_empty() {
+            return Ok(self.from.filled().len());
+        }
+        let count = timeout(self.silence, self.from.read()).await;
+        match count {
+            Ok(Ok(0)) => Err(Broken::Sender(io::ErrorKind::UnexpectedEof.into())),
+            Ok(Ok(count)) => Ok(count),
+            Ok(Err(error)) => Err(Broken::Sender(error)),
+            Err(_late) => Err(Broken::Sender(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// Sends the first bytes of the buffer.
+    async fn send(&mut self, count: usize) -> Result<(), Broken> {
+        let bytes = &self.from.filled()[..count];
+        let sent = if self.framed == Framed::Chunks {
+            let mut chunk = format!("{count:X}\r\n").into_bytes();
+            chunk.extend_from_slice(bytes);
+            write(self.to, &chunk, b"\r\n").await
+        } else {
+            write(self.to, bytes, b"").await
+        };
+        sent.map_err(|_gone| Broken::Receiver)?;
+        self.from.consume(count);
+        Ok(())
+    }
+}

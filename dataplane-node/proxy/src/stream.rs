@@ -1,0 +1,154 @@
+//! One end of a connection: what is read is in a buffer, which is there only while there is something in it.
+
+use std::{
+    io::{self, IoSlice},
+    time::Duration,
+};
+
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    buffer::Buffer,
+    http1::{HeadLimits, Refusal, head_end},
+};
+
+/// A connection, and what has come over it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) socket: TcpStream,
+    pub(crate) buffer: Option<Buffer>,
+}
+
+/// Why there is no head.
+#[derive(Debug)]
+pub(crate) enum NoHead {
+    /// The other side has closed the connection between two messages.
+    Closed,
+    Refused(Refusal),
+    Late,
+    /// The connection fails, or closes in the middle.
+    Broken,
+}
+
+/// What comes over a connection, while somebody else sends over it.
+pub(crate) struct Incoming<'a> {
+    pub(crate) socket: &'a TcpStream,
+    pub(crate) buffer: &'a mut Option<Buffer>,
+}
+
+impl Stream {
+    pub(crate) fn new(socket: TcpStream) -> Self {
+        Self {
+            socket,
+            buffer: None,
+        }
+    }
+
+    pub(crate) fn incoming(&mut self) -> Incoming<'_> {
+        Incoming {
+            socket: &self.socket,
+            buffer: &mut self.buffer,
+        }
+    }
+
+    /// Whether nothing has come that nobody has asked for, and the other side has not closed: as far as one can know.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let waits = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        self.buffer.is_none()
+            && self
+                .socket
+                .try_read(&mut [0])
+                .is_err_and(|error| waits(&error))
+    }
+}
+
+impl Incoming<'_> {
+    /// What is in the buffer.
+    pub(crate) fn filled(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(b"", Buffer::filled)
+    }
+
+    /// Reads until the buffer has a whole head, and gives its length. `first` is how long its first byte may take.
+    pub(crate) async fn head(
+        &mut self,
+        limits: &HeadLimits,
+        first: Duration,
+        whole: Duration,
+    ) -> Result<usize, NoHead> {
+        if self.buffer.is_none() {
+            // Nobody holds a buffer for a connection that says nothing.
+            let ready = timeout(first, self.socket.readable()).await;
+            ready
+                .map_err(|_late| NoHead::Closed)?
+                .map_err(|_gone| NoHead::Broken)?;
+        }
+        let head = timeout(whole, self.whole_head(limits)).await;
+        head.map_err(|_late| NoHead::Late)?
+    }
+
+    async fn whole_head(&mut self, limits: &HeadLimits) -> Result<usize, NoHead> {
+        let mut seen = 0;
+        loop {
+            // A client may send an empty line before a request, RFC 9112 section 2.2.
+            if seen == 0 && self.filled().starts_with(b"\r\n") {
+                self.consume(2);
+            }
+            if let Some(end) = head_end(self.filled(), seen, limits).map_err(NoHead::Refused)? {
+                return Ok(end);
+            }
+            seen = self.filled().len();
+            match self.read().await {
+                Ok(0) if seen == 0 => return Err(NoHead::Closed),
+                Ok(0) | Err(_) => return Err(NoHead::Broken),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// So many bytes of the buffer are done with; the buffer goes if it is empty.
+    pub(crate) fn consume(&mut self, count: usize) {
+        if let Some(held) = self.buffer {
+            held.consume(count);
+            if held.is_empty() {
+                *self.buffer = None;
+            }
+        }
+    }
+
+    /// Reads what has come, waiting for some; 0 at the end.
+    pub(crate) async fn read(&mut self) -> io::Result<usize> {
+        loop {
+            let mut held = self.buffer.take().unwrap_or_else(Buffer::take);
+            let read = self.socket.try_read(held.space());
+            if let Ok(count) = &read {
+                held.fill(*count);
+            }
+            if !held.is_empty() {
+                *self.buffer = Some(held);
+            }
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.readable().await?;
+                }
+                read => return read,
+            }
+        }
+    }
+}
+
+/// Writes both, one behind the other.
+pub(crate) async fn write(socket: &TcpStream, mut first: &[u8], mut then: &[u8]) -> io::Result<()> {
+    while !first.is_empty() || !then.is_empty() {
+        match socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(then)]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                let of_first = count.min(first.len());
+                first = &first[of_first..];
+                then = &then[count - of_first..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

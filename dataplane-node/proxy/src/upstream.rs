@@ -1,0 +1,91 @@
+use std::{cell::RefCell, io, net::SocketAddr, time::Duration};
+
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::stream::Stream;
+
+/// A worker's connections to servers that wait for their next request.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    servers: Vec<Server>,
+    turn: std::cell::Cell<usize>,
+    idle_max: usize,
+}
+
+#[derive(Debug)]
+struct Server {
+    address: SocketAddr,
+    idle: RefCell<Vec<Stream>>,
+}
+
+/// A connection that a request goes over.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) stream: Stream,
+    /// It has carried a request before: the server may have closed it meanwhile.
+    pub(crate) is_reused: bool,
+    server: usize,
+}
+
+impl Upstreams {
+    pub(crate) fn new(servers: &[SocketAddr], idle_max: usize) -> Self {
+        let server = |address: &SocketAddr| Server {
+            address: *address,
+            idle: RefCell::default(),
+        };
+        Self {
+            servers: servers.iter().map(server).collect(),
+            turn: std::cell::Cell::new(0),
+            idle_max,
+        }
+    }
+
+    /// The server whose turn it is; none if there are none.
+    pub(crate) fn choose(&self) -> Option<usize> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn.checked_rem(self.servers.len())
+    }
+
+    /// A connection to a server: one that waits, or a new one.
+    pub(crate) async fn connect(&self, server: usize, limit: Duration) -> io::Result<Upstream> {
+        let idle = &self.servers[server].idle;
+        loop {
+            // The one that was used last is the least likely to be closed.
+            let Some(stream) = idle.borrow_mut().pop() else {
+                break;
+            };
+            if stream.is_quiet() {
+                return Ok(Upstream {
+                    stream,
+                    is_reused: true,
+                    server,
+                });
+            }
+        }
+        self.connect_anew(server, limit).await
+    }
+
+    pub(crate) async fn connect_anew(
+        &self,
+        server: usize,
+        limit: Duration,
+    ) -> io::Result<Upstream> {
+        let socket = timeout(limit, TcpStream::connect(self.servers[server].address)).await;
+        let socket = socket.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
+        socket.set_nodelay(true)?;
+        Ok(Upstream {
+            stream: Stream::new(socket),
+            is_reused: false,
+            server,
+        })
+    }
+
+    /// Keeps a connection whose answer is read whole for the next request.
+    pub(crate) fn keep(&self, upstream: Upstream) {
+        let mut idle = self.servers[upstream.server].idle.borrow_mut();
+        if upstream.stream.buffer.is_none() && idle.len() < self.idle_max {
+            idle.push(upstream.stream);
+        }
+    }
+}
