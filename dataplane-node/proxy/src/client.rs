@@ -57,13 +57,15 @@ impl Client {
         loop {
             match self.request().await {
                 Ok(true) => {}
-                Ok(false) | Err(End::Quietly) => return,
+                Ok(false) => break,
+                Err(End::Quietly) => return,
                 Err(End::Told(status)) => {
                     self.tell(status).await;
-                    return;
+                    break;
                 }
             }
         }
+        self.stream.linger().await;
     }
 
     /// One request with its answer; whether another may follow.

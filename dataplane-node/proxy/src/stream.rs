@@ -2,15 +2,21 @@
 
 use std::{
     io::{self, IoSlice},
+    net::Shutdown,
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     buffer::Buffer,
     http1::{HeadLimits, Refusal, head_end},
 };
+
+/// How long, and for how many bytes, a closed connection is read on.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 << 20;
 
 /// A connection, and what has come over it.
 #[derive(Debug)]
@@ -49,6 +55,36 @@ impl Stream {
             socket: &self.socket,
             buffer: &mut self.buffer,
         }
+    }
+
+    /// Closes so that what was sent last arrives, RFC 9112 section 9.6: bytes that come after a socket is closed make it forget what it
+    /// still has to send.
+    pub(crate) async fn linger(mut self) {
+        self.buffer = None;
+        // Nothing is on its way, as far as one can know, or it is closed.
+        match self.socket.try_read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(1) => {}
+            Ok(_) | Err(_) => return,
+        }
+        if SockRef::from(&self.socket)
+            .shutdown(Shutdown::Write)
+            .is_err()
+        {
+            return;
+        }
+        let gone = async {
+            let (mut left, mut incoming) = (LINGER_BYTES, self.incoming());
+            while let Ok(count @ 1..) = incoming.read().await {
+                incoming.consume(count);
+                left = left.saturating_sub(count);
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // Who goes on sending for longer has not read it.
+        let _late = timeout(LINGER, gone).await;
     }
 
     /// Whether nothing has come that nobody has asked for, and the other side has not closed: as far as one can know.

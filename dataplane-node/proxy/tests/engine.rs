@@ -222,6 +222,22 @@ fn what_is_ambiguous_is_refused_and_nothing_of_it_arrives() {
     assert!(server.accept().is_err(), "nothing has been sent on");
 }
 
+/// Though the client goes on sending, which a closed socket would answer with a reset.
+#[test]
+fn a_refusal_arrives_while_the_client_sends() {
+    let engine = engine(to(&[]));
+    for _ in 0..20 {
+        let mut client = connect(engine);
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n";
+        client.write_all(head.as_bytes()).unwrap();
+        client.write_all(&vec![b'x'; 500_000]).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n400 Bad Request\n"), "{answer}");
+    }
+}
+
 /// A server that answers what no client must see.
 fn answering(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
