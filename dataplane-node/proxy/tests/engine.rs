@@ -6,6 +6,8 @@
 
 #[path = "engine/nginx.rs"]
 mod nginx;
+#[path = "engine/worker.rs"]
+mod worker;
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,28 +17,11 @@ use std::{
     time::Duration,
 };
 
-use lbfabric_proxy::{
-    ForwardedConfig, ProxyConfig, Timeouts, http1::ForwardedPolicy, listener, serve,
-};
+use lbfabric_proxy::{ForwardedConfig, ProxyConfig, Timeouts, http1::ForwardedPolicy};
 use nginx::Nginx;
+use worker::engine;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A worker on a thread of its own, which lives as long as the process of the tests.
-fn engine(config: ProxyConfig) -> SocketAddr {
-    let listener = listener("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        tokio::task::LocalSet::new()
-            .block_on(&runtime, serve(listener, config))
-            .unwrap();
-    });
-    address
-}
 
 fn to(servers: &[SocketAddr]) -> ProxyConfig {
     ProxyConfig {
