@@ -8,6 +8,8 @@
 )]
 
 mod chart;
+#[path = "../l4/drawing.rs"]
+mod drawing;
 mod events;
 mod fabric;
 #[path = "../l4/facts.rs"]

@@ -14,6 +14,7 @@
 
 mod cases;
 mod chart;
+mod drawing;
 mod fabric;
 mod facts;
 mod flood;
