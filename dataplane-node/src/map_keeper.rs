@@ -13,7 +13,7 @@ use crate::{
     plan::{Desired, Health, HealthView, Local, NatPorts, Way},
     random::random_words,
     reconciler::{PlanInputs, ReconcileError, Reconciled, Reconciler},
-    snapshot::{DeltaError, HeldSnapshot},
+    snapshot::{DeltaError, DeltaOutcome, HeldSnapshot},
 };
 
 /// What writes the maps in the agent, without what feeds it: stream, probes and network. Benchmarks and tests feed it
@@ -87,8 +87,10 @@ impl MapKeeper {
 
     /// Follows what a controller sends. Nothing is written yet.
     pub fn deliver(&mut self, delta: v1::Delta) -> Result<(), KeepError> {
-        self.held.apply(delta).map_err(KeepErrorKind::from)?;
-        self.desired = Desired::decode(self.held.objects());
+        match self.held.apply(delta).map_err(KeepErrorKind::from)? {
+            DeltaOutcome::Ignored => {}
+            DeltaOutcome::Applied(changed) => self.desired.follow(&self.held, &changed),
+        }
         Ok(())
     }
 

@@ -83,6 +83,7 @@ impl<M: LbMaps> Reconciler<M> {
         const ROUNDS: usize = 8;
         let mut writes = 0;
         let mut left = 0;
+        self.memory.expect_news();
         for _ in 0..ROUNDS {
             let mut observed = if let Some(observed) = self.observed.take() {
                 observed
@@ -95,6 +96,7 @@ impl<M: LbMaps> Reconciler<M> {
             let plan = plan::plan(&inputs_now, &mut self.memory);
             left = plan.ops.len();
             if plan.ops.is_empty() {
+                self.memory.trust();
                 self.observed = Some(observed);
                 return Ok(self.reconciled(writes, plan, inputs));
             }
@@ -107,6 +109,7 @@ impl<M: LbMaps> Reconciler<M> {
                 observed.apply(op);
                 writes += 1;
             }
+            self.memory.trust();
             self.observed = Some(observed);
         }
         Err(ReconcileError::Restless {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use lbfabric_model::{Generation, ObjectKey, digest_of_object, digest_of_whole};
+use lbfabric_model::{Generation, ObjectKey, digest_in_order, digest_of_object};
 use lbfabric_proto::v1;
 use prost::Message as _;
 
@@ -8,13 +8,14 @@ use prost::Message as _;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeldSnapshot {
     pub(crate) generation: Generation,
-    objects: BTreeMap<ObjectKey, Held>,
+    objects: BTreeMap<ObjectKey, HeldObject>,
 }
 
+/// An object as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Held {
-    bytes: Vec<u8>,
-    digest: u64,
+pub(crate) struct HeldObject {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) digest: u64,
 }
 
 /// A delta that cannot be followed; the stream has to be opened again, which compares object by object.
@@ -29,11 +30,12 @@ pub(crate) enum DeltaError {
 }
 
 /// What a delta did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DeltaOutcome {
     /// It was older than what the node holds.
     Ignored,
-    Applied,
+    /// These objects are not what they were, or are gone.
+    Applied(Vec<ObjectKey>),
 }
 
 impl HeldSnapshot {
@@ -53,43 +55,49 @@ impl HeldSnapshot {
             let key = key.and_then(|key| ObjectKey::try_from(key).ok());
             key.ok_or(DeltaError::Key)
         };
-        let mut changes: BTreeMap<ObjectKey, Option<Held>> = BTreeMap::new();
+        let mut changes: BTreeMap<ObjectKey, Option<HeldObject>> = BTreeMap::new();
         for removal in removals {
             changes.insert(key(Some(removal))?, None);
         }
         for v1::EncodedObject { key: name, object } in upserts {
             let digest = digest_of_object(&object);
-            let held = Held {
+            let held = HeldObject {
                 bytes: object,
                 digest,
             };
             changes.insert(key(name)?, Some(held));
         }
-        let mut digests = self.digests();
-        for (key, change) in &changes {
-            match change {
-                Some(held) => digests.insert(*key, held.digest),
-                None => digests.remove(key),
-            };
-        }
-        if digest_of_whole(&digests) != digest {
+        let before: Vec<_> = changes
+            .into_iter()
+            .map(|(key, change)| (key, self.put(key, change)))
+            .collect();
+        if self.digest() != digest {
+            for (key, old) in before {
+                self.put(key, old);
+            }
             return Err(DeltaError::Digest { generation });
         }
-        for (key, change) in changes {
-            match change {
-                Some(held) => self.objects.insert(key, held),
-                None => self.objects.remove(&key),
-            };
-        }
         self.generation = generation;
-        Ok(DeltaOutcome::Applied)
+        let digest = |held: Option<&HeldObject>| held.map(|it| it.digest);
+        let differing = before
+            .into_iter()
+            .filter(|(key, old)| digest(old.as_ref()) != digest(self.objects.get(key)));
+        Ok(DeltaOutcome::Applied(
+            differing.map(|(key, _)| key).collect(),
+        ))
     }
 
-    pub(crate) fn digests(&self) -> BTreeMap<ObjectKey, u64> {
-        self.objects
-            .iter()
-            .map(|(key, held)| (*key, held.digest))
-            .collect()
+    /// Holds an object, or none, and gives what was held before.
+    fn put(&mut self, key: ObjectKey, object: Option<HeldObject>) -> Option<HeldObject> {
+        match object {
+            Some(object) => self.objects.insert(key, object),
+            None => self.objects.remove(&key),
+        }
+    }
+
+    /// The digest of the whole.
+    fn digest(&self) -> u64 {
+        digest_in_order(self.objects().map(|(key, held)| (key, held.digest)))
     }
 
     /// The objects for `Hello`.
@@ -103,10 +111,12 @@ impl HeldSnapshot {
             .collect()
     }
 
-    pub(crate) fn objects(&self) -> impl Iterator<Item = (ObjectKey, &[u8])> {
-        self.objects
-            .iter()
-            .map(|(key, held)| (*key, &held.bytes[..]))
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (ObjectKey, &HeldObject)> {
+        self.objects.iter().map(|(key, held)| (*key, held))
+    }
+
+    pub(crate) fn object(&self, key: ObjectKey) -> Option<&HeldObject> {
+        self.objects.get(&key)
     }
 
     /// The form in which it is kept on disk: a delta from nothing.
@@ -119,7 +129,7 @@ impl HeldSnapshot {
             generation: self.generation.0,
             upserts: upserts.collect(),
             removals: Vec::new(),
-            digest: digest_of_whole(&self.digests()),
+            digest: self.digest(),
         }
         .encode_to_vec()
     }
@@ -135,7 +145,7 @@ impl HeldSnapshot {
 
 #[cfg(test)]
 mod tests {
-    use lbfabric_model::ObjectKind;
+    use lbfabric_model::{ObjectKind, digest_of_whole};
 
     use super::*;
 
@@ -170,9 +180,17 @@ mod tests {
     fn deltas_in_order() {
         let mut held = HeldSnapshot::default();
         let first = delta(5, &[(1, b"a"), (2, b"b")], &[], &[(1, b"a"), (2, b"b")]);
-        assert_eq!(held.apply(first.clone()), Ok(DeltaOutcome::Applied));
-        let second = delta(6, &[(3, b"c")], &[1], &[(2, b"b"), (3, b"c")]);
-        assert_eq!(held.apply(second), Ok(DeltaOutcome::Applied));
+        let applied = |ids: &[u32]| {
+            let key = |id: &u32| ObjectKey {
+                kind: ObjectKind::Pool,
+                id: *id,
+            };
+            Ok(DeltaOutcome::Applied(ids.iter().map(key).collect()))
+        };
+        assert_eq!(held.apply(first.clone()), applied(&[1, 2]));
+        // What is sent again as it was has not changed, nor has what was never there.
+        let second = delta(6, &[(2, b"b"), (3, b"c")], &[1, 9], &[(2, b"b"), (3, b"c")]);
+        assert_eq!(held.apply(second), applied(&[1, 3]));
         let after = held.clone();
         // An older one, however valid, changes nothing.
         assert_eq!(held.apply(first), Ok(DeltaOutcome::Ignored));

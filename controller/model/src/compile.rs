@@ -77,11 +77,18 @@ pub fn digest_of_object(bytes: &[u8]) -> u64 {
 
 /// The digest of a whole snapshot: over kind, id and digest of each object, in order.
 pub fn digest_of_whole(held: &BTreeMap<ObjectKey, u64>) -> u64 {
+    digest_in_order(held.iter().map(|(key, digest)| (*key, *digest)))
+}
+
+/// As [`digest_of_whole`], of objects with their digests in the order of their keys.
+pub fn digest_in_order(objects: impl Iterator<Item = (ObjectKey, u64)>) -> u64 {
     let mut hash = Xxh3::new();
-    for (ObjectKey { kind, id }, digest) in held {
-        hash.update(&[*kind as u8]);
-        hash.update(&id.to_le_bytes());
-        hash.update(&digest.to_le_bytes());
+    for (ObjectKey { kind, id }, digest) in objects {
+        let mut word = [0; 13];
+        word[0] = kind as u8;
+        word[1..5].copy_from_slice(&id.to_le_bytes());
+        word[5..].copy_from_slice(&digest.to_le_bytes());
+        hash.update(&word);
     }
     hash.digest()
 }

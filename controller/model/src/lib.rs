@@ -41,7 +41,8 @@ mod wire_enum;
 pub use backend::Backend;
 pub use command::{Apply, Command, Delete, ObjectRef};
 pub use compile::{
-    CompiledFabric, EncodedObject, NodeFacts, NodeSnapshot, Role, digest_of_object, digest_of_whole,
+    CompiledFabric, EncodedObject, NodeFacts, NodeSnapshot, Role, digest_in_order,
+    digest_of_object, digest_of_whole,
 };
 pub use document::{Document, InvalidDocument};
 pub use flow_keeping::FlowKeeping;

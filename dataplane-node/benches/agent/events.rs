@@ -68,19 +68,17 @@ pub(crate) fn alone(rounds: u32) -> Vec<Row> {
     let pins = kernel::Pins::new();
     let (mut world, _) = World::load(pins.load(LARGE_SLOTS), Fabric::new(0));
     world.probe_all();
-    let mut rows = changes(&mut world, rounds, "", Some(LIMIT));
+    let mut rows = changes(&mut world, rounds, "");
     rows.push(world.sweeps(rounds));
     rows
 }
 
 /// One row for each kind of change.
-pub(crate) fn changes(
-    world: &mut World,
-    rounds: u32,
-    beside: &str,
-    limit: Option<Duration>,
-) -> Vec<Row> {
-    let row = |(what, _): &Change| Row::new(format!("a server of 500 {what}{beside}"), limit);
+pub(crate) fn changes(world: &mut World, rounds: u32, beside: &str) -> Vec<Row> {
+    let row = |(what, _): &Change| {
+        let what = format!("a server of 500 {what}{beside}");
+        Row::new(what, Some(LIMIT))
+    };
     let mut rows: Vec<Row> = CHANGES.iter().map(row).collect();
     for round in 0..=rounds {
         for (row, (_, change)) in rows.iter_mut().zip(CHANGES) {

@@ -29,7 +29,7 @@ pub(crate) fn measure(loads: u32, rounds: u32) -> (Vec<Row>, Vec<MapMemory>) {
         loaded.times.push(took);
         if load == loads {
             world.probe_all();
-            changes = events::changes(&mut world, rounds, ", beside 10,000 services", None);
+            changes = events::changes(&mut world, rounds, ", beside 10,000 services");
             memory = pins.memory();
         }
         taken_over.times.push(world.take_over(pins.load(slots)));

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lbfabric_model::Role;
+use lbfabric_model::{ObjectKey, Role};
 use lbfabric_proto::v1::{self, explain_reply, sync_request::Message};
 use tokio::{
     sync::mpsc,
@@ -192,13 +192,21 @@ impl Agent {
 
     async fn on_delta(&mut self, delta: v1::Delta) {
         let generation = delta.generation;
-        let mut held = self.progress.held.clone().unwrap_or_default();
-        match held.apply(delta) {
+        let is_first = self.progress.held.is_none();
+        let mut held = self.progress.held.take().unwrap_or_default();
+        let before = held.generation;
+        let outcome = held.apply(delta);
+        let is_newer = is_first || held.generation != before;
+        // A delta that is not followed has changed nothing.
+        if !is_first || outcome.is_ok() {
+            self.progress.held = Some(held);
+        }
+        let objects = match outcome {
             Ok(DeltaOutcome::Ignored) => {
                 info!(generation, "an older generation is ignored");
                 return;
             }
-            Ok(DeltaOutcome::Applied) => {}
+            Ok(DeltaOutcome::Applied(objects)) => objects,
             Err(error) => {
                 warn!(error = %Chain(&error), "the stream is opened again");
                 if let Some(session) = self.progress.session.take() {
@@ -206,11 +214,10 @@ impl Agent {
                 }
                 return;
             }
-        }
-        let changed = self.progress.held.as_ref() != Some(&held);
+        };
+        let changed = is_newer || !objects.is_empty();
         if changed {
-            self.progress.held = Some(held);
-            self.follow_desired();
+            self.follow_changes(&objects);
         }
         info!(generation, "generation received");
         self.apply().await;
@@ -241,10 +248,21 @@ impl Agent {
 
     /// Decodes what is held, and starts and ends probes and next-hop resolution for it.
     fn follow_desired(&mut self) {
-        let Some(held) = &self.progress.held else {
-            return;
-        };
-        self.progress.desired = Desired::decode(held.objects());
+        if let Some(held) = &self.progress.held {
+            self.progress.desired = Desired::decode(held);
+            self.look_after_servers();
+        }
+    }
+
+    /// As [`Self::follow_desired`], where no more than these objects have changed.
+    fn follow_changes(&mut self, objects: &[ObjectKey]) {
+        if let Some(held) = &self.progress.held {
+            self.progress.desired.follow(held, objects);
+            self.look_after_servers();
+        }
+    }
+
+    fn look_after_servers(&mut self) {
         let desired = &self.progress.desired;
         if let Role::LoadBalancer = self.config.role {
             self.probers.follow(&desired.pools);

@@ -44,7 +44,13 @@ pub(crate) enum RingChange {
 }
 
 /// How long established flows of each pool may be silent.
-pub(crate) struct HoldTimes(BTreeMap<PoolId, Duration>);
+#[derive(Debug)]
+pub(crate) struct HoldTimes {
+    /// Pools that only services over UDP use.
+    all_udp: BTreeSet<PoolId>,
+    holds: BTreeMap<PoolId, Duration>,
+    longest: Duration,
+}
 
 impl HoldTimes {
     /// As long as the pool says; shorter where nothing but UDP uses it.
@@ -53,18 +59,46 @@ impl HoldTimes {
         for service in desired.services.values() {
             *all_udp.entry(service.pool).or_insert(true) &= service.protocol == Protocol::Udp;
         }
-        let holds = desired.pools.iter().map(|(id, pool)| {
+        let all_udp = all_udp.into_iter().filter(|(_, all)| *all);
+        let mut holds = Self {
+            all_udp: all_udp.map(|(id, _)| id).collect(),
+            holds: BTreeMap::new(),
+            longest: Duration::ZERO,
+        };
+        holds.set(desired.pools.iter());
+        holds
+    }
+
+    /// Takes over what some pools say; the services that use them are the same.
+    pub(crate) fn set<'a>(&mut self, pools: impl Iterator<Item = (&'a PoolId, &'a NodePool)>) {
+        let mut is_new = false;
+        for (id, pool) in pools {
             let hold = Duration::from_secs(pool.flow_keeping.hold_time_secs.into());
-            let all_udp = all_udp.get(id).is_some_and(|all| *all);
-            (*id, if all_udp { hold.min(UDP_HOLD) } else { hold })
-        });
-        Self(holds.collect())
+            let all_udp = self.all_udp.contains(id);
+            let hold = if all_udp { hold.min(UDP_HOLD) } else { hold };
+            is_new |= self.holds.insert(*id, hold) != Some(hold);
+        }
+        if is_new {
+            self.longest = self.holds.values().max().copied().unwrap_or_default();
+        }
     }
 
     /// The longest.
-    pub(crate) fn longest(&self) -> Duration {
-        self.0.values().max().copied().unwrap_or_default()
+    pub(crate) const fn longest(&self) -> Duration {
+        self.longest
     }
+}
+
+/// A pool with a place for its ring.
+pub(crate) struct Placed<'a> {
+    id: PoolId,
+    pool: &'a NodePool,
+    place: PoolRing,
+    /// Its ring stands there.
+    is_kept: bool,
+    pub(crate) is_served: bool,
+    /// Servers on its ring, as indices.
+    members: Vec<usize>,
 }
 
 impl Target {
@@ -98,22 +132,61 @@ impl Target {
                 self.refusals.insert(key, no_space(pool, observed, largest));
                 continue;
             };
-            let ring = memory.rings.entry(*id).or_default();
-            let chosen = RingMembers::choose(pool, inputs.health, |server| {
-                kept.is_some_and(|kept| ring.servers(*kept, inputs.rings).contains(&server))
-            });
-            if chosen.panic {
-                self.panics.insert(*id);
-            }
-            self.add_backends(*id, pool, inputs, &mut memory.deadlines);
-            let is_served = !chosen.panic && !chosen.members.is_empty();
-            placed.push((*id, pool, place, kept.is_some(), is_served, chosen.members));
+            placed.push(self.take_servers((*id, pool), place, kept.is_some(), inputs, memory));
         }
-        // Servers that flows belong to in some changed slot.
+        let bases = self.take_slots(placed, holds, inputs, memory);
+        memory.rings.retain(|id, _| self.pools.contains_key(id));
+        let all = inputs.observed.backends.keys().copied();
+        self.keep_former(all, &bases, inputs, memory);
+    }
+
+    /// Takes the servers of a pool, and says which of them are to stand on its ring.
+    pub(crate) fn take_servers<'a>(
+        &mut self,
+        (id, pool): (PoolId, &'a NodePool),
+        place: PoolRing,
+        is_kept: bool,
+        inputs: &Inputs<'_>,
+        memory: &mut Memory,
+    ) -> Placed<'a> {
+        let ring = memory.rings.entry(id).or_default();
+        let chosen = RingMembers::choose(pool, inputs.health, |server| {
+            is_kept && ring.servers(place, inputs.rings).contains(&server)
+        });
+        if chosen.panic {
+            self.panics.insert(id);
+        }
+        self.add_backends(id, pool, inputs, &mut memory.deadlines);
+        Placed {
+            id,
+            pool,
+            place,
+            is_kept,
+            is_served: !chosen.panic && !chosen.members.is_empty(),
+            members: chosen.members,
+        }
+    }
+
+    /// Takes the slots of pools to where their servers want them. Returns the servers that flows belong to in some changed slot.
+    pub(crate) fn take_slots(
+        &mut self,
+        placed: Vec<Placed<'_>>,
+        holds: &HoldTimes,
+        inputs: &Inputs<'_>,
+        memory: &mut Memory,
+    ) -> BTreeSet<BackendId> {
         let mut bases = BTreeSet::new();
-        for (id, pool, place, kept, is_served, members) in placed {
-            let change = if kept {
-                let pool = (id, pool, holds.0[&id]);
+        for it in placed {
+            let Placed {
+                id,
+                pool,
+                place,
+                is_kept,
+                is_served,
+                members,
+            } = it;
+            let change = if is_kept {
+                let pool = (id, pool, holds.holds[&id]);
                 self.evolve(pool, place, &members, &mut bases, inputs, memory)
             } else {
                 let ring = memory.rings.entry(id).or_default();
@@ -127,8 +200,7 @@ impl Target {
             };
             self.pools.insert(id, ring);
         }
-        memory.rings.retain(|id, _| self.pools.contains_key(id));
-        self.keep_former(&bases, inputs, memory);
+        bases
     }
 
     fn add_backends(
@@ -155,7 +227,7 @@ impl Target {
             }
             let life =
                 deadlines.of_member((pool, backend.id), inputs.health, itself, panic, inputs.now);
-            self.wake(life.ends_at);
+            self.wake(id, life.ends_at);
             entry.flags = if life.alive { Backend::ALIVE } else { 0 };
             self.backends.insert(backend.id, entry);
         }
@@ -172,7 +244,9 @@ impl Target {
         inputs: &Inputs<'_>,
         memory: &mut Memory,
     ) -> RingChange {
-        let Memory { rings, deadlines } = memory;
+        let Memory {
+            rings, deadlines, ..
+        } = memory;
         let ring = rings.entry(id).or_default();
         let follows = ring.follows(place, pool, members);
         if follows && ring.slots.is_empty() {
@@ -223,31 +297,36 @@ impl Target {
                 step(&mut ring.slots, index, inputs.rings.slot(index), cur);
             }
         }
-        self.wake(settles_at);
+        self.wake(id, settles_at);
         RingChange::Slots(changes)
     }
 
-    /// Servers that left a pool keep their entry while flows may be on them: in a slot that they are the base of, or as far
-    /// as the flow table is known.
-    fn keep_former(
+    /// Of servers that may have left their pool, those keep their entry that flows may be on: in a slot that they are the base of,
+    /// or as far as the flow table is known.
+    pub(crate) fn keep_former(
         &mut self,
+        servers: impl IntoIterator<Item = BackendId>,
         bases: &BTreeSet<BackendId>,
         inputs: &Inputs<'_>,
         memory: &mut Memory,
     ) {
-        for (id, observed) in &inputs.observed.backends {
-            let known = self.backends.contains_key(id);
-            if known || !self.pools.contains_key(&PoolId(observed.pool)) {
+        for id in servers {
+            let Some(observed) = inputs.observed.backends.get(&id) else {
+                continue;
+            };
+            let known = self.backends.contains_key(&id);
+            let pool = PoolId(observed.pool);
+            if known || !self.pools.contains_key(&pool) {
                 continue;
             }
-            let life = memory.deadlines.of_former(*id, observed, inputs.now);
+            let life = memory.deadlines.of_former(id, observed, inputs.now);
             let in_use =
-                bases.contains(id) || inputs.in_table.is_none_or(|servers| servers.contains(id));
+                bases.contains(&id) || inputs.in_table.is_none_or(|servers| servers.contains(&id));
             if life.alive && in_use {
-                self.wake(life.ends_at);
+                self.wake(pool, life.ends_at);
                 let entry = refreshed(*observed, inputs.next_hops);
-                self.backends.insert(*id, entry);
-                self.former.insert(*id);
+                self.backends.insert(id, entry);
+                self.former.insert(id);
             }
         }
         // A dead server's deadline stays known until its entry is gone: a write that fails must not bring it back to life.
@@ -268,6 +347,9 @@ impl Target {
             return;
         }
         let kept = |address, protocol, reverse: &lbfabric_abi::Reverse| {
+            let Some(pool) = pools.get(&address) else {
+                return false;
+            };
             let id = ServiceId(reverse.service);
             let carried = inputs.desired.services.get(&id).filter(|service| {
                 let key = ObjectKey {
@@ -279,26 +361,26 @@ impl Target {
                     && service.vips.contains(&IpAddr::from(reverse.vip).into())
                     && !self.refusals.contains_key(&key)
             });
-            carried.is_some_and(|service| pools.get(&address) == Some(&service.pool.0))
+            carried.is_some_and(|service| *pool == service.pool.0)
                 && self.answers_belong_to(address, protocol, id)
         };
         let observed = inputs.observed;
         let ports = observed.reverse_ports.iter();
         let ports: Vec<_> = ports
             .filter(|(key, reverse)| kept(key.address, key.protocol, reverse))
+            .filter(|(key, _)| !self.reverse_ports.contains_key(*key))
             .map(|(key, reverse)| (*key, *reverse))
             .collect();
         let ranges = observed.reverse_ranges.iter();
         let ranges: Vec<_> = ranges
             .filter(|(key, reverse)| kept(key.data.address, key.data.protocol, reverse))
+            .filter(|(key, _)| !self.reverse_ranges.contains_key(*key))
             .map(|(key, reverse)| (*key, *reverse))
             .collect();
-        for (key, reverse) in ports {
-            self.reverse_ports.entry(key).or_insert(reverse);
-        }
-        for (key, reverse) in ranges {
-            self.reverse_ranges.entry(key).or_insert(reverse);
-        }
+        self.kept_ports = ports.iter().map(|(key, _)| *key).collect();
+        self.kept_ranges = ranges.iter().map(|(key, _)| *key).collect();
+        self.reverse_ports.extend(ports);
+        self.reverse_ranges.extend(ranges);
     }
 
     /// The addresses of servers that left.
@@ -308,9 +390,12 @@ impl Target {
         addresses.map(IpAddr::from).collect()
     }
 
-    /// Notes that a plan at this time would differ.
-    fn wake(&mut self, at: Option<Instant>) {
-        self.wake_at = self.wake_at.into_iter().chain(at).min();
+    /// Notes that a plan at this time would differ, because of a pool.
+    fn wake(&mut self, pool: PoolId, at: Option<Instant>) {
+        if let Some(at) = at {
+            let earliest = self.wakes.entry(pool).or_insert(at);
+            *earliest = at.min(*earliest);
+        }
     }
 }
 

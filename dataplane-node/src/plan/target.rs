@@ -43,14 +43,16 @@ pub(crate) struct Target {
     pub(crate) panics: BTreeSet<PoolId>,
     /// Servers that left their pool and keep their entry.
     pub(crate) former: BTreeSet<BackendId>,
-    /// When a plan with the same inputs would differ.
-    pub(crate) wake_at: Option<Instant>,
+    /// When a plan with the same inputs would differ, by the pool that would.
+    pub(crate) wakes: BTreeMap<PoolId, Instant>,
+    /// Entries that only servers that left their pool still need.
+    pub(crate) kept_ports: Vec<Endpoint>,
+    pub(crate) kept_ranges: Vec<PrefixKey>,
     answers: BTreeMap<(Address, u8), Vec<(PortRange, ServiceId)>>,
 }
 
 impl Target {
-    pub(crate) fn build(inputs: &Inputs<'_>, memory: &mut Memory) -> Self {
-        let holds = HoldTimes::of(inputs.desired);
+    pub(crate) fn build(inputs: &Inputs<'_>, memory: &mut Memory, holds: &HoldTimes) -> Self {
         let mut target = Self {
             settings: settings(inputs, holds.longest()),
             refusals: inputs.desired.undecodable.clone(),
@@ -65,7 +67,7 @@ impl Target {
                 reason.to_owned(),
             );
         }
-        target.place_pools(inputs, memory, &holds);
+        target.place_pools(inputs, memory, holds);
         for id in inputs.desired.services.keys() {
             if let Err(reason) = target.add_service(*id, inputs) {
                 let key = ObjectKey {
@@ -82,7 +84,7 @@ impl Target {
     }
 
     /// The filter that lets all those through that some table knows.
-    fn addresses_that_concern(&self) -> Filter {
+    pub(crate) fn addresses_that_concern(&self) -> Filter {
         let own4 = self
             .settings
             .source4
@@ -254,16 +256,51 @@ impl Target {
         self.vip_ranges.extend(vip_ranges);
         self.reverse_ports.extend(reverse_ports);
         self.reverse_ranges.extend(reverse_ranges);
+        self.add_answers(id, answers);
+    }
+
+    fn add_answers(&mut self, id: ServiceId, answers: Vec<(Address, u8, PortRange)>) {
         for (server, protocol, range) in answers {
-            self.answers
-                .entry((server, protocol))
-                .or_default()
-                .push((range, id));
+            let claims = self.answers.entry((server, protocol)).or_default();
+            claims.push((range, id));
         }
+    }
+
+    /// Puts entries that a service's answers need in the place of others, if nobody else claims them and there is room.
+    /// Otherwise the target is of no use any more.
+    pub(crate) fn replace_answers(
+        &mut self,
+        id: ServiceId,
+        old: &ServiceEntries,
+        new: ServiceEntries,
+    ) -> Result<(), String> {
+        for (server, protocol, _) in &old.answers {
+            if let Some(claims) = self.answers.get_mut(&(*server, *protocol)) {
+                claims.retain(|(_, owner)| *owner != id);
+            }
+        }
+        for (key, _) in &old.reverse_ports {
+            self.reverse_ports.remove(key);
+        }
+        for (key, _) in &old.reverse_ranges {
+            self.reverse_ranges.remove(key);
+        }
+        let new = ServiceEntries {
+            reverse_ports: new.reverse_ports,
+            reverse_ranges: new.reverse_ranges,
+            answers: new.answers,
+            ..ServiceEntries::default()
+        };
+        self.check_room(&new)?;
+        self.check_answers(&new)?;
+        self.reverse_ports.extend(new.reverse_ports);
+        self.reverse_ranges.extend(new.reverse_ranges);
+        self.add_answers(id, new.answers);
+        Ok(())
     }
 }
 
-fn settings(inputs: &Inputs<'_>, longest_hold: Duration) -> Settings {
+pub(crate) fn settings(inputs: &Inputs<'_>, longest_hold: Duration) -> Settings {
     let Inputs {
         desired,
         observed,

@@ -19,6 +19,7 @@ mod client_address;
 mod distribution;
 mod flow_keeping;
 mod protection;
+mod shortcut;
 mod vips;
 
 use super::*;
