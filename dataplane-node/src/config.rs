@@ -46,7 +46,8 @@ pub struct NodeConfig {
     /// Flows that the table of those that changes of a pool have left elsewhere has room for, 8 bytes each, rounded up to a
     /// power of two; counts when the maps are made.
     pub flows: u32,
-    /// Full-NAT flows, 80 bytes each, rounded up to a power of two; counts when the maps are made.
+    /// Flows of full NAT, 80 bytes each, rounded up to a power of two; one of destination NAT with exact state counts twice. Counts
+    /// when the maps are made.
     pub nat_flows: u32,
 }
 

@@ -65,7 +65,8 @@ struct RunArgs {
     /// made.
     #[arg(long, default_value_t = NodeConfig::new("", Role::LoadBalancer).flows)]
     flows: u32,
-    /// Full-NAT flows; counts when the maps are made.
+    /// Flows of full NAT; one of l4-dnat that has to be remembered, as several VIPs end at one port of a server, counts twice. Counts
+    /// when the maps are made.
     #[arg(long, default_value_t = NodeConfig::new("", Role::LoadBalancer).nat_flows)]
     nat_flows: u32,
 }

@@ -118,7 +118,7 @@ impl<M: LbMaps> Reconciler<M> {
         })
     }
 
-    /// Reads the flow table and full NAT's sessions now, as of what the maps are known to hold, and frees what counts no more.
+    /// Reads the flow table and the sessions now, as of what the maps are known to hold, and frees what counts no more.
     pub(crate) fn sweep(&mut self) -> BTreeSet<BackendId> {
         let Some(observed) = &self.observed else {
             return BTreeSet::new();
@@ -127,7 +127,7 @@ impl<M: LbMaps> Reconciler<M> {
         self.maps.sweep_flows(&observed.alive(), idle)
     }
 
-    /// Reads the flow table and full NAT's sessions if it is time, and frees what counts no more.
+    /// Reads the flow table and the sessions if it is time, and frees what counts no more.
     fn sweep_if_due(&mut self, observed: &Observed, now: Instant) -> Option<BTreeSet<BackendId>> {
         if self.sweep_at.is_some_and(|at| now < at) {
             return None;
@@ -142,7 +142,7 @@ impl<M: LbMaps> Reconciler<M> {
 
     fn reconciled(&mut self, writes: usize, plan: Plan, inputs: &PlanInputs<'_>) -> Reconciled {
         let mut services = inputs.desired.services.values();
-        if plan.table_in_use || services.any(|it| it.mode == Mode::Fullnat) {
+        if plan.table_in_use || services.any(|it| it.mode == Mode::Fullnat || it.exact_state) {
             let soon = inputs.now + SWEEP_INTERVAL;
             self.sweep_at = self.sweep_at.map(|at| at.min(soon));
         }

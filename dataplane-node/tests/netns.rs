@@ -5,6 +5,8 @@
 mod capabilities;
 #[path = "netns/detaching.rs"]
 mod detaching;
+#[path = "netns/exact_state.rs"]
+mod exact_state;
 #[path = "netns/fixture.rs"]
 mod fixture;
 #[path = "netns/foreign_programs.rs"]

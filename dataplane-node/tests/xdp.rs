@@ -23,6 +23,11 @@ mod xdp {
     mod dnat;
     mod drops;
     mod dsr;
+    mod exact;
+    mod exact_clash;
+    mod exact_fabric;
+    mod exact_icmp;
+    mod exact_table;
     mod explain;
     mod explained_fabric;
     mod fabric;

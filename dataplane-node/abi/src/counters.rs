@@ -100,7 +100,7 @@ counted! {
         NoSourceAddress = 7 => "drop-no-source-address",
         /// Every source port that was tried is taken.
         NatPortsExhausted = 8 => "drop-nat-ports-exhausted",
-        /// The full-NAT tables could not take the flow.
+        /// The tables of sessions could not take the flow.
         NatTableFull = 9 => "drop-nat-table-full",
         /// No room in the frame for the outer header.
         NoHeadroom = 10 => "drop-no-headroom",
@@ -133,6 +133,9 @@ counted! {
         IcmpRateLimit = 23 => "drop-icmp-rate-limit",
         /// Too big for the way to the server, and no sender can be told to send so little.
         TooBig = 24 => "drop-too-big",
+        /// A flow of destination NAT with exact state that the server could not tell from another one: the same client address
+        /// and port, to another VIP.
+        ExactStateClash = 25 => "drop-exact-state-clash",
     }
 }
 

@@ -19,7 +19,7 @@
 //! | `REVERSE_RANGES` | LPM trie | [`EndpointPrefix`] of a server | [`Reverse`] |
 //! | `SESSIONS` | array | index | [`Session`] |
 //! | `SESSION_RECORDS` | array | index | [`SessionRecord`] |
-//! | `SESSION_TAGS` | array | [`SessionPlace::first`] or [`SessionPlace::second`], client to VIP | [`SessionLine`] |
+//! | `SESSION_TAGS` | array | [`SessionPlace::first`] or [`SessionPlace::second`], client to VIP, or server to client | [`SessionLine`] |
 //! | `NAT_CURSOR` | array | backend id | [`NatCursor`] |
 //! | `GUE_PORTS` | array of [`GUE_PORT_WORDS`] | UDP port / 64 | `u64`, a bit for each port |
 //! | `QUIC_SERVERS` | hash | [`QuicServer`] | `u32` backend id |

@@ -1,7 +1,7 @@
 //! Every limit of the fabric. The API refuses what would exceed one; no node ever finds out by `E2BIG`.
 
 /// Version of the pinned maps' layout. Maps of another version are never opened; a new set is built beside them.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// Services of a fabric; ids are below it.
 pub const SERVICES_MAX: u32 = 65_536;
@@ -63,8 +63,8 @@ pub const VIP_ADDRESSES_MAX: u32 = 131_072;
 pub const RING_SLOTS_DEFAULT: u32 = 1 << 20;
 /// Buckets of `FLOWS` unless the agent is told otherwise, always a power of two: 64 bytes each, a million flows.
 pub const FLOW_BUCKETS_DEFAULT: u32 = 1 << 17;
-/// Full-NAT flows unless the agent is told otherwise, rounded up to a power of two: 80 bytes each, for `SESSIONS`,
-/// `SESSION_RECORDS` and the words in `SESSION_TAGS`; 20 MiB.
+/// Flows of full NAT unless the agent is told otherwise, rounded up to a power of two: 80 bytes each, for `SESSIONS`,
+/// `SESSION_RECORDS` and the words in `SESSION_TAGS`; 20 MiB. Those of destination NAT with exact state have two words.
 pub const NAT_FLOWS_DEFAULT: u32 = 1 << 18;
 /// Source addresses of full NAT and tunnels, for each family.
 pub const SOURCES_MAX: usize = 8;

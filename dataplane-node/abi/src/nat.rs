@@ -56,7 +56,7 @@ impl Flow {
     }
 }
 
-/// What a DNAT server's answers become: the VIP that its endpoint belongs to.
+/// What a DNAT server's answers become: the VIP that its endpoint belongs to, unless it is [`Reverse::BY_SESSION`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reverse {
@@ -73,6 +73,23 @@ pub struct Reverse {
 impl Reverse {
     /// The service has [`VipService::CLAMP_MSS`](crate::VipService::CLAMP_MSS).
     pub const CLAMP_MSS: u16 = 1;
+    /// What the answers become stands in the session of their flow: several VIPs have the endpoint. Those that have no session
+    /// become the VIP's, if there is one: that of flows from before.
+    pub const EXACT: u16 = 1 << 1;
+    /// Of every endpoint whose answers go by sessions, whichever services it has.
+    pub const BY_SESSION: Self = Self {
+        vip: Address([0; 16]),
+        vip_port_be: [0; 2],
+        flags: Self::EXACT,
+        service: 0,
+    };
+
+    /// Whether it names a VIP.
+    #[inline(always)]
+    pub const fn has_vip(&self) -> bool {
+        let [high, low] = self.vip.halves();
+        high | low != 0
+    }
 }
 
 const _: () = assert!(size_of::<Flow>() == 40);

@@ -22,6 +22,8 @@ pub enum NextProgram {
     Guard = 7,
     /// Takes a fragment where the first one of its packet has gone.
     Fragment = 8,
+    /// Destination NAT with exact state towards servers.
+    ExactForward = 11,
     /// Lowers the MSS option of a client's SYN, or of a SYN-ACK that comes back through the node, and leaves the packet to one of the others.
     Clamp = 10,
     /// Chooses the server of a packet that may pass.
@@ -34,6 +36,8 @@ pub enum NextProgram {
     IcmpToClient = 14,
     /// Puts the client's address into the SYN of a full-NAT service, and leaves the packet to one of the others.
     ClientAddress = 15,
+    /// Enters a flow of destination NAT with exact state that has no session.
+    ExactAdmit = 16,
 }
 
 impl NextProgram {
@@ -54,6 +58,8 @@ impl NextProgram {
         Self::FullnatAdmit,
         Self::IcmpToClient,
         Self::ClientAddress,
+        Self::ExactForward,
+        Self::ExactAdmit,
     ];
     /// Entries of `PROGRAMS`: the largest index and one.
     pub const SLOTS: u32 = {
@@ -92,6 +98,8 @@ impl NextProgram {
             Self::FullnatPlainAnswer => "lbfabric_fullnat_plain_answer",
             Self::FullnatAdmit => "lbfabric_fullnat_admit",
             Self::ClientAddress => "lbfabric_client_address",
+            Self::ExactForward => "lbfabric_exact_forward",
+            Self::ExactAdmit => "lbfabric_exact_admit",
         }
     }
 }

@@ -100,7 +100,7 @@ impl VipService {
     pub const CLAMP_MSS: u32 = 1 << 3;
     /// Full NAT tells the server the client's address in a TCP option.
     pub const CLIENT_ADDRESS_OPTION: u32 = 1 << 4;
-    /// Destination NAT with an entry for each flow: its answers cannot be told otherwise.
+    /// Destination NAT with a session for each flow: what its answers become cannot be told otherwise.
     pub const EXACT_STATE: u32 = 1 << 5;
     /// The server may stand in the connection ID of QUIC: [`Affinity::QuicCid`].
     pub const QUIC: u32 = 1 << 6;

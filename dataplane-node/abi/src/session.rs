@@ -1,15 +1,18 @@
-//! Full NAT's sessions, with the flow's state in both directions: half a cache line each, which is all that a packet of IPv4 needs.
+//! Sessions of full NAT, and of destination NAT with exact state, with the flow's state in both directions: half a cache line each,
+//! which is all that a packet of IPv4 needs.
 //!
 //! ```text
-//! SESSION_TAGS[hash of C:c -> V:v]   lines of 8 words {tag, session}  ──►  SESSIONS[session]
-//! S:s -> L:l                         by arithmetic: session_of_end    ──►  SESSIONS[session]
-//!                                                                          SESSION_RECORDS[session]   what is rarely needed
+//! SESSION_TAGS[hash of C:c -> V:v]   lines of 8 words {tag, session}          ──►  SESSIONS[session]
+//! S:s -> L:l                         full NAT, by arithmetic: session_of_end  ──►  SESSIONS[session]
+//! SESSION_TAGS[hash of S:s -> C:c]   destination NAT                          ──►  SESSIONS[session]
+//!                                                                                  SESSION_RECORDS[session]   what is rarely needed
 //!
 //! life:  free ──claimed by a CPU──► busy ──entered──► open ──expired, or its server is dead──► busy ──► free
 //! ```
 //!
-//! Where a session lies says which end of the node it has, so no end is ever two flows', and answers need no table to find it.
-//! Ports that follow each other lie beside each other: what is in use is on few pages of memory.
+//! Where a session of full NAT lies says which end of the node it has, so no end is ever two flows', and answers need no table to
+//! find it. Ports that follow each other lie beside each other: what is in use is on few pages of memory. A session of
+//! destination NAT lies wherever there was room, and has a second word for its answers.
 //!
 //! Whoever has made a session busy, by compare-and-exchange of its life, alone writes its other fields, its record, and its word
 //! in `SESSION_TAGS`.
@@ -25,7 +28,7 @@ pub use life::{SessionLife, SessionPacket, SessionState, SessionTick};
 /// Words of a line.
 pub const SESSION_WAYS: usize = 8;
 
-/// A flow of full NAT. `SESSIONS[session_of_end]`.
+/// A flow of full NAT, `SESSIONS[session_of_end]`, or of destination NAT with exact state, anywhere in `SESSIONS`.
 #[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Session {
@@ -37,7 +40,7 @@ pub struct Session {
     pub client_port_be: [u8; 2],
     /// The VIP's port, in network order.
     pub vip_port_be: [u8; 2],
-    /// The node's port, in network order.
+    /// The node's port, in network order; with [`Session::DNAT`] the client's, which the server sees.
     pub node_port_be: [u8; 2],
     /// The server's port, in network order.
     pub server_port_be: [u8; 2],
@@ -49,9 +52,9 @@ pub struct Session {
     pub service: u16,
     /// The pool's id.
     pub pool: u16,
-    /// The family, the protocol and the index of the node's address: [`Session::origin_of`].
+    /// The family, the protocol and the index of the node's address, [`Session::origin_of`], or [`Session::kind_of`] destination NAT.
     pub origin: u8,
-    /// The [`Session::check_of`] the node's address, as another one may take its place.
+    /// The [`Session::check_of`] the node's address, as another one may take its place. Of no meaning with [`Session::DNAT`].
     pub node_check: u8,
 }
 
@@ -65,8 +68,8 @@ pub struct SessionRecord {
     pub vip: Address,
     /// Where the session's word lies in `SESSION_TAGS`: `8 * line + word`.
     pub tag_at: u32,
-    /// Zero.
-    pub zero: u32,
+    /// As above, of the word for its answers; only with [`Session::DNAT`].
+    pub back_at: u32,
 }
 
 /// A line of `SESSION_TAGS`.
@@ -95,8 +98,22 @@ pub struct SessionPlace {
 impl Session {
     /// The bit of `origin` that tells IPv6 from IPv4.
     pub const IPV6: u8 = 1 << 7;
+    /// The bit of `origin` that tells destination NAT from full NAT.
+    pub const DNAT: u8 = 1 << 6;
     /// The bit of `origin` that tells UDP from TCP.
     pub const UDP: u8 = 1 << 5;
+
+    /// The `origin` of destination NAT's session, which has no address of the node.
+    #[inline(always)]
+    pub const fn kind_of(is_ipv6: bool, protocol: u8) -> u8 {
+        Self::origin_of(is_ipv6, protocol, 0) | Self::DNAT
+    }
+
+    /// Whether it is destination NAT's.
+    #[inline(always)]
+    pub const fn is_dnat(&self) -> bool {
+        self.origin & Self::DNAT != 0
+    }
 
     /// The `origin` of a session that the node sends from its address with this index.
     #[inline(always)]
@@ -177,13 +194,14 @@ impl SessionRecord {
     /// From the words that it is made of, in memory order.
     pub fn from_words(words: [u64; 5]) -> Self {
         let [client, client_low, vip, vip_low, rest] = words;
-        let mut tag_at = [0; 4];
+        let (mut tag_at, mut back_at) = ([0; 4], [0; 4]);
         tag_at.copy_from_slice(&rest.to_ne_bytes()[..4]);
+        back_at.copy_from_slice(&rest.to_ne_bytes()[4..]);
         Self {
             client: Address::from_halves([client, client_low]),
             vip: Address::from_halves([vip, vip_low]),
             tag_at: u32::from_ne_bytes(tag_at),
-            zero: 0,
+            back_at: u32::from_ne_bytes(back_at),
         }
     }
 }

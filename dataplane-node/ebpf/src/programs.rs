@@ -4,14 +4,15 @@
 //! lbfabric_lb ──────► general ──► deliver            other programs follow by tail calls: NextProgram
 //!   plain packets │     │ ├─────► fullnat_forward ──► fullnat_admit     new flows
 //!   of steady     │     │ ├─────► fullnat_answer
-//!   slots         │     │ └─────► guard ──► choose ──► deliver, fullnat_forward
+//!   slots         │     │ ├─────► exact_forward ──► exact_admit         DNAT with sessions
+//!                 │     │ └─────► guard ──► choose ──► deliver, fullnat_forward, exact_forward
 //!                 │     ├───────► answer             servers' answers to DNAT
 //!                 │     ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
 //!                 │     ├───────► fragment ──► deliver
 //!                 │     ├───────► clamp ──► ...      SYNs whose MSS option is to fit the way
 //!                 │     └───────► client_address ──► clamp, fullnat_forward     SYNs that tell the server their client
 //!                 └──► fullnat_plain_answer          plain answers of sessions; the others go on to general
-//!        deliver, fullnat_forward, fullnat_admit, icmp_to_client ──► too_big  what cannot go on, and whose sender is told
+//!        deliver, fullnat_..., exact_..., icmp_to_client ──► too_big  what cannot go on, and whose sender is told
 //! ```
 #![expect(
     unsafe_code,
@@ -32,6 +33,7 @@ mod deliver;
 mod dnat;
 mod dsr;
 mod ecn;
+mod exact;
 mod exit;
 mod extensions;
 mod fit;
@@ -150,6 +152,18 @@ fn lbfabric_too_big(context: XdpContext) -> u32 {
 fn lbfabric_fullnat_admit(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, fullnat::admit(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_exact_forward(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, exact::forward(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_exact_admit(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, exact::admit(&frame))
 }
 
 #[xdp(frags)]

@@ -86,8 +86,8 @@ pub(crate) fn services<M: LbMaps>(
 /// For how long a refused flow is told of.
 const REFUSAL_TOLD: Duration = Duration::from_mins(1);
 
-/// Why full NAT, which serves some clients of destination NAT as well, has refused new flows to a service's servers lately, and
-/// what helps.
+/// Why full NAT, which serves some clients of destination NAT as well, or destination NAT with exact state has refused new flows to
+/// a service's servers lately, and what helps.
 fn nat_warnings<M: LbMaps>(
     desired: &Desired,
     service: &NodeService,
@@ -114,7 +114,7 @@ fn nat_warnings<M: LbMaps>(
         }
         if is_recent(no_room_at) {
             warnings.push(format!(
-                "full NAT has refused connections to server {name} within the last minute: its table of sessions is full; start the agent with a larger --nat-flows"
+                "connections to server {name} were refused within the last minute: the table of sessions is full; start the agent with a larger --nat-flows"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Full NAT's sessions in the agent's memory.
+//! Sessions in the agent's memory.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,9 +23,6 @@ const _: () = assert!(core::mem::offset_of!(Session, backend) % 8 == 0);
 const _: () = assert!(core::mem::offset_of!(Session, origin) % 8 == 6);
 /// Words of a record.
 const RECORD_WORDS: usize = size_of::<SessionRecord>() / size_of::<u64>();
-/// The word with the place of the session's word in `SESSION_TAGS`.
-const TAG_AT: usize = core::mem::offset_of!(SessionRecord, tag_at) / size_of::<u64>();
-const _: () = assert!(core::mem::offset_of!(SessionRecord, tag_at) % 8 == 0);
 
 /// Mappings of `SESSIONS`, `SESSION_RECORDS` and `SESSION_TAGS`.
 pub(crate) struct SessionMap {
@@ -130,15 +127,15 @@ impl SessionMap {
             // It lives on.
             return;
         }
-        let tag_at = self.record_words(index).map(|it| &it[TAG_AT]);
-        let tag_at = tag_at.map_or([0; 8], |it| it.load(Ordering::Relaxed).to_ne_bytes());
-        let [a, b, c, d, ..] = tag_at;
-        let place = u32::from_ne_bytes([a, b, c, d]) as usize;
-        if let Some(word) = self.tags.words().get(place) {
-            let held = word.load(Ordering::Relaxed);
-            if SessionWord(held).session() == index && held != SessionWord::FREE.0 {
-                // If it fails, the word was not this session's.
-                exchange(word, held, SessionWord::FREE.0);
+        // Full NAT's have one word, and zero for the place of another: nothing is freed there that is not theirs.
+        let record = self.record(index).unwrap_or_default();
+        for place in [record.tag_at, record.back_at] {
+            if let Some(word) = self.tags.words().get(place as usize) {
+                let held = word.load(Ordering::Relaxed);
+                if SessionWord(held).session() == index && held != SessionWord::FREE.0 {
+                    // If it fails, the word was not this session's.
+                    exchange(word, held, SessionWord::FREE.0);
+                }
             }
         }
         let free = busy.with(SessionState::FREE, now);

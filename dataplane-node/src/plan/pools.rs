@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lbfabric_abi::{Backend, PoolRing, RingSlot};
+use lbfabric_abi::{Backend, PoolRing, Reverse, RingSlot};
 use lbfabric_model::{
     BackendId, Mode, ObjectKey, ObjectKind, PoolId, Protocol, ServiceId,
-    snapshot::{NodeBackend, NodePool},
+    snapshot::{NodeBackend, NodePool, NodeService},
 };
 
 use super::{
@@ -346,23 +346,32 @@ impl Target {
         if pools.is_empty() {
             return;
         }
-        let kept = |address, protocol, reverse: &lbfabric_abi::Reverse| {
+        let kept = |address, protocol, reverse: &Reverse| {
             let Some(pool) = pools.get(&address) else {
                 return false;
             };
-            let id = ServiceId(reverse.service);
-            let carried = inputs.desired.services.get(&id).filter(|service| {
+            let by_session = reverse.flags & Reverse::EXACT != 0;
+            let is_of = |id: &ServiceId, service: &NodeService| {
                 let key = ObjectKey {
                     kind: ObjectKind::Service,
                     id: id.0,
                 };
-                service.mode == Mode::Dnat
+                let vip = IpAddr::from(reverse.vip).into();
+                // Of an entry for sessions, it may be any service.
+                (by_session || service.vips.contains(&vip))
+                    && service.mode == Mode::Dnat
                     && service.protocol as u8 == protocol
-                    && service.vips.contains(&IpAddr::from(reverse.vip).into())
+                    && *pool == service.pool.0
                     && !self.refusals.contains_key(&key)
-            });
-            carried.is_some_and(|service| *pool == service.pool.0)
-                && self.answers_belong_to(address, protocol, id)
+                    && self.answers_belong_to(address, protocol, *id, by_session)
+            };
+            if !by_session {
+                let id = ServiceId(reverse.service);
+                let service = inputs.desired.services.get(&id);
+                return service.is_some_and(|service| is_of(&id, service));
+            }
+            let mut services = inputs.desired.services.iter();
+            services.any(|(id, service)| is_of(id, service))
         };
         let observed = inputs.observed;
         let ports = observed.reverse_ports.iter();

@@ -27,8 +27,17 @@ pub(crate) struct ServiceEntries {
     pub(crate) guard: Option<Guard>,
     pub(crate) reverse_ports: Vec<(Endpoint, Reverse)>,
     pub(crate) reverse_ranges: Vec<(PrefixKey, Reverse)>,
-    /// The servers' addresses and ports that answers are rewritten for: no other service may claim them.
-    pub(crate) answers: Vec<(Address, u8, PortRange)>,
+    /// The servers' addresses and ports that answers are rewritten for.
+    pub(crate) answers: Vec<(Address, u8, AnswerClaim)>,
+}
+
+/// A service's claim to what a server answers in a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerClaim {
+    pub(crate) service: ServiceId,
+    pub(crate) ports: PortRange,
+    /// Sessions tell the flows of several such services apart; the answers of no other can be shared.
+    pub(crate) by_session: bool,
 }
 
 impl ServiceEntries {
@@ -40,7 +49,6 @@ impl ServiceEntries {
         ring: PoolRing,
         local: &Local,
     ) -> Result<Self, String> {
-        check_supported(service)?;
         check_sources(service, pool, local)?;
         let backend_port_be = service.backend_port.map_or(0, u16::from).to_be_bytes();
         let gue_port = service.tunnel.and_then(|tunnel| tunnel.gue_port);
@@ -112,15 +120,14 @@ impl ServiceEntries {
         }
     }
 
-    /// The reverse entries of destination NAT: each server's endpoint leads back to the one VIP of its family.
+    /// The reverse entries of destination NAT: each server's endpoint leads back to the one VIP of its family, or to sessions.
     fn add_answers(&mut self, id: ServiceId, service: &NodeService, pool: &NodePool) {
-        let protocol = service.protocol as u8;
         for v6 in [false, true] {
             let mut vips = service.vips.iter().filter(|vip| vip.is_ipv4() != v6);
             let Some(vip) = vips.next() else { continue };
             for address in pool.backends.iter().filter_map(|b| address_of(b, v6)) {
                 for range in service.ports.ranges() {
-                    self.add_answer(id, vip.address(), address.into(), protocol, *range, service);
+                    self.add_answer(id, vip.address(), address.into(), *range, service);
                 }
             }
         }
@@ -128,50 +135,45 @@ impl ServiceEntries {
 
     fn add_answer(
         &mut self,
-        id: ServiceId,
+        service: ServiceId,
         vip: IpAddr,
         server: Address,
-        protocol: u8,
         range: PortRange,
-        service: &NodeService,
+        of: &NodeService,
     ) {
-        let mut reverse = Reverse {
-            vip: vip.into(),
-            vip_port_be: [0; 2],
-            flags: if service.clamp_mss {
-                Reverse::CLAMP_MSS
-            } else {
-                0
-            },
-            service: id.0,
+        let protocol = of.protocol as u8;
+        let ports = of.backend_port.map_or(range, |port| PortRange {
+            first: port.get(),
+            last: port.get(),
+        });
+        let claim = AnswerClaim {
+            service,
+            ports,
+            by_session: of.exact_state,
         };
-        match service.backend_port {
-            Some(port) => {
-                reverse.vip_port_be = range.first.to_be_bytes();
-                let port = PortRange {
-                    first: port.get(),
-                    last: port.get(),
-                };
-                self.answers.push((server, protocol, port));
-                let key = Endpoint::new(server, port.first, protocol);
-                self.reverse_ports.push((key, reverse));
+        self.answers.push((server, protocol, claim));
+        let reverse = if of.exact_state {
+            Reverse::BY_SESSION
+        } else {
+            Reverse {
+                vip: vip.into(),
+                vip_port_be: of.backend_port.map_or(0, |_| range.first).to_be_bytes(),
+                flags: if of.clamp_mss { Reverse::CLAMP_MSS } else { 0 },
+                service: service.0,
             }
-            None if range.is_single() => {
-                self.answers.push((server, protocol, range));
-                let key = Endpoint::new(server, range.first, protocol);
-                self.reverse_ports.push((key, reverse));
-            }
-            None => {
-                self.answers.push((server, protocol, range));
-                let key = EndpointPrefix {
-                    address: server,
-                    protocol,
-                    ..EndpointPrefix::default()
-                };
-                let keys = range_keys(key, range);
-                self.reverse_ranges.extend(keys.map(|key| (key, reverse)));
-            }
+        };
+        if ports.is_single() {
+            let key = Endpoint::new(server, ports.first, protocol);
+            self.reverse_ports.push((key, reverse));
+            return;
         }
+        let key = EndpointPrefix {
+            address: server,
+            protocol,
+            ..EndpointPrefix::default()
+        };
+        let keys = range_keys(key, ports);
+        self.reverse_ranges.extend(keys.map(|key| (key, reverse)));
     }
 }
 
@@ -189,23 +191,12 @@ fn flags(service: &NodeService) -> u32 {
             service.client_address_option,
         ),
         (VipService::GUARDED, protection::guard(service).is_some()),
+        (VipService::EXACT_STATE, service.exact_state),
         (VipService::QUIC, service.affinity == Affinity::QuicCid),
     ]
     .into_iter()
     .filter(|(_, is_set)| *is_set)
     .fold(0, |flags, (flag, _)| flags | flag)
-}
-
-/// What the API has and this node cannot do yet.
-fn check_supported(service: &NodeService) -> Result<(), String> {
-    let lacking = [(
-        "l4-dnat with several VIPs of one family, or with a server and port of another l4-dnat service",
-        service.exact_state,
-    )];
-    match lacking.into_iter().find(|(_, asked)| *asked) {
-        Some((what, _)) => Err(format!("{what}: this node cannot do that yet")),
-        None => Ok(()),
-    }
 }
 
 /// Modes that send from the node need an address of the family that they send in.

@@ -216,8 +216,8 @@ impl Standing {
             if old == new {
                 continue;
             }
-            // Another service may be refused for what this one has, or has no more.
-            if !refused.is_empty() || !differ_in_answers_alone(&old, &new) {
+            // Another service may be refused for what this one has, or has no more; or have the same entries.
+            if service.exact_state || !refused.is_empty() || !differ_in_answers_alone(&old, &new) {
                 return None;
             }
             let ports = old.reverse_ports.iter().chain(&new.reverse_ports);

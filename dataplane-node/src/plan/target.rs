@@ -7,17 +7,17 @@ use lbfabric_abi::{
     FlowTick, Guard, QuicServer, Reverse, SOURCE_PREFIXES_MAX, SOURCES_MAX, Settings,
     VIP_ADDRESSES_MAX, VIP_PREFIX_LEVELS_MAX, VIP_PREFIXES_MAX, VipFlags, VipPrefix, VipService,
 };
-use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, PortRange, ServiceId};
+use lbfabric_model::{BackendId, ObjectKey, ObjectKind, PoolId, ServiceId};
 
 use super::{
-    Inputs, Memory,
+    Inputs, Memory, Observed,
     filter::Filter,
     local::in_their_places,
     nesting,
     op::{PrefixKey, SourceKey},
     pools::{HoldTimes, PlacedRing},
     quic,
-    service::ServiceEntries,
+    service::{AnswerClaim, ServiceEntries},
 };
 
 /// What the maps have to hold.
@@ -48,7 +48,7 @@ pub(crate) struct Target {
     /// Entries that only servers that left their pool still need.
     pub(crate) kept_ports: Vec<Endpoint>,
     pub(crate) kept_ranges: Vec<PrefixKey>,
-    answers: BTreeMap<(Address, u8), Vec<(PortRange, ServiceId)>>,
+    answers: BTreeMap<(Address, u8), Vec<AnswerClaim>>,
 }
 
 impl Target {
@@ -77,6 +77,7 @@ impl Target {
                 target.refusals.insert(key, reason);
             }
         }
+        target.keep_vips_of_older_flows(inputs.observed);
         target.keep_answers_of_former(inputs);
         target.quic_servers = quic::servers(inputs, &target.backends);
         target.filter = target.addresses_that_concern();
@@ -207,18 +208,21 @@ impl Target {
     }
 
     fn check_answers(&self, entries: &ServiceEntries) -> Result<(), String> {
-        for (server, protocol, range) in &entries.answers {
+        for (server, protocol, claim) in &entries.answers {
             let claimed = self
                 .answers
                 .get(&(*server, *protocol))
                 .into_iter()
                 .flatten();
-            for (other, owner) in claimed {
-                if other.overlaps(*range) {
+            for other in claimed {
+                let are_told_apart = claim.by_session && other.by_session;
+                if !are_told_apart && other.ports.overlaps(claim.ports) {
                     return Err(format!(
-                        "l4-dnat: answers of server {} from port {range} already belong to service id {owner}; give \
-                         one of the services another backend_port or another mode",
-                        IpAddr::from(*server)
+                        "l4-dnat: answers of server {} from port {} already belong to service id {}; give one of the services \
+                         another backend_port or another mode",
+                        IpAddr::from(*server),
+                        claim.ports,
+                        other.service
                     ));
                 }
             }
@@ -226,10 +230,38 @@ impl Target {
         Ok(())
     }
 
-    /// Whether no other service claims answers of a server in this protocol.
-    pub(crate) fn answers_belong_to(&self, server: Address, protocol: u8, id: ServiceId) -> bool {
+    /// Whether all claims to answers of a server in this protocol are of this service, or go by sessions if this one does.
+    pub(crate) fn answers_belong_to(
+        &self,
+        server: Address,
+        protocol: u8,
+        id: ServiceId,
+        by_session: bool,
+    ) -> bool {
         let claimed = self.answers.get(&(server, protocol));
-        claimed.is_none_or(|claims| claims.iter().all(|(_, owner)| *owner == id))
+        claimed.is_none_or(|claims| {
+            let mut claims = claims.iter();
+            claims.all(|it| it.service == id || it.by_session && by_session)
+        })
+    }
+
+    /// Flows from before a server's answers went by sessions have none until their client says something: what they are answered
+    /// as stays known, for as long as the VIP is served.
+    fn keep_vips_of_older_flows(&mut self, observed: &Observed) {
+        let vips = &self.vip_addresses;
+        let keep = |reverse: &mut Reverse, held: Option<&Reverse>| {
+            if reverse.flags & Reverse::EXACT != 0
+                && let Some(held) = held.filter(|it| vips.contains_key(&it.vip))
+            {
+                (reverse.vip, reverse.vip_port_be) = (held.vip, held.vip_port_be);
+            }
+        };
+        for (key, reverse) in &mut self.reverse_ports {
+            keep(reverse, observed.reverse_ports.get(key));
+        }
+        for (key, reverse) in &mut self.reverse_ranges {
+            keep(reverse, observed.reverse_ranges.get(key));
+        }
     }
 
     fn merge(&mut self, id: ServiceId, entries: ServiceEntries, flags: u32) {
@@ -256,13 +288,13 @@ impl Target {
         self.vip_ranges.extend(vip_ranges);
         self.reverse_ports.extend(reverse_ports);
         self.reverse_ranges.extend(reverse_ranges);
-        self.add_answers(id, answers);
+        self.add_answers(answers);
     }
 
-    fn add_answers(&mut self, id: ServiceId, answers: Vec<(Address, u8, PortRange)>) {
-        for (server, protocol, range) in answers {
+    fn add_answers(&mut self, answers: Vec<(Address, u8, AnswerClaim)>) {
+        for (server, protocol, claim) in answers {
             let claims = self.answers.entry((server, protocol)).or_default();
-            claims.push((range, id));
+            claims.push(claim);
         }
     }
 
@@ -276,7 +308,7 @@ impl Target {
     ) -> Result<(), String> {
         for (server, protocol, _) in &old.answers {
             if let Some(claims) = self.answers.get_mut(&(*server, *protocol)) {
-                claims.retain(|(_, owner)| *owner != id);
+                claims.retain(|claim| claim.service != id);
             }
         }
         for (key, _) in &old.reverse_ports {
@@ -295,7 +327,7 @@ impl Target {
         self.check_answers(&new)?;
         self.reverse_ports.extend(new.reverse_ports);
         self.reverse_ranges.extend(new.reverse_ranges);
-        self.add_answers(id, new.answers);
+        self.add_answers(new.answers);
         Ok(())
     }
 }

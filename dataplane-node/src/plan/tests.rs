@@ -17,6 +17,7 @@ use lbfabric_model::{
 
 mod client_address;
 mod distribution;
+mod exact_state;
 mod flow_keeping;
 mod protection;
 mod shortcut;
@@ -338,13 +339,6 @@ fn a_refused_service_holds_back_no_other() {
                     ..service(Mode::Dsr, &["203.0.113.4"], &[(80, 80)])
                 },
             ),
-            (
-                5,
-                NodeService {
-                    exact_state: true,
-                    ..service(Mode::Dnat, &["203.0.113.5", "203.0.113.6"], &[(80, 80)])
-                },
-            ),
             (6, service(Mode::Tunnel, &["2001:db8:1::1"], &[(80, 80)])),
             (7, service(Mode::Dnat, &["203.0.113.7"], &[(80, 90)])),
             (
@@ -364,7 +358,6 @@ fn a_refused_service_holds_back_no_other() {
     assert!(service(3).contains("its pool is refused"), "{}", service(3));
     assert!(refusal(&plan, ObjectKind::Pool, 2).contains("262144 slots"));
     assert!(service(4).contains("has not been sent"), "{}", service(4));
-    assert!(service(5).contains("several VIPs"), "{}", service(5));
     assert!(service(6).contains("l4-tunnel"), "{}", service(6));
     assert_eq!(service(7), "");
     assert!(

@@ -86,8 +86,9 @@ fn any_service(id: u32) -> impl Strategy<Value = NodeService> {
             ..service(mode, &[&vip, &prefix], &ports)
         };
         if mode == Mode::Dnat {
-            // With several VIPs it would need the state of each flow.
-            service.vips.truncate(1);
+            // With several VIPs it needs the state of each flow.
+            service.exact_state = wide;
+            service.vips.truncate(1 + usize::from(wide));
         } else if wide {
             service.ports = Ports::Any;
         }

@@ -55,7 +55,7 @@ fn spec() -> v1::FabricSpec {
 }
 
 /// The client's namespace, joined to the node, with routes both ways.
-fn client_of(fixture: &Fixture) -> Namespace {
+pub(crate) fn client_of(fixture: &Fixture) -> Namespace {
     let client = Namespace::new("c");
     let Fixture { node, peer, .. } = fixture;
     node.ip(&[
@@ -105,7 +105,7 @@ fn within(namespace: &Namespace, command: &[&str]) -> String {
 }
 
 /// What a client's `curl` gets from a target, if it gets anything.
-fn curl(client: &Namespace, target: &str) -> Option<String> {
+pub(crate) fn curl(client: &Namespace, target: &str) -> Option<String> {
     let output = Command::new("nsenter")
         .arg(format!("--net=/var/run/netns/{}", client.name))
         .args([

@@ -30,7 +30,7 @@ fn fabric(mode: Mode, flags: u32) -> Fabric {
     fabric
 }
 
-fn mss(value: u16) -> Vec<u8> {
+pub(crate) fn mss(value: u16) -> Vec<u8> {
     [&[2, 4], value.to_be_bytes().as_slice()].concat()
 }
 

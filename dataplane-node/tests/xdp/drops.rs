@@ -8,6 +8,7 @@ use lbfabric_abi::{
 };
 
 use super::{
+    exact_fabric,
     fabric::{
         Fabric, Family, RING_SLOTS, RING_START, SERVER, SERVICE, backend, request, reverse,
         service, settings,
@@ -161,6 +162,11 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
             let other = SocketAddr::new(Family::V4.client().ip(), 1);
             fabric.lb(&plain().from(other).build());
             Some((fabric, frame))
+        }
+        DropReason::ExactStateClash => {
+            let (fabric, family) = (exact_fabric::fabric(), Family::V4);
+            fabric.lb(&plain().to(family.second_vip()).build());
+            Some((fabric, plain().build()))
         }
         DropReason::Internal => {
             let (mut fabric, frame) = plain_in(Mode::Dsr)?;

@@ -6,12 +6,14 @@ use super::loads;
 use crate::machine;
 
 /// Every program, a packet of every mode in each direction, the flow table, and ICMP messages of the node's own.
-const TESTS: [&str; 14] = [
+const TESTS: [&str; 16] = [
     "xdp::loads::row_42_every_program_stays_far_from_the_verifiers_limit",
     "xdp::dnat::the_destination_becomes_the_server",
     "xdp::answers::dnat_answers_take_every_kind_of_route",
     "xdp::fullnat::both_addresses_change_and_a_session_is_made",
     "xdp::answers::fullnat_answers_take_every_kind_of_route",
+    "xdp::exact::two_vips_of_one_family_are_answered_as_the_one_that_was_asked",
+    "xdp::exact_icmp::row_05_an_error_about_a_clients_packet_names_the_vip_that_was_asked",
     "xdp::dsr::row_22_only_the_macs_change",
     "xdp::tunnel::row_01_row_49_either_family_goes_through_either",
     "xdp::decap::either_family_comes_out_of_either",

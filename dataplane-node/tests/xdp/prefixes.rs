@@ -76,7 +76,7 @@ impl Entry {
 }
 
 impl Fabric {
-    fn vip_prefix(&mut self, prefix: VipPrefix, flags: u32) {
+    pub(crate) fn vip_prefix(&mut self, prefix: VipPrefix, flags: u32) {
         let key = Key::new(prefix.bits, prefix.address);
         self.kernel
             .trie::<Address, VipNetwork>("VIP_PREFIXES")

@@ -5,12 +5,12 @@ use lbfabric_abi::{
     SessionTick, SessionWord,
 };
 
-use super::{fabric::Fabric, kernel::SESSION_LINES, packets::Packet};
+use super::{fabric::Fabric, packets::Packet};
 
-/// All sessions with their index, in tables of the usual size.
+/// All sessions with their index.
 fn numbered(fabric: &mut Fabric) -> Vec<(u32, Session)> {
     let map = fabric.kernel.array::<Session>("SESSIONS");
-    (0..SESSION_LINES * 8)
+    (0..map.len())
         .map(|index| (index, map.get(&index, 0).unwrap()))
         .filter(|(_, it)| it.life.state() != SessionState::FREE)
         .collect()
@@ -43,12 +43,33 @@ fn find(fabric: &mut Fabric, packet: &Packet) -> Option<(u32, Session)> {
 /// How many words lead from clients' flows to sessions.
 pub(crate) fn words(fabric: &mut Fabric) -> usize {
     let map = fabric.kernel.array::<SessionLine>("SESSION_TAGS");
-    (0..SESSION_LINES)
+    (0..map.len())
         .map(|index| {
             let line = map.get(&index, 0).unwrap();
             SESSION_WAYS - line.words.iter().filter(|it| it.0 == 0).count()
         })
         .sum()
+}
+
+/// How many words of all sessions stand where these say.
+pub(crate) fn listed(fabric: &mut Fabric) -> usize {
+    let mut count = 0;
+    for (index, session) in numbered(fabric) {
+        for at in tags_at(fabric, index, &session) {
+            let map = fabric.kernel.array::<SessionLine>("SESSION_TAGS");
+            let word = map.get(&(at / 8), 0).unwrap().words[at as usize % SESSION_WAYS];
+            count += usize::from(word != SessionWord::FREE && word.session() == index);
+        }
+    }
+    count
+}
+
+/// Where a session's words stand.
+fn tags_at(fabric: &mut Fabric, index: u32, session: &Session) -> Vec<u32> {
+    let records = fabric.kernel.array::<SessionRecord>("SESSION_RECORDS");
+    let record = records.get(&index, 0).unwrap();
+    let back = session.is_dnat().then_some(record.back_at);
+    [record.tag_at].into_iter().chain(back).collect()
 }
 
 /// Makes the flow of a packet older.
@@ -72,12 +93,12 @@ pub(crate) fn age(fabric: &mut Fabric, packet: &Packet, secs: u32) {
 /// Removes all sessions, as the agent does.
 pub(crate) fn forget_all(fabric: &mut Fabric) {
     for (index, mut session) in numbered(fabric) {
-        let records = fabric.kernel.array::<SessionRecord>("SESSION_RECORDS");
-        let tag_at = records.get(&index, 0).unwrap().tag_at;
-        let mut map = fabric.kernel.array::<SessionLine>("SESSION_TAGS");
-        let mut line = map.get(&(tag_at / 8), 0).unwrap();
-        line.words[tag_at as usize % SESSION_WAYS] = SessionWord::FREE;
-        map.set(tag_at / 8, line, 0).unwrap();
+        for at in tags_at(fabric, index, &session) {
+            let mut map = fabric.kernel.array::<SessionLine>("SESSION_TAGS");
+            let mut line = map.get(&(at / 8), 0).unwrap();
+            line.words[at as usize % SESSION_WAYS] = SessionWord::FREE;
+            map.set(at / 8, line, 0).unwrap();
+        }
         session.life = SessionLife::default();
         fabric
             .kernel

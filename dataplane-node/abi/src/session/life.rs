@@ -63,6 +63,13 @@ impl SessionState {
         self.0 & (Self::CLIENT_FIN | Self::SERVER_FIN | Self::RESET) != 0
     }
 
+    /// Whether both sides have closed the connection, or one has reset it: nothing is lost with it but late packets.
+    #[inline(always)]
+    pub const fn is_closed(self) -> bool {
+        const BOTH: u8 = SessionState::CLIENT_FIN | SessionState::SERVER_FIN;
+        self.0 & BOTH == BOTH || self.0 & Self::RESET != 0
+    }
+
     /// Whether both sides have spoken, and the client after that.
     #[inline(always)]
     pub const fn is_confirmed(self) -> bool {

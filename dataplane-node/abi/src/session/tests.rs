@@ -26,9 +26,10 @@ fn a_connection_opens_and_closes() {
     assert!(open.is_confirmed() && !open.is_closing());
     assert_eq!(idle(open), ticks(7_440));
     for half in [open.after_client(FIN), open.after_server(FIN)] {
-        assert!(half.is_closing());
+        assert!(half.is_closing() && !half.is_closed());
         assert_eq!(idle(half), ticks(240));
         let closed = half.after_server(FIN).after_client(FIN);
+        assert!(closed.is_closed());
         assert_eq!(idle(closed), ticks(60));
         // Late acknowledgements change nothing.
         assert_eq!(closed.after_client(ACK).after_server(ACK), closed);
@@ -42,7 +43,8 @@ fn a_reset_counts_while_nothing_follows() {
         .after_server(SYN_ACK)
         .after_client(ACK);
     for reset in [open.after_client(RST), open.after_server(RST)] {
-        assert!(reset.is_closing());
+        assert!(reset.is_closing() && reset.is_closed());
+        assert!(!reset.after_client(ACK).is_closed());
         assert_eq!(idle(reset), ticks(10));
         assert_eq!(idle(reset.after_client(ACK)), ticks(7_440));
         assert_eq!(idle(reset.after_server(ACK)), ticks(7_440));
@@ -163,9 +165,13 @@ fn sessions_and_records_are_read_as_they_were_written() {
     assert_eq!(session.server_port_be, (2u16 << 8).to_ne_bytes());
     assert_eq!(session.life, SessionLife(3 << 8));
     assert_eq!((session.origin, session.node_check), (4, 0));
-    let record = SessionRecord::from_words([1, 2, 3, 4, 5]);
+    let mut places = [0; 8];
+    places[..4].copy_from_slice(&5u32.to_ne_bytes());
+    places[4..].copy_from_slice(&6u32.to_ne_bytes());
+    let record = SessionRecord::from_words([1, 2, 3, 4, u64::from_ne_bytes(places)]);
     let [client, vip] = [[1, 2], [3, 4]].map(Address::from_halves);
-    assert_eq!((record.client, record.vip, record.tag_at), (client, vip, 5));
+    assert_eq!((record.client, record.vip), (client, vip));
+    assert_eq!((record.tag_at, record.back_at), (5, 6));
 }
 
 #[test]
@@ -178,5 +184,12 @@ fn an_origin_tells_family_protocol_and_address() {
         assert_eq!(session.origin & Session::IPV6 != 0, is_ipv6);
         assert_eq!((session.protocol(), session.source()), (protocol, index));
         assert_eq!(session.is_tcp(), protocol == 6);
+        assert!(!session.is_dnat());
+        let dnat = Session {
+            origin: Session::kind_of(is_ipv6, protocol),
+            ..Session::default()
+        };
+        assert!(dnat.is_dnat() && dnat.protocol() == protocol);
+        assert_eq!(dnat.origin & Session::IPV6 != 0, is_ipv6);
     }
 }

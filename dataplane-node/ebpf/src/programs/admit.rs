@@ -21,7 +21,7 @@ use super::{
 };
 
 /// From one try of a search to the next: away from where ports that follow each other meet another server's.
-const STEP: u64 = 1_000_003;
+pub(crate) const STEP: u64 = 1_000_003;
 /// A line with so many free words is not crowded.
 const ROOM: u64 = 2;
 /// As a count.
@@ -51,56 +51,89 @@ pub(crate) fn admit<I: Ip>(
     search(settings, scratch, &row, now)?;
     let end = row.end(settings, scratch.candidate);
     vacate(scratch.session, &end.answers, now)?;
-    let mut held = Held::at(scratch.session)
-        .filter(|it| it.life.state() == SessionState::FREE)
-        .filter(|it| it.change(it.life, it.life.claimed(now)))
-        // Another CPU was faster; the flow's next packet goes on with the next port.
-        .ok_or(DropReason::NatPortsExhausted)?;
-    held.life = held.life.claimed(now);
+    // Where another CPU was faster, the flow's next packet goes on with the next port.
+    let mut held = claim(scratch.session, now).ok_or(DropReason::NatPortsExhausted)?;
     let word = SessionWord::new(place.tag, held.index);
     let Some(tag_at) = enlist(settings, place, word, now) else {
         held.publish(held.life.with(SessionState::FREE, now));
         return Err(DropReason::NatTableFull);
     };
-    let [a, b, c, d] = headers.ports.to_ne_bytes();
-    let service = &scratch.service;
-    // SAFETY: it was made busy above.
+    // SAFETY: it was claimed above.
     let session = unsafe { held.fields_mut() };
+    describe(session, scratch, headers, port);
+    session.node_port_be = end.port_be.to_ne_bytes();
+    let is_ipv6 = I::FAMILY as u8 == Family::Ipv6 as u8;
+    session.origin = Session::origin_of(is_ipv6, headers.protocol, end.source);
+    session.node_check = Session::check_of(I::fold(end.answers.destination));
+    record(&held, headers, tag_at, 0)?;
+    Ok(held)
+}
+
+/// Makes a session that is free the caller's.
+#[inline(always)]
+pub(crate) fn claim(index: u32, now: SessionTick) -> Option<Held> {
+    let mut held = Held::at(index).filter(|it| it.life.state() == SessionState::FREE)?;
+    let claimed = held.life.claimed(now);
+    if !held.change(held.life, claimed) {
+        return None;
+    }
+    held.life = claimed;
+    Some(held)
+}
+
+/// Writes what a session of either kind has of its flow.
+#[inline(always)]
+pub(crate) fn describe<I: Ip>(
+    session: &mut Session,
+    scratch: &Scratch,
+    headers: &Headers<I>,
+    port: u16,
+) {
+    let service = &scratch.service;
+    let [a, b, c, d] = headers.ports.to_ne_bytes();
     session.client = I::fold(headers.source);
     session.vip = I::fold(headers.destination);
     session.client_port_be = [a, b];
     session.vip_port_be = [c, d];
-    session.node_port_be = end.port_be.to_ne_bytes();
     session.server_port_be = port.to_ne_bytes();
     #[expect(clippy::cast_possible_truncation, reason = "ids are below 2^16")]
     {
-        session.backend = id as u16;
+        session.backend = scratch.server as u16;
         session.service = service.service as u16;
         session.pool = service.pool as u16;
     }
-    let is_ipv6 = I::FAMILY as u8 == Family::Ipv6 as u8;
-    session.origin = Session::origin_of(is_ipv6, headers.protocol, end.source);
-    session.node_check = Session::check_of(I::fold(end.answers.destination));
+}
+
+/// Writes what else there is of a session that the caller has claimed.
+#[inline(always)]
+pub(crate) fn record<I: Ip>(
+    held: &Held,
+    headers: &Headers<I>,
+    tag_at: u32,
+    back_at: u32,
+) -> Result<(), DropReason> {
     let mut record = maps::session_record(held.index).ok_or(DropReason::Internal)?;
-    // SAFETY: as above.
+    // SAFETY: whoever has claimed a session alone writes its record.
     let record = unsafe { record.as_mut() };
     record.client = I::to_abi(headers.source);
     record.vip = I::to_abi(headers.destination);
-    record.tag_at = tag_at;
-    Ok(held)
+    (record.tag_at, record.back_at) = (tag_at, back_at);
+    Ok(())
 }
 
-/// Opens a session. False if another CPU has entered the same flow at the same moment: then this one is not.
+/// Opens a session, with `back` for its answers if it is destination NAT's. False if another CPU has entered the same flow at the
+/// same moment, or one that the server could not tell from it: then this one is not.
 #[inline(always)]
 pub(crate) fn finish(
     settings: &Settings,
     held: &Held,
     place: SessionPlace,
+    back: Option<SessionPlace>,
     life: SessionLife,
 ) -> bool {
     held.publish(life);
     // If both see the other, both go, and the flow's next look enters it anew.
-    if tags(settings, place) > 1 {
+    if tags(settings, place) > 1 || back.is_some_and(|it| tags(settings, it) > 1) {
         release(held.index, life);
         return false;
     }
@@ -121,13 +154,12 @@ fn end(index: u32, life: SessionLife) {
     };
     let busy = life.with(SessionState::BUSY, life.tick());
     if held.change(life, busy) {
-        if let Some((line, way)) = held.word()
-            && let Some(line) = maps::session_tags(line)
-        {
-            let word = line.at(way);
-            if word.session() == index {
-                line.replace(way, word, SessionWord::FREE);
-            }
+        let (first, second) = held.tags_at();
+        if let Some(first) = first {
+            held.unlist(first);
+        }
+        if let Some(second) = second {
+            held.unlist(second);
         }
         held.publish(busy.with(SessionState::FREE, busy.tick()));
     }
@@ -172,7 +204,7 @@ fn vacate<I: Ip>(index: u32, answers: &Ends<I>, now: SessionTick) -> Result<(), 
 
 /// Puts a flow's word into one of its lines, and gives its place.
 #[inline(never)]
-fn enlist(
+pub(crate) fn enlist(
     settings: &Settings,
     place: SessionPlace,
     word: SessionWord,
@@ -301,23 +333,31 @@ fn search<I: Ip>(
         let turn = maps::nat_turn(scratch.server).ok_or(DropReason::Internal)?;
         let candidate = row.candidate(turn, n.into());
         let index = session::index_of(settings, &row.end(settings, candidate).answers);
-        let life = Held::at(index).ok_or(DropReason::Internal)?.life;
-        let is_free = life.state() == SessionState::FREE;
-        let rank = if is_free {
-            u64::MAX
-        } else {
-            life.rank(now).into()
-        };
-        // Forgotten where it comes from: the verifier would follow each value.
-        let rank = opaque(rank as usize) as u64;
+        let rank = rank(index, now)?;
         if rank > most {
             most = rank;
             scratch.candidate = candidate;
             scratch.session = index;
         }
-        if is_free {
+        if rank == FREE {
             break;
         }
     }
     Ok(())
+}
+
+/// The rank of a session that is free: before all others.
+pub(crate) const FREE: u64 = u64::MAX;
+
+/// How soon a session is looked at to be taken.
+#[inline(always)]
+pub(crate) fn rank(index: u32, now: SessionTick) -> Result<u64, DropReason> {
+    let life = Held::at(index).ok_or(DropReason::Internal)?.life;
+    let rank = if life.state() == SessionState::FREE {
+        FREE
+    } else {
+        life.rank(now).into()
+    };
+    // Forgotten where it comes from: the verifier would follow each value.
+    Ok(opaque(rank as usize) as u64)
 }

@@ -1,11 +1,11 @@
 //! The program for servers' answers to DNAT: of any shape, also from ranges of ports, and where the routing table has to be
 //! asked.
 
-use lbfabric_abi::{DropReason, Endpoint, Verdict};
+use lbfabric_abi::{DropReason, Endpoint, Reverse, Verdict};
 
 use super::{
     aligned::Aligned,
-    dnat,
+    dnat, exact,
     exit::Exit,
     fragments,
     frame::Frame,
@@ -47,9 +47,18 @@ fn by_family<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Exit, DropRe
             None => return Ok(Exit::pass(Verdict::PassNotVip)),
         },
     };
-    let new = dnat::answer(&headers, reverse);
+    let by_session = if reverse.flags & Reverse::EXACT != 0 {
+        exact::answer(frame, &headers)
+    } else {
+        None
+    };
+    let new = match by_session {
+        Some(new) => new,
+        None if reverse.has_vip() => dnat::answer(&headers, reverse),
+        None => return Ok(Exit::pass(Verdict::PassNotVip)),
+    };
     let exit = route::send(frame, &headers, &new, Verdict::DnatAnswer)?;
-    let client = packet.flow.destination;
-    fragments::lead_to_client(scratch, Verdict::DnatAnswer, reverse.vip, client);
+    let (vip, client) = (I::to_abi(new.source), packet.flow.destination);
+    fragments::lead_to_client(scratch, Verdict::DnatAnswer, vip, client);
     Ok(exit)
 }

@@ -16,7 +16,9 @@ use super::{
     ip::Ip,
     maps, own,
     packet::{Family, Packet, Scratch},
-    ring, session, tunnel,
+    ring,
+    session::{self, Held},
+    tunnel,
     v4::V4,
     v6::V6,
     vip,
@@ -62,6 +64,8 @@ pub(crate) fn forward(frame: &Frame) -> Step {
         }
     } else if scratch.service.mode == Mode::Fullnat as u8 {
         NextProgram::FullnatForward
+    } else if scratch.service.flags & VipService::EXACT_STATE != 0 {
+        NextProgram::ExactForward
     } else {
         NextProgram::Deliver
     })
@@ -70,10 +74,40 @@ pub(crate) fn forward(frame: &Frame) -> Step {
 /// As [`limit`], for what accepts a connection and comes from a server.
 #[inline(always)]
 fn limit_of_any_answer<I: Ip>(frame: &Frame, packet: &Packet) -> Option<u64> {
-    if is_to_node(packet) {
-        limit_of_session::<I>(frame, packet)
+    let reverse = if is_to_node(packet) {
+        None
     } else {
-        limit_of_answer::<I>(packet)
+        Some(answered::<I>(packet)?)
+    };
+    match reverse {
+        Some(reverse) if reverse.flags & Reverse::EXACT == 0 => {
+            limit_of_answer::<I>(packet, reverse)
+        }
+        of_client => {
+            let settings = maps::settings()?;
+            let ends = Headers::<I>::with_ports(frame, packet).ok()?.ends();
+            let held = match of_client {
+                Some(_) => session::of_exact_server(settings, &ends),
+                None => session::of_server(settings, &ends),
+            }?;
+            limit_of_session::<I>(&held)
+        }
+    }
+}
+
+/// Whose answer it is, if it comes from a DNAT server.
+#[inline(always)]
+fn answered<I: Ip>(packet: &Packet) -> Option<&'static Reverse> {
+    let (server, port) = (I::of(&packet.flow.source), packet.flow.source_port_be);
+    let protocol = packet.flow.protocol;
+    match I::reverse_port(server, u16::from_ne_bytes(port), protocol) {
+        Some(reverse) => Some(reverse),
+        None => maps::reverse_range(&Aligned(Endpoint {
+            address: packet.flow.source,
+            port_be: port,
+            protocol,
+            zero: 0,
+        })),
     }
 }
 
@@ -83,11 +117,9 @@ fn is_to_node(packet: &Packet) -> bool {
     maps::settings().is_some_and(|it| own::is_source(it, packet.family, &packet.flow.destination))
 }
 
-/// As [`limit`], for what comes from a full-NAT server of a service that clamps.
+/// As [`limit`], for what comes from the server of a session, if its service clamps.
 #[inline(always)]
-fn limit_of_session<I: Ip>(frame: &Frame, packet: &Packet) -> Option<u64> {
-    let headers = Headers::<I>::with_ports(frame, packet).ok()?;
-    let held = session::of_server(maps::settings()?, &headers.ends())?;
+fn limit_of_session<I: Ip>(held: &Held) -> Option<u64> {
     let session = held.fields();
     let (client, vip) = held.ends::<I>()?;
     let client = Aligned(Flow {
@@ -109,18 +141,9 @@ fn limit_of_session<I: Ip>(frame: &Frame, packet: &Packet) -> Option<u64> {
 ///
 /// The ring knows the server: the SYN has just gone to the slot's present one.
 #[inline(always)]
-fn limit_of_answer<I: Ip>(packet: &Packet) -> Option<u64> {
-    let (server, port) = (I::of(&packet.flow.source), packet.flow.source_port_be);
-    let from = u16::from_ne_bytes(port);
-    let reverse = match I::reverse_port(server, from, packet.flow.protocol) {
-        Some(reverse) => reverse,
-        None => maps::reverse_range(&Aligned(Endpoint {
-            address: packet.flow.source,
-            port_be: port,
-            protocol: packet.flow.protocol,
-            zero: 0,
-        }))?,
-    };
+fn limit_of_answer<I: Ip>(packet: &Packet, reverse: &Reverse) -> Option<u64> {
+    let server = I::of(&packet.flow.source);
+    let from = u16::from_ne_bytes(packet.flow.source_port_be);
     if reverse.flags & Reverse::CLAMP_MSS == 0 {
         return None;
     }

@@ -133,10 +133,12 @@ fn enter<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Step, DropReason
     let said = session::said(frame, &headers);
     let now = session::now();
     let first = SessionState::OPENING.after_client(said);
-    if let Some(held) = session::of_client(settings, &ends, place) {
+    if let Some(held) = session::of_any_client(settings, &ends, place) {
         let is_new = scratch.packet.is_syn && held.life.state().is_closing();
         let stays = !is_new || u32::from(held.fields().backend) == scratch.server;
-        if let Some(way) = Way::of(settings, &held)
+        // Destination NAT's gives way: the service, or the client's subnet, was another one.
+        if !held.fields().is_dnat()
+            && let Some(way) = Way::of(settings, &held)
             && stays
         {
             if !fit::has_room(frame, scratch, way.backend) {
@@ -178,7 +180,7 @@ fn begin<I: Ip>(frame: &Frame, scratch: &mut Scratch) -> Result<Step, DropReason
     let now = session::now();
     let held = admit::admit::<I>(settings, scratch, &headers, place, now)?;
     let first = SessionState::OPENING.after_client(session::said(frame, &headers));
-    if !admit::finish(settings, &held, place, held.life.with(first, now)) {
+    if !admit::finish(settings, &held, place, None, held.life.with(first, now)) {
         return Ok(Step::Next(NextProgram::FullnatForward));
     }
     let way = Way::of(settings, &held).ok_or(DropReason::Internal)?;

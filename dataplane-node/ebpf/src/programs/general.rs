@@ -158,7 +158,8 @@ fn choose(frame: &Frame, scratch: &mut Scratch, settings: &Settings) -> Step {
     } else {
         slot.cur
     };
-    if scratch.server == RingSlot::NONE {
+    // Flows of exact state stay on the server of their session.
+    if scratch.server == RingSlot::NONE && scratch.service.flags & VipService::EXACT_STATE == 0 {
         return Step::Drop(DropReason::NoBackend);
     }
     Step::Next(deliver(scratch))
@@ -174,6 +175,8 @@ fn deliver(scratch: &mut Scratch) -> NextProgram {
     }
     let next = if scratch.service.mode == FULLNAT {
         NextProgram::FullnatForward
+    } else if scratch.service.flags & VipService::EXACT_STATE != 0 {
+        NextProgram::ExactForward
     } else {
         NextProgram::Deliver
     };

@@ -233,6 +233,20 @@ impl<I: Ip> Headers<I> {
         self.protocol == protocol::TCP && flags & BOTH == BOTH
     }
 
+    /// One if it accepts a TCP connection, else zero: without branches, as the verifier follows each way.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a byte was read, and a bit is left"
+    )]
+    pub(crate) fn syn_ack(&self) -> u16 {
+        const BOTH: u8 = tcp_flags::SYN | tcp_flags::ACK;
+        // SAFETY: the header is in the frame.
+        let flags = unsafe { load1::<13>(self.l4) } as u8;
+        let other = opaque((flags & BOTH ^ BOTH | self.protocol ^ protocol::TCP).into()) as u64;
+        (other.wrapping_sub(1) >> 63) as u16
+    }
+
     /// Fails if the packet may not be forwarded any further.
     #[inline(always)]
     pub(crate) fn check_ttl(&self) -> Result<(), DropReason> {

@@ -12,7 +12,7 @@ use super::{
     dnat, dsr,
     exit::{Exit, Step},
     fit,
-    frame::Frame,
+    frame::{Frame, opaque},
     fullnat,
     gue::{self, Gue},
     headers::{ETHERNET, Headers, protocol},
@@ -190,7 +190,8 @@ fn translate<I: Ip>(frame: &Frame) -> Option<Exit> {
     let headers = Headers::<I>::plain(frame)?;
     let reverse = I::reverse_port(headers.source, headers.source_port(), headers.protocol)?;
     headers.check_ttl().ok()?;
-    if reverse.flags & Reverse::CLAMP_MSS != 0 && headers.is_syn_ack() {
+    let left = Reverse::EXACT | Reverse::CLAMP_MSS * headers.syn_ack();
+    if opaque((reverse.flags & left).into()) != 0 {
         return None;
     }
     let new = dnat::answer(&headers, reverse);

@@ -1,4 +1,4 @@
-//! Full NAT's sessions in the maps: found for each packet, and kept up to date by what it says.
+//! Sessions in the maps: found for each packet, and kept up to date by what it says.
 
 use core::ptr::NonNull;
 
@@ -210,14 +210,29 @@ impl Held {
         (is_there && Session::check_of(I::fold(node)) == session.node_check).then_some(node)
     }
 
-    /// The line of its word in `SESSION_TAGS`, and the word's place there.
+    /// Where its words lie in `SESSION_TAGS`; destination NAT has two.
     #[inline(always)]
-    pub(crate) fn word(&self) -> Option<(u32, u32)> {
-        let at = self.record()?.tag_at;
-        Some((at >> WAY_BITS, at % WAYS))
+    pub(crate) fn tags_at(&self) -> (Option<u32>, Option<u32>) {
+        let Some(record) = self.record() else {
+            return (None, None);
+        };
+        let back = self.fields().is_dnat().then_some(record.back_at);
+        (Some(record.tag_at), back)
     }
 
-    /// The other way round.
+    /// Frees a word of its in `SESSION_TAGS`.
+    #[inline(always)]
+    pub(crate) fn unlist(&self, tag_at: u32) {
+        if let Some(line) = maps::session_tags(tag_at >> WAY_BITS) {
+            let way = tag_at % WAYS;
+            let word = line.at(way);
+            if word.session() == self.index {
+                line.replace(way, word, SessionWord::FREE);
+            }
+        }
+    }
+
+    /// The place of a word in a line, as the fields have it.
     #[inline(always)]
     pub(crate) const fn tag_at(line: u32, way: u32) -> u32 {
         line << WAY_BITS | way
@@ -250,34 +265,95 @@ pub(crate) struct Ends<I: Ip> {
     pub(crate) protocol: u8,
 }
 
-/// The session of a client's packet.
+impl<I: Ip> Ends<I> {
+    /// As in a frame.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "half of a word")]
+    pub(crate) const fn source_port(&self) -> u16 {
+        self.ports as u16
+    }
+}
+
+/// Which sessions a look is for: the bits of `origin` that count, and what they are but for the family's.
+#[derive(Clone, Copy)]
+struct Kind {
+    mask: u8,
+    bits: u8,
+}
+
+impl Kind {
+    const FULLNAT: Self = Self {
+        mask: Session::IPV6 | Session::DNAT,
+        bits: 0,
+    };
+    const DNAT: Self = Self {
+        mask: Session::IPV6 | Session::DNAT,
+        bits: Session::DNAT,
+    };
+    const ANY: Self = Self {
+        mask: Session::IPV6,
+        bits: 0,
+    };
+}
+
+/// Full NAT's session of a client's packet.
 #[inline(always)]
 pub(crate) fn of_client<I: Ip>(
     settings: &Settings,
     ends: &Ends<I>,
     place: SessionPlace,
 ) -> Option<Held> {
+    listed(settings, place).filter(|it| is_clients(it, ends, Kind::FULLNAT))
+}
+
+/// The session of a client's packet, full NAT's or destination NAT's.
+#[inline(always)]
+pub(crate) fn of_any_client<I: Ip>(
+    settings: &Settings,
+    ends: &Ends<I>,
+    place: SessionPlace,
+) -> Option<Held> {
+    listed(settings, place).filter(|it| is_clients(it, ends, Kind::ANY))
+}
+
+/// Destination NAT's session of a server's packet to the client.
+#[inline(always)]
+pub(crate) fn of_exact_server<I: Ip>(settings: &Settings, ends: &Ends<I>) -> Option<Held> {
+    let held = listed(settings, place(settings, ends))?;
+    let session = held.fields();
+    let is_its = session.server_ports().rotate_left(16) == ends.ports
+        && session.client == I::fold(ends.destination)
+        && is_of::<I>(session, ends, Kind::DNAT)
+        && is_from_server(session, ends)
+        && held.life.state().is_open();
+    let (client, _) = held.ends::<I>()?;
+    (is_its && client == ends.destination).then_some(held)
+}
+
+/// The session that the word at a place leads to.
+#[inline(always)]
+fn listed(settings: &Settings, place: SessionPlace) -> Option<Held> {
     let mask = settings.session_mask;
     let index = match maps::session_tags(place.first(mask))?.find(place.tag) {
         Some(index) => index,
         None => maps::session_tags(place.second(mask))?.find(place.tag)?,
     };
-    Held::at(index).filter(|it| is_clients(it, ends))
+    Held::at(index)
 }
 
 #[inline(always)]
-fn is_clients<I: Ip>(held: &Held, ends: &Ends<I>) -> bool {
+fn is_clients<I: Ip>(held: &Held, ends: &Ends<I>, kind: Kind) -> bool {
     let session = held.fields();
     // The ports first: in nearly every other session they differ.
     session.client_ports() == ends.ports
         && session.client == I::fold(ends.source)
         && session.vip == I::fold(ends.destination)
-        && is_of::<I>(session, ends)
+        && is_of::<I>(session, ends, kind)
         && held.life.state().is_open()
         && held.ends::<I>() == Some((ends.source, ends.destination))
 }
 
-/// Where a client's flow has its word.
+/// Where a flow has its word: a client's by what the client sends, destination NAT's another one by what the server answers.
 #[inline(always)]
 pub(crate) fn place<I: Ip>(settings: &Settings, ends: &Ends<I>) -> SessionPlace {
     let Ends {
@@ -290,23 +366,29 @@ pub(crate) fn place<I: Ip>(settings: &Settings, ends: &Ends<I>) -> SessionPlace 
     SessionPlace::of(I::hash(key, source, destination, ports, protocol))
 }
 
-/// The session of a packet from a server to the node.
+/// Full NAT's session of a packet from a server to the node.
 #[inline(always)]
 pub(crate) fn of_server<I: Ip>(settings: &Settings, ends: &Ends<I>) -> Option<Held> {
     let held = Held::at(index_of(settings, ends))?;
     (is_servers(&held, ends) && held.life.state().is_open()).then_some(held)
 }
 
-/// Whether a session has the end of the node that a server's packet goes to.
+/// Whether a session is full NAT's and has the end of the node that a server's packet goes to.
 #[inline(always)]
 pub(crate) fn is_servers<I: Ip>(held: &Held, ends: &Ends<I>) -> bool {
     let session = held.fields();
     session.server_ports().rotate_left(16) == ends.ports
         && session.node_check == Session::check_of(I::fold(ends.destination))
-        && is_of::<I>(session, ends)
-        && maps::backend(session.backend.into())
-            .and_then(I::server)
-            .is_some_and(|(server, _)| server == ends.source)
+        && is_of::<I>(session, ends, Kind::FULLNAT)
+        && is_from_server(session, ends)
+}
+
+/// Whether a packet comes from a session's server.
+#[inline(always)]
+fn is_from_server<I: Ip>(session: &Session, ends: &Ends<I>) -> bool {
+    maps::backend(session.backend.into())
+        .and_then(I::server)
+        .is_some_and(|(server, _)| server == ends.source)
 }
 
 /// Where the session of a server's packet lies, if it has one.
@@ -348,9 +430,10 @@ fn source<I: Ip>(settings: &Settings, node: I::Address) -> u32 {
 }
 
 #[inline(always)]
-fn is_of<I: Ip>(session: &Session, ends: &Ends<I>) -> bool {
+fn is_of<I: Ip>(session: &Session, ends: &Ends<I>, kind: Kind) -> bool {
     let is_ipv6 = I::FAMILY as u8 == Family::Ipv6 as u8;
-    session.protocol() == ends.protocol && (session.origin & Session::IPV6 != 0) == is_ipv6
+    let ipv6 = if is_ipv6 { Session::IPV6 } else { 0 };
+    session.protocol() == ends.protocol && session.origin & kind.mask == kind.bits | ipv6
 }
 
 /// What a packet says of its flow.

@@ -1,6 +1,6 @@
 //! What must hold of the maps, read directly from the desired state.
 
-use lbfabric_abi::{FilterRegion, SourcePrefix, VipPrefix};
+use lbfabric_abi::{FilterRegion, Reverse, SourcePrefix, VipPrefix};
 
 use super::*;
 
@@ -167,6 +167,8 @@ fn check_entry(
             (ring.start, ring.slots)
         );
         assert_eq!(found.mode, expected.mode as u8);
+        let is_exact = found.flags & VipService::EXACT_STATE != 0;
+        assert_eq!(is_exact, expected.exact_state);
     }
 }
 
@@ -256,5 +258,9 @@ pub(super) fn check_final(content: &Content, step: &Step, outcome: &Reconciled) 
         .reverse_ports
         .values()
         .chain(content.reverse_ranges.values());
-    assert!(answers.into_iter().all(|reverse| dnat(reverse.service)));
+    assert!(
+        answers
+            .into_iter()
+            .all(|it| it.flags & Reverse::EXACT != 0 || dnat(it.service))
+    );
 }

@@ -1,6 +1,6 @@
 //! The program for errors about what the node has sent on to servers: from servers, and from routers on the way to them.
 
-use lbfabric_abi::{DropReason, NextProgram, Settings, Verdict};
+use lbfabric_abi::{DropReason, NextProgram, Reverse, Settings, Verdict};
 
 use super::{
     Icmp,
@@ -17,7 +17,7 @@ use crate::programs::{
     packet::{Family, Scratch},
     rewrite::{self, Rewritten},
     route::{self, Way},
-    session,
+    session::{self, Held},
     v4::V4,
     v6::V6,
 };
@@ -53,7 +53,7 @@ fn by_family<I: Icmp>(frame: &Frame, scratch: &mut Scratch) -> Step {
     let new = if is_own {
         from_fullnat(settings, &quote)
     } else {
-        from_dnat(&headers, &quote)
+        from_dnat(settings, &headers, &quote)
     };
     let Some((client, quoted)) = new else {
         // With GUE, a tunnel's packets are UDP from the node as well.
@@ -101,6 +101,7 @@ const fn pass(scratch: &Scratch) -> Step {
 /// The client of a packet of destination NAT, and the packet as the client has sent it; none if it is of no service.
 #[inline(always)]
 fn from_dnat<I: Icmp>(
+    settings: &Settings,
     headers: &Headers<I>,
     quote: &Quote<I>,
 ) -> Option<(I::Address, Rewritten<I>)> {
@@ -109,6 +110,14 @@ fn from_dnat<I: Icmp>(
         Some(reverse) => reverse,
         None => maps::reverse_range(&quote.endpoint())?,
     };
+    if reverse.flags & Reverse::EXACT != 0
+        && let Some(held) = session::of_exact_server(settings, &quote.answered_ends())
+    {
+        return sent_by_client(&held);
+    }
+    if !reverse.has_vip() {
+        return None;
+    }
     let port = dnat::port_or(reverse.vip_port_be, port);
     let quoted = Rewritten {
         source: quote.source,
@@ -125,6 +134,12 @@ fn from_fullnat<I: Icmp>(
     quote: &Quote<I>,
 ) -> Option<(I::Address, Rewritten<I>)> {
     let held = session::of_server(settings, &quote.answered_ends())?;
+    sent_by_client(&held)
+}
+
+/// A session's client, and a packet as it has sent it.
+#[inline(always)]
+fn sent_by_client<I: Icmp>(held: &Held) -> Option<(I::Address, Rewritten<I>)> {
     let (client, vip) = held.ends::<I>()?;
     let quoted = Rewritten {
         source: client,

@@ -1,6 +1,6 @@
 //! Errors about what servers have sent: from clients, and from routers on the way to them.
 
-use lbfabric_abi::{DropReason, Mode, RingSlot, Verdict};
+use lbfabric_abi::{DropReason, Mode, RingSlot, Verdict, VipService};
 
 use super::{
     Icmp,
@@ -40,14 +40,17 @@ pub(super) fn from_client<I: Icmp>(
     if I::is_martian(headers.source) {
         return Err(DropReason::BadQuote);
     }
-    if scratch.service.mode != FULLNAT {
+    let has_sessions =
+        scratch.service.mode == FULLNAT || scratch.service.flags & VipService::EXACT_STATE != 0;
+    if !has_sessions {
         scratch.hash = hash(scratch);
         scratch.server = server(scratch)?;
     }
     let outcome = match scratch.service.mode {
-        DNAT if is_hairpin(scratch, quote) => by_fullnat(frame, headers, quote),
-        DNAT => by_dnat(frame, scratch, headers, quote),
-        FULLNAT => by_fullnat(frame, headers, quote),
+        DNAT if !has_sessions && !is_hairpin(scratch, quote) => {
+            by_dnat(frame, scratch, headers, quote)
+        }
+        DNAT | FULLNAT => by_session(frame, headers, quote),
         DSR => by_dsr::<I>(frame, scratch),
         TUNNEL => by_tunnel(frame, scratch, headers),
         // The agent writes no other mode.
@@ -83,7 +86,7 @@ fn hash(scratch: &Scratch) -> u64 {
         .affinity_hash(&settings.ring_key, service.affinity)
 }
 
-/// The server of the flow by the rules for its packets; nothing is remembered of it. Full NAT's stand in its table.
+/// The server of the flow by the rules for its packets; nothing is remembered of it. Others stand in their session.
 #[inline(always)]
 fn server(scratch: &Scratch) -> Result<u32, DropReason> {
     let settings = maps::settings().ok_or(DropReason::Internal)?;
@@ -142,22 +145,28 @@ fn by_dnat<I: Icmp>(
 }
 
 #[inline(never)]
-fn by_fullnat<I: Icmp>(
+fn by_session<I: Icmp>(
     frame: &Frame,
     headers: &Headers<I>,
     quote: &Quote<I>,
 ) -> Result<Exit, DropReason> {
     let settings = maps::settings().ok_or(DropReason::Internal)?;
     let ends = quote.answered_ends();
-    let held = session::of_client(settings, &ends, session::place(settings, &ends))
+    let held = session::of_any_client(settings, &ends, session::place(settings, &ends))
         .ok_or(DropReason::UnknownFlow)?;
     let session = held.fields();
-    let node = held.node::<I>(settings).ok_or(DropReason::UnknownFlow)?;
+    // Who the server takes for the client, and for who says so.
+    let (node, source) = if session.is_dnat() {
+        (quote.destination, headers.source)
+    } else {
+        let node = held.node::<I>(settings).ok_or(DropReason::UnknownFlow)?;
+        (node, node)
+    };
     let backend = maps::backend(session.backend.into()).ok_or(DropReason::Internal)?;
     let (server, hop) = dnat::server::<I>(backend)?;
     headers.check_ttl()?;
     let new = Translated {
-        source: node,
+        source,
         destination: server,
         quoted: Rewritten {
             source: server,
