@@ -38,36 +38,44 @@ pub(super) fn server<M: Lookup>(
         told.choice(Choice::QuicFirst);
     }
     let mut server = if service.mode == Mode::Fullnat as u8 {
-        by_session(question, slot.cur, told)?
+        by_session(question, slot.cur, told, false)?
     } else if slot.consult() {
         consulted(question, slot, service.pool, told)?
     } else {
         told.choice(Choice::Steady);
         slot.cur
     };
-    if server == RingSlot::NONE {
+    let is_exact = service.flags & VipService::EXACT_STATE != 0;
+    if server == RingSlot::NONE && !is_exact {
         return Err(told.stop(Step::Choice(Choice::NoServer), DropReason::NoBackend));
     }
     if service.mode == Mode::Dnat as u8 && is_hairpin(question, server)? {
         told.is_hairpin = true;
         told.server = Some(server);
         told.choice(Choice::Hairpin);
-        server = by_session(question, server, told)?;
+        server = by_session(question, server, told, false)?;
+    } else if is_exact {
+        server = by_session(question, server, told, true)?;
+        if server == RingSlot::NONE {
+            return Err(told.stop(Step::Choice(Choice::NoServer), DropReason::NoBackend));
+        }
     }
     Ok((server, hash))
 }
 
-/// The server that full NAT sends the packet to: that of its session, or else `otherwise`.
+/// The server of the packet's session, of destination NAT or of full NAT, or else `otherwise`.
 fn by_session<M: Lookup>(
     question: &Question<'_, M>,
     otherwise: u32,
     told: &mut Told,
+    is_dnat: bool,
 ) -> Result<u32, ReadMapError> {
-    told.session = session_for(question, otherwise)?;
-    told.choice(if told.session.is_some() {
-        Choice::Session
-    } else {
-        Choice::AtAdmission
+    told.session = session_for(question, otherwise, is_dnat)?;
+    told.choice(match (told.session.is_some(), is_dnat) {
+        (true, false) => Choice::Session,
+        (true, true) => Choice::ExactSession,
+        (false, false) => Choice::AtAdmission,
+        (false, true) => Choice::ExactAtAdmission,
     });
     Ok(told.session.map_or(otherwise, |it| it.backend.into()))
 }
@@ -85,12 +93,13 @@ fn is_hairpin<M: Lookup>(question: &Question<'_, M>, server: u32) -> Result<bool
     }))
 }
 
-/// The session that full NAT sends the packet by; none if it enters a new one, whose server is `admitted_to`.
+/// The session that the packet is sent by; none if it enters a new one, whose server is `admitted_to`.
 fn session_for<M: Lookup>(
     question: &Question<'_, M>,
     admitted_to: u32,
+    is_dnat: bool,
 ) -> Result<Option<Session>, ReadMapError> {
-    let Some(session) = session::of_client(question)? else {
+    let Some(session) = session::of_client(question, is_dnat)? else {
         return Ok(None);
     };
     let is_new = question.packet.is_syn && session.life.state().is_closing();
@@ -106,7 +115,8 @@ fn session_for<M: Lookup>(
         };
         has_address && it.keeps_flows_of(session.pool.into())
     });
-    Ok((stays && session::has_node(&session, question)).then_some(session))
+    let has_node = is_dnat || session::has_node(&session, question);
+    Ok((stays && has_node).then_some(session))
 }
 
 /// The server of a packet in a slot that the flow table is read for.

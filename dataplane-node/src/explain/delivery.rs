@@ -1,10 +1,14 @@
 //! How a packet goes to its server: `dnat.rs`, `fullnat.rs`, `dsr.rs` and `tunnel.rs` of the eBPF side.
 
-use lbfabric_abi::{Address, Backend, DropReason, Endpoint, Mode, NextHop, Verdict, VipService};
+use lbfabric_abi::{
+    Address, Backend, DropReason, Endpoint, Flow, Mode, NextHop, Protocol, SESSION_PORT_PATIENCE,
+    SessionTick, Verdict, VipService,
+};
 
 use super::{
     lookup::Lookup,
-    told::{Delivery, Step, Stop, Told},
+    session,
+    told::{Delivery, Packet, Step, Stop, Told},
     way::{Question, sources},
 };
 
@@ -30,31 +34,23 @@ pub(super) fn deliver<M: Lookup>(
         service.mode
     };
     let (delivery, hop, verdict) = match mode {
+        DNAT if service.flags & VipService::EXACT_STATE != 0 => {
+            let (to, hop) = admitted(question, service, &backend, told)?;
+            if told.session.is_none() {
+                check_clash(question, &to, told)?;
+            }
+            (Delivery::Dnat(to), hop, Verdict::Dnat)
+        }
         DNAT => {
             let (address, hop) = reached(&backend, is_ipv4, told)?;
             let to = endpoint(question, service, address);
             (Delivery::Dnat(to), hop, Verdict::Dnat)
         }
         FULLNAT => {
-            if told.session.is_none() && !backend.keeps_flows_of(service.pool) {
-                return Err(told.stop(Step::NotOfPool, DropReason::NoBackend));
-            }
-            let (address, hop) = reached(&backend, is_ipv4, told)?;
-            if let Some(session) = told.session {
-                let to = Endpoint {
-                    address,
-                    port_be: session.server_port_be,
-                    protocol: session.protocol(),
-                    zero: 0,
-                };
-                told.hop = Some(hop);
-                told.step(Step::Delivery(Delivery::Fullnat(to)));
-                return Ok(Verdict::Fullnat);
-            }
-            if sources(&question.settings, is_ipv4).is_empty() {
+            let (to, hop) = admitted(question, service, &backend, told)?;
+            if told.session.is_none() && sources(&question.settings, is_ipv4).is_empty() {
                 return Err(told.stop(Step::NoSource, DropReason::NoSourceAddress));
             }
-            let to = endpoint(question, service, address);
             (Delivery::Fullnat(to), hop, Verdict::Fullnat)
         }
         DSR => {
@@ -76,6 +72,51 @@ pub(super) fn deliver<M: Lookup>(
     told.hop = Some(hop);
     told.step(Step::Delivery(delivery));
     Ok(verdict)
+}
+
+/// The server's endpoint in the packet's session, or in the one that it enters, and the way there.
+fn admitted<M: Lookup>(
+    question: &Question<'_, M>,
+    service: &VipService,
+    backend: &Backend,
+    told: &mut Told,
+) -> Result<(Endpoint, NextHop), Stop> {
+    if told.session.is_none() && !backend.keeps_flows_of(service.pool) {
+        return Err(told.stop(Step::NotOfPool, DropReason::NoBackend));
+    }
+    let (address, hop) = reached(backend, !question.packet.is_ipv6, told)?;
+    let mut to = endpoint(question, service, address);
+    if let Some(session) = told.session {
+        to.port_be = session.server_port_be;
+    }
+    Ok((to, hop))
+}
+
+/// Whether the server could tell the flow, which is new, from all others.
+fn check_clash<M: Lookup>(
+    question: &Question<'_, M>,
+    to: &Endpoint,
+    told: &mut Told,
+) -> Result<(), Stop> {
+    let Packet { flow, is_syn, .. } = &question.packet;
+    let answer = Flow {
+        source: to.address,
+        destination: flow.source,
+        source_port_be: to.port_be,
+        destination_port_be: flow.source_port_be,
+        ..*flow
+    };
+    let Some((other, record)) = session::of_exact_server(question, &answer)? else {
+        return Ok(());
+    };
+    let now = SessionTick::at(question.now);
+    let is_tcp = flow.protocol == Protocol::Tcp as u8;
+    if *is_syn && other.life.state().is_closed()
+        || other.life.is_takeable(is_tcp, now, SESSION_PORT_PATIENCE)
+    {
+        return Ok(());
+    }
+    Err(told.stop(Step::Clash(other, record), DropReason::ExactStateClash))
 }
 
 /// Through whichever tunnel the server can be reached by: the packet's own family if possible.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use lbfabric_abi::{
-    Address, Affinity, Backend, Endpoint, Mode, NextHop, Protocol, RateLimit, RingSlot,
-    TOKEN_UNITS, VipPrefix, VipService,
+    Address, Affinity, Backend, Endpoint, Mode, NextHop, Protocol, RateLimit, RingSlot, Session,
+    SessionRecord, TOKEN_UNITS, VipPrefix, VipService,
 };
 use lbfabric_model::{ObjectKey, ObjectKind};
 
@@ -117,12 +117,19 @@ impl Text<'_> {
             ),
             Step::SessionAnswer(session, record) => format!(
                 "it is an answer in a full-NAT session: the source becomes {}, the destination {}",
-                SocketAddr::new(ip(record.vip), u16::from_be_bytes(session.vip_port_be)),
+                asked(&session, &record),
                 SocketAddr::new(
                     ip(record.client),
                     u16::from_be_bytes(session.client_port_be)
                 ),
             ),
+            Step::ExactAnswer(session, record) => format!(
+                "several VIPs end at this endpoint, and a session has the flow: the source becomes {}",
+                asked(&session, &record)
+            ),
+            Step::UnknownAnswer => {
+                "several VIPs end at this endpoint, and no session of this node says which one is answered: passed".to_owned()
+            }
             Step::Service(found) => self.service(found),
             Step::Land => "source and destination are the same".to_owned(),
             Step::MartianSource => format!("no packet may come from {client}"),
@@ -145,6 +152,11 @@ impl Text<'_> {
             Step::NotOfPool => format!(
                 "{} is dead, or has left the pool, and the ring is about to change",
                 self.servers.chosen
+            ),
+            Step::Clash(other, record) => format!(
+                "{} could not tell it from the flow of the same client to {}, which is not over",
+                self.servers.chosen,
+                asked(&other, &record)
             ),
             Step::NoAddress => format!("{} has no address of the family", self.servers.chosen),
             Step::Unresolved => format!(
@@ -232,6 +244,12 @@ impl Text<'_> {
                     u16::from_be_bytes(port)
                 )
             }
+            Choice::ExactAtAdmission => {
+                "several VIPs end at the servers' endpoints, and no session has the flow: it enters one".to_owned()
+            }
+            Choice::ExactSession => {
+                format!("a session has the flow, for its answers: it stays on {chosen}")
+            }
             Choice::NoServer => "there is no server: the pool is empty, or every weight is 0".to_owned(),
         }
     }
@@ -285,6 +303,11 @@ impl Text<'_> {
             }
         }
     }
+}
+
+/// The VIP and the port that the client of a session has asked.
+fn asked(session: &Session, record: &SessionRecord) -> SocketAddr {
+    SocketAddr::new(ip(record.vip), u16::from_be_bytes(session.vip_port_be))
 }
 
 fn limited(of: LimitOf, limit: RateLimit, has_room: bool) -> String {

@@ -9,6 +9,8 @@ use lbfabric_abi::{
 };
 use lbfabric_model::{BackendId, ServiceId};
 
+mod exact_state;
+
 use super::*;
 use crate::{
     maps::{ReadMapError, fake::Content},

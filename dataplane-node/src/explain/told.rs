@@ -25,7 +25,7 @@ pub(crate) struct Told {
     pub(crate) entry: Option<u32>,
     /// Destination NAT has left it to full NAT.
     pub(crate) is_hairpin: bool,
-    /// The session that full NAT has of the flow, if the packet goes by it.
+    /// The flow's session, if the packet goes by one.
     pub(crate) session: Option<Session>,
     /// Where it goes.
     pub(crate) server: Option<u32>,
@@ -63,6 +63,10 @@ pub(crate) enum Step {
     Answer(Reverse),
     /// It answers in a full-NAT session, and becomes an answer of the VIP.
     SessionAnswer(Session, SessionRecord),
+    /// It answers in a session of destination NAT, and becomes an answer of the VIP.
+    ExactAnswer(Session, SessionRecord),
+    /// It comes from an endpoint of several VIPs, and no session says which one it answers for.
+    UnknownAnswer,
     Service(Match),
     /// It comes from the very address that it is for.
     Land,
@@ -85,6 +89,8 @@ pub(crate) enum Step {
     Choice(Choice),
     /// The server is dead, or of another pool.
     NotOfPool,
+    /// The server could not tell it from the flow of this session, which is not over.
+    Clash(Session, SessionRecord),
     /// The server has no address of the family.
     NoAddress,
     /// The server's link-layer address is not known.
@@ -123,6 +129,10 @@ pub(crate) enum Choice {
     AtAdmission,
     /// Full NAT has a session of it.
     Session,
+    /// As [`Choice::AtAdmission`], of destination NAT with exact state.
+    ExactAtAdmission,
+    /// As [`Choice::Session`], of destination NAT with exact state.
+    ExactSession,
     /// The client is of the server's subnet, and destination NAT leaves it to full NAT.
     Hairpin,
     /// The slot has none.

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use lbfabric_abi::{
-    Address, DropReason, Endpoint, EndpointPrefix, FilterRegion, Protocol, SOURCES_MAX, Settings,
-    SourcePrefix, VIP_PREFIX_LEVELS_MAX, Verdict, VipService,
+    Address, DropReason, Endpoint, EndpointPrefix, FilterRegion, Protocol, Reverse, SOURCES_MAX,
+    Settings, SourcePrefix, VIP_PREFIX_LEVELS_MAX, Verdict, VipService,
 };
 
 use super::{
@@ -190,6 +190,16 @@ impl<M: Lookup> Question<'_, M> {
         let Some(reverse) = reverse else {
             return Ok(otherwise);
         };
+        if reverse.flags & Reverse::EXACT != 0 {
+            if let Some((session, record)) = session::of_exact_server(self, &flow)? {
+                told.step(Step::ExactAnswer(session, record));
+                return Ok(Verdict::DnatAnswer);
+            }
+            if !reverse.has_vip() {
+                told.step(Step::UnknownAnswer);
+                return Ok(otherwise);
+            }
+        }
         told.step(Step::Answer(reverse));
         Ok(Verdict::DnatAnswer)
     }

@@ -20,6 +20,8 @@ use super::{
 const SLOTS: u32 = 61;
 /// Pools have an id and a service of the same.
 const POOLS: u32 = 7;
+/// Another service of the last pool, with several VIPs that end at one port of its servers.
+const EXACT: u32 = 8;
 /// Servers that a pool may have; they are told apart by the rest of their id.
 const SERVERS: u32 = 6;
 const EVERY_PORT: (u32, u32) = (0, 65_535);
@@ -70,7 +72,7 @@ impl Fabric {
             members: (0..=POOLS)
                 .map(|_| (0..SERVERS).map(|n| (n, 100)).collect())
                 .collect(),
-            affinities: vec![v1::Affinity::FiveTuple; 8],
+            affinities: vec![v1::Affinity::FiveTuple; 9],
             unresolved: BTreeSet::new(),
         };
         for id in 1..=POOLS {
@@ -81,6 +83,7 @@ impl Fabric {
                 fabric.agent.keeper.note_probe(BackendId(server), true, now);
             }
         }
+        fabric.put_service(EXACT);
         fabric.reach();
         fabric.agent.write();
         fabric
@@ -166,6 +169,7 @@ impl Fabric {
             4 => (Mode::L4Dsr, Protocol::Any, vec![EVERY_PORT]),
             5 => (Mode::L4Dsr, Protocol::Tcp, vec![(80, 89)]),
             6 => (Mode::L4Tunnel, Protocol::Udp, vec![(53, 53)]),
+            EXACT => (Mode::L4Dnat, Protocol::Tcp, vec![(70, 70)]),
             _ => (Mode::L4Tunnel, Protocol::Any, vec![EVERY_PORT]),
         };
         let mut service = v1::NodeServiceObject {
@@ -176,9 +180,14 @@ impl Fabric {
                 .collect(),
             protocol: protocol.into(),
             mode: mode.into(),
-            pool_id: id,
+            pool_id: id.min(POOLS),
+            exact_state: id == EXACT,
             affinity: self.affinities[usize::try_from(id).unwrap()].into(),
-            backend_port: if id == 1 { 8080 } else { 0 },
+            backend_port: match id {
+                1 => 8080,
+                EXACT => 8070,
+                _ => 0,
+            },
             ..v1::NodeServiceObject::default()
         };
         if mode == Mode::L4Tunnel {
@@ -237,6 +246,10 @@ fn vips(id: u32) -> Vec<Vec<u8>> {
     match id {
         4 => prefix(24, 64),
         5 => prefix(28, 120),
+        EXACT => [40, 41]
+            .into_iter()
+            .flat_map(|n| [vec![203, 0, 113, n], vip6(n)])
+            .collect(),
         // One address of several services.
         1..=3 => vec![vec![203, 0, 113, 10], vip6(10)],
         _ => vec![vec![203, 0, 113, 20 + n], vip6(20 + n)],
