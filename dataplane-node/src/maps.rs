@@ -34,8 +34,8 @@ pub(crate) trait LbMaps: Rings + Send {
     /// Returns the servers of all others.
     fn sweep_flows(&mut self, alive: &BTreeSet<BackendId>, idle_ticks: u32) -> BTreeSet<BackendId>;
 
-    /// Frees full-NAT sessions that have expired, and those of other servers than `alive`.
-    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>);
+    /// Frees sessions that have expired, and those of other servers than `alive`; gives the servers of those that are left.
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) -> BTreeSet<BackendId>;
 
     /// Packets by verdict or drop reason, by name, summed over the CPUs.
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError>;

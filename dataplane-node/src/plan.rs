@@ -66,6 +66,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) now: Instant,
     /// The servers that live entries of the flow table name, if the table was read since the last write to any map.
     pub(crate) in_table: Option<&'a BTreeSet<BackendId>>,
+    /// The servers that live sessions name, if they were read with the flow table.
+    pub(crate) in_sessions: Option<&'a BTreeSet<BackendId>>,
     /// The flow table's key, unless the maps have one already.
     pub(crate) flow_key: FlowKey,
 }

@@ -91,8 +91,8 @@ impl<M: LbMaps> Reconciler<M> {
                 self.memory.distrust();
                 self.maps.read()?
             };
-            let in_table = self.sweep_if_due(&observed, inputs.now);
-            let inputs_now = inputs.on((&observed, &self.maps), in_table.as_ref(), self.flow_key);
+            let swept = self.sweep_if_due(&observed, inputs.now);
+            let inputs_now = inputs.on((&observed, &self.maps), swept.as_ref(), self.flow_key);
             let plan = plan::plan(&inputs_now, &mut self.memory);
             left = plan.ops.len();
             if plan.ops.is_empty() {
@@ -128,16 +128,18 @@ impl<M: LbMaps> Reconciler<M> {
     }
 
     /// Reads the flow table and the sessions if it is time, and frees what counts no more.
-    fn sweep_if_due(&mut self, observed: &Observed, now: Instant) -> Option<BTreeSet<BackendId>> {
+    fn sweep_if_due(&mut self, observed: &Observed, now: Instant) -> Option<Swept> {
         if self.sweep_at.is_some_and(|at| now < at) {
             return None;
         }
         let idle = observed.settings.map_or(0, |s| s.flow_idle_ticks);
         let alive = observed.alive();
-        self.maps.sweep_sessions(&alive);
-        let in_table = self.maps.sweep_flows(&alive, idle);
+        let swept = Swept {
+            in_sessions: self.maps.sweep_sessions(&alive),
+            in_table: self.maps.sweep_flows(&alive, idle),
+        };
         self.sweep_at = Some(now + SWEEP_INTERVAL_IDLE);
-        Some(in_table)
+        Some(swept)
     }
 
     fn reconciled(&mut self, writes: usize, plan: Plan, inputs: &PlanInputs<'_>) -> Reconciled {
@@ -154,6 +156,12 @@ impl<M: LbMaps> Reconciler<M> {
             wake_at: plan.wake_at.into_iter().chain(self.sweep_at).min(),
         }
     }
+}
+
+/// The servers that flows are on, as a sweep has left them.
+struct Swept {
+    in_table: BTreeSet<BackendId>,
+    in_sessions: BTreeSet<BackendId>,
 }
 
 /// Whether a write ends a server's claim on flows.
@@ -184,7 +192,7 @@ impl<'a> PlanInputs<'a> {
     fn on(
         &self,
         (observed, rings): (&'a Observed, &'a dyn Rings),
-        in_table: Option<&'a BTreeSet<BackendId>>,
+        swept: Option<&'a Swept>,
         flow_key: FlowKey,
     ) -> Inputs<'a> {
         let Self {
@@ -204,7 +212,8 @@ impl<'a> PlanInputs<'a> {
             local,
             settings_refusal,
             now,
-            in_table,
+            in_table: swept.map(|it| &it.in_table),
+            in_sessions: swept.map(|it| &it.in_sessions),
             flow_key,
         }
     }

@@ -327,8 +327,8 @@ impl LbMaps for AyaMaps {
         self.flows.sweep(alive, idle_ticks)
     }
 
-    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
-        self.sessions.sweep(alive);
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) -> BTreeSet<BackendId> {
+        self.sessions.sweep(alive)
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {

@@ -136,11 +136,10 @@ impl LbMaps for FakeMaps {
         flows.clone()
     }
 
-    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
-        self.sessions
-            .lock()
-            .unwrap()
-            .retain(|server| alive.contains(server));
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) -> BTreeSet<BackendId> {
+        let mut sessions = self.sessions.lock().unwrap();
+        sessions.retain(|server| alive.contains(server));
+        sessions.clone()
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {
@@ -222,8 +221,8 @@ impl LbMaps for FaultyMaps {
         self.inner.sweep_flows(alive, idle)
     }
 
-    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) {
-        self.inner.sweep_sessions(alive);
+    fn sweep_sessions(&mut self, alive: &BTreeSet<BackendId>) -> BTreeSet<BackendId> {
+        self.inner.sweep_sessions(alive)
     }
 
     fn counters(&self) -> Result<BTreeMap<&'static str, u64>, ReadMapError> {

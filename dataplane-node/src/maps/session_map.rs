@@ -97,10 +97,12 @@ impl SessionMap {
         Some(tags)
     }
 
-    /// Frees sessions that were silent for longer than their state allows, and those of other servers than `alive`.
-    pub(crate) fn sweep(&self, alive: &BTreeSet<BackendId>) {
+    /// Frees sessions that were silent for longer than their state allows, and those of other servers than `alive`; gives the servers
+    /// of those that are left.
+    pub(crate) fn sweep(&self, alive: &BTreeSet<BackendId>) -> BTreeSet<BackendId> {
         let now = SessionTick::at(monotonic_ns());
         let mut is_alive = vec![false; BACKENDS_MAX as usize];
+        let mut in_use = vec![false; BACKENDS_MAX as usize];
         for BackendId(id) in alive {
             if let Some(flag) = is_alive.get_mut(*id as usize) {
                 *flag = true;
@@ -112,12 +114,16 @@ impl SessionMap {
                 continue;
             }
             let [a, b, .., origin, _] = session[SERVER].load(Ordering::Relaxed).to_ne_bytes();
-            let lives = is_alive[usize::from(u16::from_ne_bytes([a, b]))];
-            let is_dead = life.state().is_open() && !lives;
+            let server = usize::from(u16::from_ne_bytes([a, b]));
+            let is_dead = life.state().is_open() && !is_alive[server];
             if is_dead || life.is_expired(origin & Session::UDP == 0, now) {
                 self.free(index, session, life, now);
+            } else {
+                in_use[server] = true;
             }
         }
+        let in_use = (0u32..).zip(in_use).filter(|(_, is_used)| *is_used);
+        in_use.map(|(id, _)| BackendId(id)).collect()
     }
 
     /// As the program does it: busy first, so that nobody else does.

@@ -302,7 +302,7 @@ impl Target {
     }
 
     /// Of servers that may have left their pool, those keep their entry that flows may be on: in a slot that they are the base of,
-    /// or as far as the flow table is known.
+    /// or as far as the flow table and the sessions are known.
     pub(crate) fn keep_former(
         &mut self,
         servers: impl IntoIterator<Item = BackendId>,
@@ -320,8 +320,10 @@ impl Target {
                 continue;
             }
             let life = memory.deadlines.of_former(id, observed, inputs.now);
-            let in_use =
-                bases.contains(&id) || inputs.in_table.is_none_or(|servers| servers.contains(&id));
+            let names = |servers: &BTreeSet<BackendId>| servers.contains(&id);
+            let in_use = bases.contains(&id)
+                || inputs.in_table.is_none_or(names)
+                || inputs.in_sessions.is_none_or(names);
             if life.alive && in_use {
                 self.wake(pool, life.ends_at);
                 let entry = refreshed(*observed, inputs.next_hops);

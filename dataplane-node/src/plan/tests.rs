@@ -120,6 +120,8 @@ struct Case {
     /// Seconds since `start`.
     secs: u64,
     in_table: Option<BTreeSet<BackendId>>,
+    /// Counts with `in_table`.
+    in_sessions: BTreeSet<BackendId>,
     memory: Memory,
 }
 
@@ -146,6 +148,7 @@ impl Case {
             start: Instant::now(),
             secs: 0,
             in_table: None,
+            in_sessions: BTreeSet::new(),
             memory: Memory::default(),
         }
     }
@@ -161,6 +164,7 @@ impl Case {
             settings_refusal: None,
             now: self.start + Duration::from_secs(self.secs),
             in_table: self.in_table.as_ref(),
+            in_sessions: self.in_table.is_some().then_some(&self.in_sessions),
             flow_key: FlowKey([1, 2, 3, 4, 5]),
         };
         plan(&inputs, &mut self.memory)

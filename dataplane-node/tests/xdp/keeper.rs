@@ -54,8 +54,13 @@ impl Agent {
         agent
     }
 
-    /// A service of one pool.
+    /// A service of destination NAT with one pool.
     pub(crate) fn new(kernel: &mut Kernel, servers: &[Server]) -> Self {
+        Self::serving(kernel, v1::Mode::L4Dnat, servers)
+    }
+
+    /// As [`Agent::new`], in another mode.
+    pub(crate) fn serving(kernel: &mut Kernel, mode: v1::Mode, servers: &[Server]) -> Self {
         let mut agent = Self::bare(kernel, &[Family::V4.node()]);
         let IpAddr::V4(vip) = Family::V4.vip().ip() else {
             panic!("an IPv4 VIP");
@@ -67,7 +72,7 @@ impl Agent {
                 last: 80,
             }],
             protocol: v1::Protocol::Tcp.into(),
-            mode: v1::Mode::L4Dnat.into(),
+            mode: mode.into(),
             pool_id: POOL,
             affinity: v1::Affinity::FiveTuple.into(),
             ..v1::NodeServiceObject::default()
@@ -264,6 +269,33 @@ fn row_34_old_flows_do_not_reach_a_server_that_has_another_ones_id() {
     }
     let new: Vec<u8> = (1000..1200).map(|n| send(&kernel, &packet(n))).collect();
     assert!(new.contains(&88), "new flows do reach it");
+}
+
+/// Long after the hold time of its pool, as they are in no other table.
+#[test]
+fn a_server_that_left_keeps_its_connections_of_full_nat() {
+    let mut kernel = Kernel::load_with(Sizes {
+        ring_slots: SLOTS,
+        flow_buckets: BUCKETS,
+        ..Sizes::default()
+    });
+    let servers = [(1, 1, 100), (2, 2, 100)];
+    let mut agent = Agent::serving(&mut kernel, v1::Mode::L4Fullnat, &servers);
+    let flows: Vec<(u32, u8)> = (0..50).map(|n| (n, send(&kernel, &packet(n)))).collect();
+    assert!(flows.iter().any(|(_, server)| *server == 2));
+    agent.set_pool(POOL, &servers[..1]);
+    agent.write();
+    for _ in 0..3 {
+        agent.now += Duration::from_mins(20);
+        agent.write();
+        for (n, server) in &flows {
+            assert_eq!(
+                send(&kernel, &packet(*n).established()),
+                *server,
+                "flow {n}"
+            );
+        }
+    }
 }
 
 #[test]

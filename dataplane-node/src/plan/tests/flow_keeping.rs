@@ -116,6 +116,24 @@ fn a_server_that_left_stays_while_flows_may_be_on_it() {
     assert!(plan.former.is_empty());
 }
 
+/// Full NAT's flows stand in sessions alone, whose connections may be silent for hours.
+#[test]
+fn a_server_that_left_stays_while_sessions_are_on_it() {
+    let mut case = three_up(Mode::Fullnat);
+    leave(&mut case, 2);
+    case.run();
+    case.in_sessions = ids(&[1, 2]);
+    for secs in [900, 930, 9_000] {
+        case.run_at(secs, Some(&[]));
+        assert_eq!(case.bases(), [1, 3].into());
+        assert!(case.entry(2).is_some_and(|it| it.is_alive()), "{secs}");
+    }
+    case.in_sessions = ids(&[1]);
+    let plan = case.run_at(9_010, Some(&[]));
+    assert_eq!(case.entry(2), None);
+    assert!(plan.former.is_empty());
+}
+
 #[test]
 fn a_server_that_left_may_die() {
     let mut case = three_up(Mode::Dsr);
