@@ -58,7 +58,7 @@ impl<'a> ToldClients<'a> {
                         (None, None, Some(pool)) => format!("{pool}.backends"),
                         (None, None, None) => continue,
                     };
-                    let range = other.range;
+                    let range = told.range;
                     found.push(Violation::new(
                         path,
                         format!(
