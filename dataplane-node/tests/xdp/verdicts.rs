@@ -43,7 +43,9 @@ type Key = (IpAddr, IpAddr, u32, u8);
 /// The fabric, and what it remembers.
 #[derive(Default)]
 pub(crate) struct Reference {
-    leads: HashMap<Key, (Instant, Way)>,
+    /// Where first fragments went: when, and as which of all.
+    leads: HashMap<Key, (Instant, u64, Way)>,
+    led: u64,
     /// The node's port of each full-NAT flow.
     nodes: HashMap<(SocketAddr, SocketAddr, u8), (SocketAddr, u64)>,
     /// The client's flow of what a server answers.
@@ -66,6 +68,8 @@ pub(crate) const DNAT_PORT: u16 = 8080;
 /// Fragments follow for fifteen seconds, as long as so few packets are under way that none is forgotten.
 const CERTAIN: Duration = Duration::from_secs(5);
 const FORGOTTEN: Duration = Duration::from_secs(16);
+/// A quarter of what the program remembers of fragments: the kernel gives up what is old, and not quite in order.
+const LEADS_CERTAIN: u64 = 4096;
 /// A quarter of the tests' full-NAT tables.
 const FLOWS_CERTAIN: u64 = 1000;
 
@@ -228,7 +232,8 @@ impl Reference {
         } else {
             ("pass-not-vip", Way::Pass)
         };
-        let Some((made, way)) = key(seen, protocol).and_then(|key| self.leads.get(&key)) else {
+        let Some((made, number, way)) = key(seen, protocol).and_then(|key| self.leads.get(&key))
+        else {
             return vec![without];
         };
         let mut ways = if made.elapsed() > FORGOTTEN {
@@ -236,7 +241,7 @@ impl Reference {
         } else {
             Self::sent(*way, seen)
         };
-        if made.elapsed() > CERTAIN {
+        if made.elapsed() > CERTAIN || self.led - number > LEADS_CERTAIN {
             ways.push(without);
         }
         ways
@@ -302,7 +307,8 @@ impl Reference {
             Way::Server(..) | Way::Node(..) | Way::Client { .. } => true,
         };
         if is_led && let Some(key) = key(seen, protocol) {
-            self.leads.insert(key, (Instant::now(), way));
+            self.led += 1;
+            self.leads.insert(key, (Instant::now(), self.led, way));
         }
     }
 }
