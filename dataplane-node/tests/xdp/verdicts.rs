@@ -70,6 +70,8 @@ const CERTAIN: Duration = Duration::from_secs(5);
 const FORGOTTEN: Duration = Duration::from_secs(16);
 /// A quarter of what the program remembers of fragments: the kernel gives up what is old, and not quite in order.
 const LEADS_CERTAIN: u64 = 4096;
+/// What becomes of flows that full NAT has no room for.
+pub(crate) const NO_ROOM: [&str; 2] = ["drop-nat-ports-exhausted", "drop-nat-table-full"];
 /// A quarter of the tests' full-NAT tables.
 const FLOWS_CERTAIN: u64 = 1000;
 
@@ -192,12 +194,20 @@ impl Reference {
         // A server that gets its own packet would answer itself.
         let is_hairpin = mode == Mode::Dnat && from.ip() == server(id, family(from.ip()));
         if mode == Mode::Fullnat || is_hairpin {
-            // Port 0: not known yet.
-            let node = match self.nodes.get(&(from, to, protocol)) {
-                Some((known, since)) if self.flows - since < FLOWS_CERTAIN => *known,
-                _ => SocketAddr::new(family(from.ip()).node(), 0),
+            return match self.nodes.get(&(from, to, protocol)) {
+                Some((known, since)) if self.flows - since < FLOWS_CERTAIN => {
+                    Self::sent(Way::Node(*known, id), seen)
+                }
+                _ => {
+                    // Port 0: not known yet. In a long run the tables are as full as they get, and some flow finds no place.
+                    let node = SocketAddr::new(family(from.ip()).node(), 0);
+                    let mut ways = Self::sent(Way::Node(node, id), seen);
+                    if self.flows > FLOWS_CERTAIN {
+                        ways.extend(NO_ROOM.map(|name| (name, Way::Drop)));
+                    }
+                    ways
+                }
             };
-            return Self::sent(Way::Node(node, id), seen);
         }
         Self::sent(Way::Server(mode, id), seen)
     }
