@@ -108,6 +108,17 @@ impl Cluster {
         self.raft.published().borrow().clone()
     }
 
+    /// Waits until this member knows the fabric's hash key.
+    pub(crate) async fn founded(&self, deadline: Instant) -> Result<(), WriteError> {
+        let mut published = self.raft.published();
+        let founded = published.wait_for(|published| published.state.has_hash_key());
+        match time::timeout_at(deadline, founded).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(WriteError::Stopped("it has ended".to_owned())),
+            Err(_) => Err(WriteError::NoLeader),
+        }
+    }
+
     /// Commits a command, wherever the leader is, and waits until this member has its effect too.
     pub(crate) async fn write(
         &self,

@@ -32,6 +32,11 @@ impl FabricServer {
         command: &Command,
         deadline: Instant,
     ) -> Result<(u64, Vec<v1::Change>), Status> {
+        // The key is a generation of its own: after a caller's write it would make the generation that the caller got an old one.
+        self.cluster
+            .founded(deadline)
+            .await
+            .map_err(|e| status::write_failed(&e))?;
         let outcome = self
             .cluster
             .write(command, deadline)

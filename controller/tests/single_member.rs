@@ -6,7 +6,7 @@
 mod members;
 
 use lbfabric_proto::v1::{self, Action, Kind};
-use members::{Members, apply_request, object_ref, pool, pool_names, service, timed};
+use members::{Members, apply_request, eventually, object_ref, pool, pool_names, service, timed};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -15,6 +15,28 @@ fn actions(changes: &[v1::Change]) -> Vec<(String, Action)> {
         .iter()
         .map(|change| (change.r#ref.clone().unwrap().name, change.action()))
         .collect()
+}
+
+/// A caller that is as quick as it can be gets a generation that stands until somebody changes something.
+#[tokio::test]
+async fn founding_does_not_outdate_the_first_write() {
+    for _ in 0..5 {
+        let members = Members::start(1);
+        let mut fabric = members.fabric(1);
+        let request = apply_request(vec![pool("web", "10.0.0.1")], Vec::new());
+        let applied = eventually("the first write", async || {
+            fabric.apply(timed(request.clone())).await.ok()
+        })
+        .await
+        .into_inner();
+        members.serving(1).await;
+        let list = v1::ListRequest {
+            kind: Kind::Pool.into(),
+            with_status: false,
+        };
+        let listed = fabric.list(timed(list)).await.unwrap().into_inner();
+        assert_eq!(listed.generation, applied.generation);
+    }
 }
 
 #[tokio::test]
