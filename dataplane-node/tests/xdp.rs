@@ -50,6 +50,7 @@ mod xdp {
     mod losses;
     mod malformed;
     mod martians;
+    mod nat_flows;
     mod nat_room;
     mod nat_states;
     mod network;

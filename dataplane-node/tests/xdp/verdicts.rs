@@ -10,6 +10,7 @@ use lbfabric_abi::{Affinity, Flow, Mode, slot_of};
 
 use super::{
     fabric::{Family, OTHER_SERVER, RING_KEY, RING_SLOTS, SERVER},
+    nat_flows::{Ends, NatFlows},
     reference::{Odd, Seen, What, is_martian, read},
 };
 
@@ -46,11 +47,7 @@ pub(crate) struct Reference {
     /// Where first fragments went: when, and as which of all.
     leads: HashMap<Key, (Instant, u64, Way)>,
     led: u64,
-    /// The node's port of each full-NAT flow.
-    nodes: HashMap<(SocketAddr, SocketAddr, u8), (SocketAddr, u64)>,
-    /// The client's flow of what a server answers.
-    clients: HashMap<(SocketAddr, SocketAddr, u8), (SocketAddr, SocketAddr, u64)>,
-    flows: u64,
+    pub(crate) nat: NatFlows,
 }
 
 /// Ports of the VIPs, by mode; each protocol has them.
@@ -72,8 +69,6 @@ const FORGOTTEN: Duration = Duration::from_secs(16);
 const LEADS_CERTAIN: u64 = 4096;
 /// What becomes of flows that full NAT has no room for.
 pub(crate) const NO_ROOM: [&str; 2] = ["drop-nat-ports-exhausted", "drop-nat-table-full"];
-/// A quarter of the tests' full-NAT tables.
-const FLOWS_CERTAIN: u64 = 1000;
 
 /// The server in a ring slot.
 pub(crate) fn ring() -> Vec<u32> {
@@ -194,20 +189,16 @@ impl Reference {
         // A server that gets its own packet would answer itself.
         let is_hairpin = mode == Mode::Dnat && from.ip() == server(id, family(from.ip()));
         if mode == Mode::Fullnat || is_hairpin {
-            return match self.nodes.get(&(from, to, protocol)) {
-                Some((known, since)) if self.flows - since < FLOWS_CERTAIN => {
-                    Self::sent(Way::Node(*known, id), seen)
-                }
-                _ => {
-                    // Port 0: not known yet. In a long run the tables are as full as they get, and some flow finds no place.
-                    let node = SocketAddr::new(family(from.ip()).node(), 0);
-                    let mut ways = Self::sent(Way::Node(node, id), seen);
-                    if self.flows > FLOWS_CERTAIN {
-                        ways.extend(NO_ROOM.map(|name| (name, Way::Drop)));
-                    }
-                    ways
-                }
-            };
+            if let Some(node) = self.nat.node(&(from, to, protocol)) {
+                return Self::sent(Way::Node(node, id), seen);
+            }
+            // Port 0: not known yet.
+            let node = SocketAddr::new(family(from.ip()).node(), 0);
+            let mut ways = Self::sent(Way::Node(node, id), seen);
+            if self.nat.is_crowded() {
+                ways.extend(NO_ROOM.map(|name| (name, Way::Drop)));
+            }
+            return ways;
         }
         Self::sent(Way::Server(mode, id), seen)
     }
@@ -215,23 +206,22 @@ impl Reference {
     /// A packet to the node's own address.
     fn answer(
         &self,
-        flow: (SocketAddr, SocketAddr, u8),
+        answer: Ends,
         seen: &Seen,
         otherwise: &'static str,
     ) -> Vec<(&'static str, Way)> {
-        let mut ways = Vec::new();
-        let known = self.clients.get(&flow);
-        if let Some((client, vip, _)) = known {
-            let way = Way::Client {
-                from: *vip,
-                to: *client,
-                is_dnat: false,
-            };
-            ways = Self::sent(way, seen);
-        }
-        let is_certain = known.is_some_and(|(_, _, made)| self.flows - made < FLOWS_CERTAIN);
+        let passes = (otherwise, Way::Pass);
+        let Some((client, vip, is_certain)) = self.nat.client(&answer) else {
+            return vec![passes];
+        };
+        let way = Way::Client {
+            from: vip,
+            to: client,
+            is_dnat: false,
+        };
+        let mut ways = Self::sent(way, seen);
         if !is_certain {
-            ways.push((otherwise, Way::Pass));
+            ways.push(passes);
         }
         ways
     }
@@ -288,7 +278,7 @@ impl Reference {
     }
 
     /// Takes notice of where a frame went: `way` with the node's port if there is one.
-    pub(crate) fn went(&mut self, seen: &Seen, way: Way) {
+    pub(crate) fn went(&mut self, frame: &[u8], seen: &Seen, way: Way) {
         let What::Ports(protocol, source, destination) = seen.what else {
             if let What::Other(protocol) = seen.what {
                 self.lead(seen, protocol, way);
@@ -296,15 +286,19 @@ impl Reference {
             return;
         };
         self.lead(seen, protocol, way);
-        if let Way::Node(node, id) = way {
-            let from = SocketAddr::new(seen.source, source);
-            let to = SocketAddr::new(seen.destination, destination);
-            self.flows += 1;
-            self.nodes.insert((from, to, protocol), (node, self.flows));
-            let port = server_port(destination);
-            let server = SocketAddr::new(server(id, family(from.ip())), port);
-            self.clients
-                .insert((server, node, protocol), (from, to, self.flows));
+        let from = SocketAddr::new(seen.source, source);
+        let to = SocketAddr::new(seen.destination, destination);
+        let ends = (from, to, protocol);
+        match way {
+            Way::Node(node, id) => {
+                let port = server_port(destination);
+                let server = SocketAddr::new(server(id, family(from.ip())), port);
+                let is_syn = protocol == 6 && frame[seen.l4 + 13] & 2 != 0;
+                self.nat.forwarded(ends, node, server, is_syn);
+            }
+            Way::Client { is_dnat: false, .. } => self.nat.answered(&ends),
+            Way::Pass => self.nat.passed(&ends),
+            Way::Client { is_dnat: true, .. } | Way::Drop | Way::Back | Way::Server(..) => {}
         }
     }
 
