@@ -50,6 +50,8 @@ mod played_controller;
 mod prefix;
 #[path = "netns/server.rs"]
 mod server;
+#[path = "netns/specs.rs"]
+mod specs;
 #[path = "netns/told_client.rs"]
 mod told_client;
 #[path = "netns/traffic.rs"]

@@ -23,6 +23,7 @@ use crate::{
     namespace::Namespace,
     played_controller::PlayedController,
     prefix::{client_of, curl},
+    specs,
 };
 
 /// Of the prefixes, and of the other service.
@@ -50,15 +51,7 @@ fn spec() -> v1::FabricSpec {
         ..v1::ServiceSpec::default()
     };
     v1::FabricSpec {
-        pools: vec![v1::PoolSpec {
-            name: "web".to_owned(),
-            backends: vec![v1::BackendSpec {
-                name: "s1".to_owned(),
-                addresses: vec!["10.88.0.2".to_owned(), "fd88::2".to_owned()],
-                ..v1::BackendSpec::default()
-            }],
-            ..v1::PoolSpec::default()
-        }],
+        pools: vec![specs::pool()],
         services: vec![
             service("prefix", &["203.0.113.0/25", "2001:db8:99::/64"]),
             service(

@@ -26,6 +26,7 @@ use crate::{
     fixture::{Fixture, eventually},
     namespace::{Namespace, run},
     played_controller::PlayedController,
+    specs,
 };
 
 pub(crate) const VIPS: [&str; 2] = ["10.99.0.1", "fd99::1"];
@@ -140,7 +141,6 @@ impl Network {
 }
 
 fn fabric(mode: v1::Mode) -> v1::FabricSpec {
-    let check = v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port: 80 });
     let service = |name: &str, port: u16, protocol: v1::Protocol| v1::ServiceSpec {
         name: name.to_owned(),
         vips: VIPS.map(str::to_owned).to_vec(),
@@ -151,22 +151,7 @@ fn fabric(mode: v1::Mode) -> v1::FabricSpec {
         ..v1::ServiceSpec::default()
     };
     v1::FabricSpec {
-        pools: vec![v1::PoolSpec {
-            name: "web".to_owned(),
-            backends: vec![v1::BackendSpec {
-                name: "s1".to_owned(),
-                addresses: vec!["10.88.0.2".to_owned(), "fd88::2".to_owned()],
-                ..v1::BackendSpec::default()
-            }],
-            health_check: Some(v1::HealthCheckSpec {
-                check: Some(check),
-                interval_ms: 100,
-                timeout_ms: 50,
-                rise: 1,
-                fall: 2,
-            }),
-            ..v1::PoolSpec::default()
-        }],
+        pools: vec![specs::probed_pool()],
         services: vec![
             service("web", 80, v1::Protocol::Tcp),
             service("udp", UDP, v1::Protocol::Udp),

@@ -9,28 +9,13 @@ use crate::{
     fixture::{Fixture, attached, eventually},
     namespace::run,
     played_controller::PlayedController,
+    specs,
 };
 
 /// A service `10.99.0.1:80` over the peer, probed on port 80 every 100 ms.
 pub(crate) fn web(mode: v1::Mode) -> v1::FabricSpec {
-    let check = v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec { port: 80 });
     v1::FabricSpec {
-        pools: vec![v1::PoolSpec {
-            name: "web".to_owned(),
-            backends: vec![v1::BackendSpec {
-                name: "s1".to_owned(),
-                addresses: vec!["10.88.0.2".to_owned(), "fd88::2".to_owned()],
-                ..v1::BackendSpec::default()
-            }],
-            health_check: Some(v1::HealthCheckSpec {
-                check: Some(check),
-                interval_ms: 100,
-                timeout_ms: 50,
-                rise: 1,
-                fall: 2,
-            }),
-            ..v1::PoolSpec::default()
-        }],
+        pools: vec![specs::probed_pool()],
         services: vec![v1::ServiceSpec {
             name: "web".to_owned(),
             vips: vec!["10.99.0.1".to_owned(), "fd99::1".to_owned()],

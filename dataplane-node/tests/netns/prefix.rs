@@ -18,6 +18,7 @@ use crate::{
     fixture::{Fixture, eventually, remove_pins},
     namespace::{Namespace, run},
     played_controller::PlayedController,
+    specs,
 };
 
 const V4: &str = "203.0.113.0/24";
@@ -33,15 +34,7 @@ const TARGETS: [&str; 5] = [
 
 fn spec() -> v1::FabricSpec {
     v1::FabricSpec {
-        pools: vec![v1::PoolSpec {
-            name: "web".to_owned(),
-            backends: vec![v1::BackendSpec {
-                name: "s1".to_owned(),
-                addresses: vec!["10.88.0.2".to_owned(), "fd88::2".to_owned()],
-                ..v1::BackendSpec::default()
-            }],
-            ..v1::PoolSpec::default()
-        }],
+        pools: vec![specs::pool()],
         services: vec![v1::ServiceSpec {
             name: "all".to_owned(),
             vips: vec![V4.to_owned(), V6.to_owned()],

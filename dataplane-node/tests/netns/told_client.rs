@@ -19,6 +19,7 @@ use crate::{
     gue::{connect_client, in_namespace},
     namespace::Namespace,
     played_controller::PlayedController,
+    specs,
 };
 
 const NODES: [&str; 2] = ["10.88.0.1", "fd88::1"];
@@ -35,15 +36,7 @@ pub(crate) fn fabric(told: [bool; 2]) -> v1::FabricSpec {
         ..v1::ServiceSpec::default()
     };
     v1::FabricSpec {
-        pools: vec![v1::PoolSpec {
-            name: "web".to_owned(),
-            backends: vec![v1::BackendSpec {
-                name: "s1".to_owned(),
-                addresses: vec!["10.88.0.2".to_owned(), "fd88::2".to_owned()],
-                ..v1::BackendSpec::default()
-            }],
-            ..v1::PoolSpec::default()
-        }],
+        pools: vec![specs::pool()],
         services: vec![service(80, told[0]), service(81, told[1])],
         nodes: vec![v1::NodeSpec {
             name: "lb1".to_owned(),
