@@ -118,7 +118,7 @@ fn an_interface_with_a_dot_in_its_name_is_attached_adopted_and_detached() {
         let first = fixture.program_id_on("lb0.7");
         assert_ne!(first, 0);
         drop(agent);
-        controller.forget();
+        controller.forget_agent();
         let agent = fixture.start(config).await;
         eventually("attached", || controller.report_if(attached)).await;
         let second = fixture.program_id_on("lb0.7");

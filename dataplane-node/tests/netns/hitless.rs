@@ -81,7 +81,7 @@ fn row_38_a_program_that_is_replaced_under_traffic_loses_no_packet() {
             eventually("answers without an agent", || flows.more_than(at, 50)).await;
             let kept = programs_in(&fixture.program_array());
             assert_eq!(kept, led_to, "round {round}");
-            controller.forget();
+            controller.forget_agent();
             agent = fixture.start(config.clone()).await;
             let after = eventually("healthy servers", || controller.report_if(healthy)).await;
             for (name, value) in &before.counters {

@@ -155,7 +155,7 @@ fn an_interface_that_is_not_asked_for_any_more_is_left() {
         eventually("attached", || controller.report_if(attached)).await;
         assert_ne!(fixture.program_id_on("lb1"), 0);
         drop(agent);
-        controller.forget();
+        controller.forget_agent();
         config.interfaces.truncate(1);
         let agent = fixture.start(config).await;
         eventually("attached", || controller.report_if(attached)).await;

@@ -51,7 +51,7 @@ async fn serve(fixture: &Fixture, client: &Namespace) {
         .chain(&without)
         .for_each(Connection::assert_told);
 
-    controller.forget();
+    controller.forget_agent();
     let mut agent = start(fixture, state.path(), &controller);
     eventually("the next agent", || controller.report_if(applied)).await;
     let after = listeners.connections(client);

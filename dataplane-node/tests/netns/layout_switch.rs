@@ -46,7 +46,7 @@ fn row_38_another_layout_is_switched_under_traffic_without_a_loss() {
         for version in [LAYOUT_VERSION - 1, LAYOUT_VERSION + 1] {
             let old = fixture.program_id();
             let folder = fixture.relabel(agent, version);
-            controller.forget();
+            controller.forget_agent();
             agent = fixture.start(config.clone()).await;
             eventually("healthy servers", || controller.report_if(healthy)).await;
             assert_ne!(fixture.program_id(), old, "the program was replaced");
@@ -87,7 +87,7 @@ fn another_layout_forwards_until_the_servers_are_known() {
         eventually("answers", || flows.more_than(0, 100)).await;
         let old = fixture.program_id();
         let folder = fixture.relabel(agent, LAYOUT_VERSION - 1);
-        controller.forget();
+        controller.forget_agent();
         let agent = fixture.start(config).await;
         let waits = |report: &v1::NodeReport| report.fault.contains("forwards on");
         let report = eventually("a word on it", || controller.report_if(waits)).await;
@@ -149,7 +149,7 @@ fn a_map_of_another_shape_is_another_layout() {
         let larger = Array::<_, [u8; 4096]>::create(1, 0).expect("making a map needs root");
         larger.pin(&pin).expect("its place is free");
 
-        controller.forget();
+        controller.forget_agent();
         let agent = fixture.start(config).await;
         eventually("healthy servers", || controller.report_if(healthy)).await;
         assert_ne!(fixture.program_id(), old, "the program was replaced");
@@ -195,7 +195,7 @@ fn an_agent_that_does_not_know_the_services_leaves_another_layout_alone() {
         assert!(folder.join("link-lb0").exists());
 
         drop(agent);
-        controller.forget();
+        controller.forget_agent();
         let agent = fixture.start(config).await;
         eventually("healthy servers", || controller.report_if(healthy)).await;
         assert_ne!(fixture.program_id(), old);

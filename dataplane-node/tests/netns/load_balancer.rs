@@ -77,7 +77,7 @@ fn native_and_generic_are_chosen_and_reported() {
         );
 
         // Another choice replaces the attachment, not only the program.
-        controller.forget();
+        controller.forget_agent();
         let mut generic = auto;
         generic.xdp_mode = XdpModeChoice::Generic;
         generic.keep_on_exit = false;
@@ -113,7 +113,7 @@ fn row_39_a_restart_adopts_program_maps_and_counters() {
         // A crash: nothing is tidied up, and the program goes on counting.
         drop(agent);
         assert_eq!(fixture.program_id(), program);
-        controller.forget();
+        controller.forget_agent();
         send_from_peer(&fixture, 3);
         let generation = before.applied_generation;
         let agent = fixture.start(config).await;

@@ -48,7 +48,7 @@ fn the_maps_memory_is_what_the_kernel_says() {
         };
         let small = eventually("the same", || controller.report_if(same)).await;
         agent.stop().await;
-        controller.forget();
+        controller.forget_agent();
 
         // Other sizes count when the maps are made.
         std::fs::remove_dir_all(fixture.maps_dir()).expect("nobody uses them");

@@ -38,6 +38,9 @@ pub(crate) struct Heard {
     pub(crate) results: Vec<v1::DeltaResult>,
     pub(crate) report: Option<v1::NodeReport>,
     pub(crate) explained: Vec<v1::ExplainReply>,
+    /// How many streams there were, and how many of them are of agents that have ended: what is still under way from these is not heard.
+    streams: usize,
+    ended: usize,
 }
 
 struct Played {
@@ -122,7 +125,19 @@ impl PlayedController {
 
     /// Forgets what was said, before an action whose effect is to be seen.
     pub(crate) fn forget(&self) {
-        *self.heard.lock().expect("not poisoned") = Heard::default();
+        let mut heard = self.heard.lock().expect("not poisoned");
+        *heard = Heard {
+            streams: heard.streams,
+            ended: heard.ended,
+            ..Heard::default()
+        };
+    }
+
+    /// Forgets an agent that has ended, with what it may have said last.
+    pub(crate) fn forget_agent(&self) {
+        self.forget();
+        let mut heard = self.heard.lock().expect("not poisoned");
+        heard.ended = heard.streams;
     }
 }
 
@@ -162,11 +177,19 @@ impl NodeService for Played {
             .iter()
             .filter_map(|object| Some((ObjectKey::try_from(object.key?).ok()?, object.digest)))
             .collect();
-        self.heard.lock().expect("not poisoned").hellos.push(hello);
+        let stream = {
+            let mut heard = self.heard.lock().expect("not poisoned");
+            heard.hellos.push(hello);
+            heard.streams += 1;
+            heard.streams
+        };
         let heard = self.heard.clone();
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 let mut heard = heard.lock().expect("not poisoned");
+                if stream <= heard.ended {
+                    break;
+                }
                 match request.message {
                     Some(sync_request::Message::Result(result)) => heard.results.push(result),
                     Some(sync_request::Message::Report(report)) => heard.report = Some(report),

@@ -178,7 +178,7 @@ fn a_server_that_leaves_its_pool_holds_the_vip_for_the_hold_time() {
         assert!(fixture.on_loopback("10.99.0.1/32"));
 
         drop(agent);
-        controller.forget();
+        controller.forget_agent();
         let agent = fixture.start(config).await;
         let reported = || controller.report_if(|report| report.fault.is_empty());
         eventually("a report of the next agent", reported).await;

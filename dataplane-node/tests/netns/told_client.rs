@@ -190,7 +190,7 @@ async fn serve(fixture: &Fixture, client: &Namespace) {
     drop(agent);
     let without = listeners.connections(client);
     without.iter().for_each(Connection::assert_told);
-    controller.forget();
+    controller.forget_agent();
     let agent = fixture.start(config).await;
     eventually("the next agent", || controller.report_if(applied)).await;
     eventually("the hooks", || are_attached(fixture)).await;
