@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     client::ClientArgs,
-    command::{apply, completions, delete, dev, diff, explain, get, man, nodes, validate, watch},
+    command::{
+        apply, cert, completions, delete, dev, diff, explain, get, man, nodes, validate, watch,
+    },
     exit, lab,
 };
 
@@ -34,7 +36,7 @@ enum Command {
     /// Check files without a controller.
     #[command(after_long_help = validate::HELP)]
     Validate(validate::ValidateArgs),
-    /// Show services, pools and nodes.
+    /// Show services, pools, nodes and certificates.
     #[command(after_long_help = get::HELP)]
     Get(get::GetArgs),
     /// Delete objects.
@@ -49,6 +51,9 @@ enum Command {
     /// Ask nodes what they would do with a packet, and why.
     #[command(after_long_help = explain::HELP)]
     Explain(explain::ExplainArgs),
+    /// Import, list and rotate certificates.
+    #[command(after_long_help = cert::HELP)]
+    Cert(cert::CertArgs),
     /// Run a controller and a node in one process on this machine.
     #[command(after_long_help = dev::HELP)]
     Dev(dev::DevArgs),
@@ -75,6 +80,7 @@ impl Cli {
             Command::Watch(args) => watch::run(args, &client).await,
             Command::Nodes(args) => nodes::run(args, &client).await,
             Command::Explain(args) => explain::run(args, &client).await,
+            Command::Cert(args) => cert::run(args, &client).await,
             Command::Dev(args) => dev::run(args).await,
             Command::Lab(args) => lab::run(args).await,
             Command::Completions(args) => completions::run(&args),

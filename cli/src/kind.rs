@@ -16,6 +16,9 @@ pub enum KindArg {
     /// Nodes.
     #[value(aliases = ["node", "no"])]
     Nodes,
+    /// Certificates.
+    #[value(aliases = ["certificate", "cert", "certs"])]
+    Certificates,
     /// All of them.
     All,
 }
@@ -35,6 +38,7 @@ pub fn noun(kind: i32) -> &'static str {
         Ok(v1::Kind::Service) => "service",
         Ok(v1::Kind::Pool) => "pool",
         Ok(v1::Kind::Node) => "node",
+        Ok(v1::Kind::Certificate) => "certificate",
         Ok(v1::Kind::Unspecified) | Err(_) => "object",
     }
 }
@@ -55,6 +59,7 @@ impl From<KindArg> for v1::Kind {
             KindArg::Services => Self::Service,
             KindArg::Pools => Self::Pool,
             KindArg::Nodes => Self::Node,
+            KindArg::Certificates => Self::Certificate,
             KindArg::All => Self::Unspecified,
         }
     }
@@ -72,7 +77,9 @@ impl FromStr for Target {
         };
         let kind = <KindArg as clap::ValueEnum>::from_str(kind, true)
             .ok()
-            .ok_or_else(|| format!("`{kind}` is no kind; use `services`, `pools` or `nodes`"))?;
+            .ok_or_else(|| {
+                format!("`{kind}` is no kind; use `services`, `pools`, `nodes` or `certificates`")
+            })?;
         match name {
             Some("") => Err("a name belongs after the `/`, as in `services/web`".to_owned()),
             Some(_) if kind == KindArg::All => {

@@ -1,5 +1,6 @@
 //! What is printed: tables for people, JSON and YAML for programs.
 
+mod certificates;
 mod changes;
 mod event;
 mod explanation;
@@ -9,6 +10,7 @@ mod services;
 mod style;
 mod table;
 
+pub use certificates::certificates;
 pub use changes::{changes, is_different};
 pub use event::event;
 pub use explanation::explanation;

@@ -2,6 +2,8 @@
 
 #[path = "cli/apply.rs"]
 mod apply;
+#[path = "cli/cert.rs"]
+mod cert;
 #[path = "cli/dev.rs"]
 mod dev;
 #[path = "cli/fabric.rs"]

@@ -120,7 +120,10 @@ fn required_fabric(fabric: Option<v1::FabricSpec>) -> Result<v1::FabricSpec, Sta
 /// A kind as a number from outside; an unknown one is refused.
 fn kind(number: i32) -> Result<v1::Kind, Status> {
     v1::Kind::try_from(number).map_err(|_unknown: prost::UnknownEnumValue| {
-        status::invalid_field("kind", "unknown: one of service, pool and node is right")
+        status::invalid_field(
+            "kind",
+            "unknown: one of service, pool, node and certificate is right",
+        )
     })
 }
 
@@ -130,6 +133,7 @@ fn kind_name(kind: v1::Kind) -> &'static str {
         v1::Kind::Service => "service",
         v1::Kind::Pool => "pool",
         v1::Kind::Node => "node",
+        v1::Kind::Certificate => "certificate",
     }
 }
 
@@ -197,7 +201,9 @@ impl FabricService for FabricServer {
         };
         let undeclared = || match wanted.kind {
             v1::Kind::Node => nodes.undeclared(&wanted.name),
-            v1::Kind::Unspecified | v1::Kind::Service | v1::Kind::Pool => None,
+            v1::Kind::Unspecified | v1::Kind::Service | v1::Kind::Pool | v1::Kind::Certificate => {
+                None
+            }
         };
         let mut object = declared
             .or_else(undeclared)

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use lbfabric_model::certificate_status;
 use lbfabric_proto::{internal::v1 as internal, v1};
 use tokio::{task::JoinSet, time};
-use v1::object::Status;
+
+use v1::object::{Spec, Status};
 
 use crate::{cluster::Cluster, node_registry::NodeRegistry};
 
@@ -87,6 +89,12 @@ impl NodeStatuses {
             v1::Kind::Service => Some(Status::ServiceStatus(self.service(name, object.generation))),
             v1::Kind::Pool => Some(Status::PoolStatus(self.pool(name))),
             v1::Kind::Node => Some(Status::NodeStatus(self.node(name))),
+            v1::Kind::Certificate => match &object.spec {
+                Some(Spec::Certificate(spec)) => {
+                    certificate_status(spec).map(Status::CertificateStatus)
+                }
+                _ => None,
+            },
             v1::Kind::Unspecified => None,
         };
     }

@@ -1,4 +1,5 @@
-//! The `.proto` files of `proto/lbfabric/` and nothing but the code generated from them.
+//! The `.proto` files of `proto/lbfabric/` and the code generated from them, but for what keeps private keys out of
+//! messages.
 //!
 //! Without features only the messages are here; `client` and `server` add the tonic stubs.
 
@@ -14,6 +15,20 @@ pub mod v1 {
     /// The encoded `FileDescriptorSet` of this package, for reflection and for readers of YAML and JSON.
     pub const FILE_DESCRIPTOR_SET: &[u8] =
         include_bytes!(concat!(env!("OUT_DIR"), "/lbfabric.v1.binpb"));
+}
+
+impl std::fmt::Debug for v1::CertificateSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            name,
+            chain,
+            key: _,
+        } = self;
+        f.debug_struct("CertificateSpec")
+            .field("name", name)
+            .field("chain", chain)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What controllers say to each other and write to disk, package `lbfabric.internal.v1`.

@@ -120,6 +120,7 @@ fn named(spec: &v1::FabricSpec) -> Vec<v1::ObjectRef> {
         pools,
         services,
         nodes,
+        certificates,
     } = spec;
     let services = services
         .iter()
@@ -130,7 +131,14 @@ fn named(spec: &v1::FabricSpec) -> Vec<v1::ObjectRef> {
     let nodes = nodes
         .iter()
         .map(|node| reference(v1::Kind::Node, &node.name));
-    services.chain(pools).chain(nodes).collect()
+    let certificates = certificates
+        .iter()
+        .map(|certificate| reference(v1::Kind::Certificate, &certificate.name));
+    services
+        .chain(pools)
+        .chain(nodes)
+        .chain(certificates)
+        .collect()
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use crate::{
     document::{Defaults, Plain, message, plain},
     exit::{Exit, Failure},
     kind::{KindArg, Target},
-    output::{Format, FormatArgs, Style, nodes, note, pools, print, services},
+    output::{Format, FormatArgs, Style, certificates, nodes, note, pools, print, services},
 };
 
 /// Arguments of `lbfabric get`.
 #[derive(Debug, clap::Args)]
 pub struct GetArgs {
-    /// `services`, `pools`, `nodes` or `all`; or one object, `services/web`.
+    /// `services`, `pools`, `nodes`, `certificates` or `all`; or one object, `services/web`.
     #[arg(default_value = "all", value_name = "KIND[/NAME]")]
     target: Target,
     /// The object's name.
@@ -29,7 +29,8 @@ pub struct GetArgs {
 
 /// The end of its long help.
 pub const HELP: &str = "\
-With `-o yaml` and `-o json` the answer is a file that `apply -f` takes, with every default filled in. With `--status` it is
+With `-o yaml` and `-o json` the answer is a file that `apply -f` takes, with every default filled in; certificates come without their keys,
+which the fabric keeps when such a file is applied. With `--status` it is
 `generation` and `objects`, each with `ref`, `generation`, its specification and its status.
 
 Example:
@@ -137,7 +138,8 @@ fn none_of(kind: KindArg) -> &'static str {
         KindArg::Services => "no services",
         KindArg::Pools => "no pools",
         KindArg::Nodes => "no nodes",
-        KindArg::All => "no services, pools or nodes",
+        KindArg::Certificates => "no certificates",
+        KindArg::All => "no services, pools, nodes or certificates",
     }
 }
 
@@ -149,6 +151,7 @@ fn file(objects: Vec<v1::Object>) -> Plain {
             Some(v1::object::Spec::Service(service)) => spec.services.push(service),
             Some(v1::object::Spec::Pool(pool)) => spec.pools.push(pool),
             Some(v1::object::Spec::Node(node)) => spec.nodes.push(node),
+            Some(v1::object::Spec::Certificate(certificate)) => spec.certificates.push(certificate),
             None => {}
         }
     }
@@ -160,6 +163,7 @@ fn tables(objects: &[v1::Object], kind: KindArg, wide: bool) -> String {
         (KindArg::Services, services(objects, wide)),
         (KindArg::Pools, pools(objects, wide)),
         (KindArg::Nodes, nodes(of_nodes(objects), wide)),
+        (KindArg::Certificates, certificates(objects, wide)),
     ];
     let style = Style::stdout();
     let shown = all
@@ -169,6 +173,7 @@ fn tables(objects: &[v1::Object], kind: KindArg, wide: bool) -> String {
         let title = match of {
             KindArg::Services => "services\n",
             KindArg::Pools => "pools\n",
+            KindArg::Certificates => "certificates\n",
             KindArg::Nodes | KindArg::All => "nodes\n",
         };
         let title = if kind == KindArg::All { title } else { "" };

@@ -167,6 +167,7 @@ fn fabric() -> impl Strategy<Value = v1::FabricSpec> {
             pools,
             services,
             nodes,
+            ..v1::FabricSpec::default()
         })
 }
 

@@ -73,10 +73,12 @@ impl Reading {
                 pools,
                 services,
                 nodes,
+                certificates,
             } = spec;
             self.spec.pools.extend(pools);
             self.spec.services.extend(services);
             self.spec.nodes.extend(nodes);
+            self.spec.certificates.extend(certificates);
         }
         let broken = !documents.faults.is_empty();
         if documents.roots.is_empty() && !broken {
@@ -86,7 +88,7 @@ impl Reading {
                 column: 1,
             };
             let reason =
-                "no objects here; write `pools:`, `services:` or `nodes:`, or `{}` for none"
+                "no objects here; write `pools:`, `services:`, `nodes:` or `certificates:`, or `{}` for none"
                     .to_owned();
             self.mistakes.push(Mistake {
                 place,

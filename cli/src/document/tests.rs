@@ -106,7 +106,7 @@ fn good() -> v1::FabricSpec {
                 ..v1::ServiceSpec::default()
             },
         ],
-        nodes: Vec::new(),
+        ..v1::FabricSpec::default()
     }
 }
 
@@ -231,13 +231,15 @@ fn reports_broken_syntax_and_what_came_before_it() {
 fn reports_what_is_no_file_of_a_fabric() {
     assert_eq!(
         mistakes(""),
-        ["f:1:1: no objects here; write `pools:`, `services:` or `nodes:`, or `{}` for none"]
+        [
+            "f:1:1: no objects here; write `pools:`, `services:`, `nodes:` or `certificates:`, or `{}` for none"
+        ]
     );
     assert_eq!(mistakes("# only words\n---\n"), mistakes(""));
     assert_eq!(mistakes("{}"), Vec::<String>::new());
     assert_eq!(
         mistakes("- a"),
-        ["f:1:1: expected a mapping with `pools`, `services`, `nodes`, found a list"]
+        ["f:1:1: expected a mapping with `pools`, `services`, `nodes`, `certificates`, found a list"]
     );
     assert_eq!(
         mistakes("pools: [{[a]: 5}]"),

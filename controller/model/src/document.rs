@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use lbfabric_proto::v1;
 
-use crate::{Name, Node, Pool, Service, Violation};
+use crate::{Certificate, Name, Node, Pool, Service, Violation};
 
 /// The objects of a [`v1::FabricSpec`], each valid by itself and named once within its kind.
 ///
@@ -12,6 +12,7 @@ pub struct Document {
     pub(crate) pools: Vec<(usize, Pool)>,
     pub(crate) services: Vec<(usize, Service)>,
     pub(crate) nodes: Vec<(usize, Node)>,
+    pub(crate) certificates: Vec<(usize, Certificate)>,
 }
 
 /// A specification with mistakes.
@@ -32,6 +33,12 @@ impl Document {
         let pools = parse_all("pools", &spec.pools, Pool::parse, &mut violations);
         let services = parse_all("services", &spec.services, Service::parse, &mut violations);
         let nodes = parse_all("nodes", &spec.nodes, Node::parse, &mut violations);
+        let certificates = parse_all(
+            "certificates",
+            &spec.certificates,
+            Certificate::parse,
+            &mut violations,
+        );
         check_unique(
             "pools",
             pools.iter().map(|(i, p)| (*i, &p.name)),
@@ -47,10 +54,16 @@ impl Document {
             nodes.iter().map(|(i, n)| (*i, &n.name)),
             &mut violations,
         );
+        check_unique(
+            "certificates",
+            certificates.iter().map(|(i, c)| (*i, &c.name)),
+            &mut violations,
+        );
         let valid = Self {
             pools,
             services,
             nodes,
+            certificates,
         };
         if violations.is_empty() {
             return Ok(valid);
@@ -62,12 +75,13 @@ impl Document {
         }))
     }
 
-    /// The specification with every default filled in.
+    /// The specification with every default filled in, private keys included.
     pub fn to_spec(&self) -> v1::FabricSpec {
         let Self {
             pools,
             services,
             nodes,
+            certificates,
         } = self;
         v1::FabricSpec {
             pools: pools.iter().map(|(_, pool)| pool.to_spec()).collect(),
@@ -76,6 +90,10 @@ impl Document {
                 .map(|(_, service)| service.to_spec())
                 .collect(),
             nodes: nodes.iter().map(|(_, node)| node.to_spec()).collect(),
+            certificates: certificates
+                .iter()
+                .map(|(_, certificate)| certificate.to_spec())
+                .collect(),
         }
     }
 }

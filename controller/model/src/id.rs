@@ -23,6 +23,10 @@ id! {
     PoolId
 }
 id! {
+    /// A certificate's id, below [`lbfabric_abi::CERTIFICATES_MAX`].
+    CertificateId
+}
+id! {
     /// A server's id, unique in the fabric, below [`lbfabric_abi::BACKENDS_MAX`].
     BackendId
 }

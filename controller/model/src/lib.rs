@@ -9,6 +9,7 @@
 //! ```
 
 mod backend;
+mod certificate;
 mod command;
 mod compile;
 mod document;
@@ -39,6 +40,7 @@ mod vip;
 mod wire_enum;
 
 pub use backend::Backend;
+pub use certificate::{Certificate, certificate_status};
 pub use command::{Apply, Command, Delete, ObjectRef};
 pub use compile::{
     CompiledFabric, EncodedObject, NodeFacts, NodeSnapshot, Role, digest_in_order,
@@ -48,7 +50,7 @@ pub use document::{Document, InvalidDocument};
 pub use flow_keeping::FlowKeeping;
 pub use generation::Generation;
 pub use health_check::{Check, HealthCheck};
-pub use id::{BackendId, PoolId, ServiceId};
+pub use id::{BackendId, CertificateId, PoolId, ServiceId};
 pub use lbfabric_abi::{Affinity, Encapsulation, Mode, OuterSource, Protocol};
 pub use limits::{Limits, RateLimit};
 pub use name::Name;

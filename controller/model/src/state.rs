@@ -10,10 +10,10 @@ mod told_clients;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lbfabric_abi::{BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
+use lbfabric_abi::{BACKENDS_MAX, CERTIFICATES_MAX, POOLS_MAX, SERVICES_MAX};
 use lbfabric_proto::v1;
 
-pub(crate) use self::stored::{Stored, StoredPool, StoredService};
+pub(crate) use self::stored::{Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
     BackendId, Command, Generation, Name, Node, Outcome, PoolId, ServiceId, Violation,
     id::IdAllocator,
@@ -26,10 +26,12 @@ pub struct FabricState {
     services: BTreeMap<Name, Arc<StoredService>>,
     pools: BTreeMap<Name, Arc<StoredPool>>,
     nodes: BTreeMap<Name, Arc<Stored<Node>>>,
+    certificates: BTreeMap<Name, Arc<StoredCertificate>>,
     hash_key: Option<[u8; 16]>,
     service_ids: IdAllocator,
     pool_ids: IdAllocator,
     backend_ids: IdAllocator,
+    certificate_ids: IdAllocator,
 }
 
 impl Default for FabricState {
@@ -39,10 +41,12 @@ impl Default for FabricState {
             services: BTreeMap::new(),
             pools: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             hash_key: None,
             service_ids: IdAllocator::new(SERVICES_MAX),
             pool_ids: IdAllocator::new(POOLS_MAX),
             backend_ids: IdAllocator::new(BACKENDS_MAX),
+            certificate_ids: IdAllocator::new(CERTIFICATES_MAX),
         }
     }
 }
@@ -102,6 +106,7 @@ impl FabricState {
             v1::Kind::Service => self.services.get(name).map(|s| s.to_object()),
             v1::Kind::Pool => self.pools.get(name).map(|p| p.to_object()),
             v1::Kind::Node => self.nodes.get(name).map(|n| n.to_object()),
+            v1::Kind::Certificate => self.certificates.get(name).map(|c| c.to_object()),
         }
     }
 
@@ -117,6 +122,9 @@ impl FabricState {
         }
         if wanted(v1::Kind::Node) {
             objects.extend(self.nodes.values().map(|n| n.to_object()));
+        }
+        if wanted(v1::Kind::Certificate) {
+            objects.extend(self.certificates.values().map(|c| c.to_object()));
         }
         objects
     }

@@ -265,7 +265,7 @@ pub(crate) fn apply_request(
         fabric: Some(v1::FabricSpec {
             pools,
             services,
-            nodes: Vec::new(),
+            ..v1::FabricSpec::default()
         }),
         ..v1::ApplyRequest::default()
     }

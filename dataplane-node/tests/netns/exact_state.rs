@@ -64,7 +64,7 @@ fn spec() -> v1::FabricSpec {
                 ],
             ),
         ],
-        nodes: Vec::new(),
+        ..v1::FabricSpec::default()
     }
 }
 

@@ -44,7 +44,7 @@ fn gue(server: &str) -> v1::FabricSpec {
             }),
             ..v1::ServiceSpec::default()
         }],
-        nodes: Vec::new(),
+        ..v1::FabricSpec::default()
     }
 }
 

@@ -156,7 +156,7 @@ fn fabric(mode: v1::Mode) -> v1::FabricSpec {
             service("web", 80, v1::Protocol::Tcp),
             service("udp", UDP, v1::Protocol::Udp),
         ],
-        nodes: Vec::new(),
+        ..v1::FabricSpec::default()
     }
 }
 

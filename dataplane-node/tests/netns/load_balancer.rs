@@ -24,7 +24,7 @@ pub(crate) fn web(mode: v1::Mode) -> v1::FabricSpec {
             pool: "web".to_owned(),
             ..v1::ServiceSpec::default()
         }],
-        nodes: Vec::new(),
+        ..v1::FabricSpec::default()
     }
 }
 

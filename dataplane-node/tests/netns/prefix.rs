@@ -43,7 +43,7 @@ fn spec() -> v1::FabricSpec {
             pool: "web".to_owned(),
             ..v1::ServiceSpec::default()
         }],
-        nodes: Vec::new(),
+        ..v1::FabricSpec::default()
     }
 }
 

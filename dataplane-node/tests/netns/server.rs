@@ -28,7 +28,7 @@ fn dsr(vips: &[&str], hold_time_secs: u32) -> v1::FabricSpec {
             pool: "web".to_owned(),
             ..v1::ServiceSpec::default()
         }],
-        nodes: Vec::new(),
+        ..v1::FabricSpec::default()
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn fabric(told: [bool; 2]) -> v1::FabricSpec {
             name: "lb1".to_owned(),
             source_addresses: NODES.map(str::to_owned).to_vec(),
         }],
+        ..v1::FabricSpec::default()
     }
 }
 

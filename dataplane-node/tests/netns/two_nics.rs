@@ -254,6 +254,6 @@ pub(crate) fn echo_over(servers: &[&str], mode: v1::Mode, interval_ms: u32) -> v
             pool: "echo".to_owned(),
             ..v1::ServiceSpec::default()
         }],
-        nodes: Vec::new(),
+        ..v1::FabricSpec::default()
     }
 }

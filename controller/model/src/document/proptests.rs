@@ -203,6 +203,7 @@ fn whole(state: &FabricState) -> v1::FabricSpec {
             v1::object::Spec::Service(service) => spec.services.push(service),
             v1::object::Spec::Pool(pool) => spec.pools.push(pool),
             v1::object::Spec::Node(node) => spec.nodes.push(node),
+            v1::object::Spec::Certificate(certificate) => spec.certificates.push(certificate),
         }
     }
     spec

@@ -2,10 +2,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use lbfabric_proto::v1;
 
-use super::{FabricState, Stored, StoredPool, StoredService, check};
+use super::{FabricState, Stored, StoredCertificate, StoredPool, StoredService, check};
 use crate::{
-    Apply, BackendId, Command, Delete, Document, Generation, Name, Node, ObjectRef, Pool, PoolId,
-    Refusal, RefusalKind, Service, ServiceId,
+    Apply, BackendId, Certificate, CertificateId, Command, Delete, Document, Generation, Name,
+    Node, ObjectRef, Pool, PoolId, Refusal, RefusalKind, Service, ServiceId,
 };
 
 /// Whether anything differs after these.
@@ -74,6 +74,7 @@ impl FabricState {
             pools,
             services,
             nodes,
+            certificates,
         } = document;
         let mut changes = Vec::new();
         if prune {
@@ -87,6 +88,9 @@ impl FabricState {
         }
         for (_, node) in nodes {
             changes.push(self.put_node(index, node));
+        }
+        for (i, certificate) in certificates {
+            changes.push(self.put_certificate(index, *i, certificate)?);
         }
         Ok(changes)
     }
@@ -238,6 +242,46 @@ impl FabricState {
         result
     }
 
+    fn put_certificate(
+        &mut self,
+        index: Generation,
+        at: usize,
+        certificate: &Certificate,
+    ) -> Result<v1::Change, Refusal> {
+        let name = &certificate.name;
+        let before = self.certificates.get(name).cloned();
+        let mut certificate = certificate.clone();
+        if certificate.key.is_none()
+            && let Some(before) = &before
+        {
+            certificate.key.clone_from(&before.certificate.key);
+        }
+        let mut result = change(v1::Kind::Certificate, name, v1::Action::Create);
+        let id = if let Some(before) = &before {
+            if before.certificate == certificate {
+                return Ok(change(v1::Kind::Certificate, name, v1::Action::Unchanged));
+            }
+            result.action = v1::Action::Update.into();
+            result.fields = before.certificate.fields().changes(&certificate.fields());
+            before.id
+        } else {
+            CertificateId(self.certificate_ids.allocate().ok_or_else(|| {
+                Refusal::new(
+                    RefusalKind::Invalid,
+                    format!("certificates[{at}]"),
+                    "the fabric is full: delete a certificate first",
+                )
+            })?)
+        };
+        let stored = StoredCertificate {
+            generation: index,
+            id,
+            certificate,
+        };
+        self.certificates.insert(name.clone(), Arc::new(stored));
+        Ok(result)
+    }
+
     fn delete(&mut self, refs: &[ObjectRef]) -> Result<Vec<v1::Change>, Refusal> {
         let going = |kind, name: &Name| {
             refs.iter()
@@ -300,6 +344,7 @@ impl FabricState {
                 v1::Kind::Node => {
                     self.nodes.remove(&name);
                 }
+                v1::Kind::Certificate => self.remove_certificate(&name),
                 v1::Kind::Unspecified => {}
             }
             changes.push(change(kind, &name, v1::Action::Delete));
@@ -319,6 +364,10 @@ impl FabricState {
                     .map(|e| e.0),
                 v1::Kind::Pool => self.pools.get_key_value(object.name.as_str()).map(|e| e.0),
                 v1::Kind::Node => self.nodes.get_key_value(object.name.as_str()).map(|e| e.0),
+                v1::Kind::Certificate => self
+                    .certificates
+                    .get_key_value(object.name.as_str())
+                    .map(|e| e.0),
             };
             Some((name?.clone(), object.kind))
         });
@@ -328,6 +377,12 @@ impl FabricState {
     fn remove_service(&mut self, name: &Name) {
         if let Some(stored) = self.services.remove(name) {
             self.service_ids.release(stored.id.0);
+        }
+    }
+
+    fn remove_certificate(&mut self, name: &Name) {
+        if let Some(stored) = self.certificates.remove(name) {
+            self.certificate_ids.release(stored.id.0);
         }
     }
 
@@ -358,5 +413,6 @@ fn kind_name(kind: v1::Kind) -> &'static str {
         v1::Kind::Service => "service",
         v1::Kind::Pool => "pool",
         v1::Kind::Node => "node",
+        v1::Kind::Certificate => "certificate",
     }
 }

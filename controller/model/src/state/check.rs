@@ -55,6 +55,7 @@ pub(super) fn against_state(
     let candidate = Candidate::new(state, document, prune);
     let mut violations = Vec::new();
     Candidate::check_pools(state, document, &mut violations);
+    check_keys(state, document, &mut violations);
     candidate.check_references(broken_pools, &mut violations);
     candidate.check_vips(&mut violations);
     candidate.check_nesting(&mut violations);
@@ -62,6 +63,23 @@ pub(super) fn against_state(
     candidate.check_backend_addresses(&mut violations);
     candidate.check_limits(state, document, &mut violations);
     violations
+}
+
+/// A certificate without a key has one already, which fits.
+fn check_keys(state: &FabricState, document: &Document, violations: &mut Vec<Violation>) {
+    for (i, certificate) in &document.certificates {
+        if certificate.key.is_some() {
+            continue;
+        }
+        let stored = state.certificates.get(&certificate.name);
+        let key = stored.and_then(|stored| stored.certificate.key.as_ref());
+        let reason = match key {
+            Some(key) if certificate.fits(key) => continue,
+            Some(_) => "the key that the fabric has is another certificate's: give this one's",
+            None => "required: the certificate's private key",
+        };
+        violations.push(Violation::new(format!("certificates[{i}].key"), reason));
+    }
 }
 
 /// The objects that there would be, each with the path of its specification, or `None` if it is not in the document.

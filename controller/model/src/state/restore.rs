@@ -1,11 +1,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use lbfabric_abi::{BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
+use lbfabric_abi::{BACKENDS_MAX, CERTIFICATES_MAX, POOLS_MAX, SERVICES_MAX};
 use lbfabric_proto::internal::v1 as internal;
 
-use super::{FabricState, Stored, StoredPool, StoredService};
+use super::{FabricState, Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
-    BackendId, Generation, Name, Node, Pool, PoolId, Service, ServiceId, Violation, id::IdAllocator,
+    BackendId, Certificate, CertificateId, Generation, Name, Node, Pool, PoolId, Service,
+    ServiceId, Violation, id::IdAllocator,
 };
 
 impl FabricState {
@@ -16,10 +17,12 @@ impl FabricState {
             services,
             pools,
             nodes,
+            certificates,
             hash_key,
             service_ids,
             pool_ids,
             backend_ids,
+            certificate_ids,
         } = self;
         internal::StateSnapshot {
             generation: generation.0,
@@ -47,10 +50,19 @@ impl FabricState {
                     spec: Some(stored.value.to_spec()),
                 })
                 .collect(),
+            certificates: certificates
+                .values()
+                .map(|stored| internal::StoredCertificate {
+                    generation: stored.generation.0,
+                    id: stored.id.0,
+                    spec: Some(stored.certificate.to_spec()),
+                })
+                .collect(),
             hash_key: hash_key.map(Vec::from).unwrap_or_default(),
             next_service_id: service_ids.next(),
             next_pool_id: pool_ids.next(),
             next_backend_id: backend_ids.next(),
+            next_certificate_id: certificate_ids.next(),
         }
     }
 
@@ -60,6 +72,7 @@ impl FabricState {
         let services = restore_services(snapshot.services, &mut violations);
         let pools = restore_pools(snapshot.pools, &mut violations);
         let nodes = restore_nodes(snapshot.nodes, &mut violations);
+        let certificates = restore_certificates(snapshot.certificates, &mut violations);
         let hash_key = match snapshot.hash_key.len() {
             0 => None,
             _ => <[u8; 16]>::try_from(snapshot.hash_key)
@@ -74,6 +87,7 @@ impl FabricState {
         }
         let service_ids = services.values().map(|s| s.id.0);
         let pool_ids = pools.values().map(|p| p.id.0);
+        let certificate_ids = certificates.values().map(|c| c.id.0);
         let backend_ids = pools
             .values()
             .flat_map(|p| p.backend_ids.iter().map(|id| id.0));
@@ -82,9 +96,15 @@ impl FabricState {
             service_ids: IdAllocator::restore(SERVICES_MAX, snapshot.next_service_id, service_ids),
             pool_ids: IdAllocator::restore(POOLS_MAX, snapshot.next_pool_id, pool_ids),
             backend_ids: IdAllocator::restore(BACKENDS_MAX, snapshot.next_backend_id, backend_ids),
+            certificate_ids: IdAllocator::restore(
+                CERTIFICATES_MAX,
+                snapshot.next_certificate_id,
+                certificate_ids,
+            ),
             services,
             pools,
             nodes,
+            certificates,
             hash_key,
         })
     }
@@ -155,4 +175,24 @@ fn restore_nodes(
         }
     }
     nodes
+}
+
+fn restore_certificates(
+    stored: Vec<internal::StoredCertificate>,
+    violations: &mut Vec<Violation>,
+) -> BTreeMap<Name, Arc<StoredCertificate>> {
+    let mut certificates = BTreeMap::new();
+    for (i, stored) in stored.into_iter().enumerate() {
+        let path = format!("certificates[{i}].spec");
+        let spec = stored.spec.unwrap_or_default();
+        if let Some(certificate) = Certificate::parse(&spec, &path, violations) {
+            let restored = StoredCertificate {
+                generation: Generation(stored.generation),
+                id: CertificateId(stored.id),
+                certificate,
+            };
+            certificates.insert(restored.certificate.name.clone(), Arc::new(restored));
+        }
+    }
+    certificates
 }

@@ -1,6 +1,8 @@
 use lbfabric_proto::v1::{self, object};
 
-use crate::{BackendId, Generation, Node, Pool, PoolId, Service, ServiceId};
+use crate::{
+    BackendId, Certificate, CertificateId, Generation, Node, Pool, PoolId, Service, ServiceId,
+};
 
 /// An object and the generation of its last change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,14 @@ pub(crate) struct StoredPool {
     pub(crate) pool: Pool,
     /// In the order of `pool.backends`.
     pub(crate) backend_ids: Vec<BackendId>,
+}
+
+/// A certificate as it is stored, with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredCertificate {
+    pub(crate) generation: Generation,
+    pub(crate) id: CertificateId,
+    pub(crate) certificate: Certificate,
 }
 
 impl StoredService {
@@ -56,6 +66,22 @@ impl Stored<Node> {
             self.value.name.as_str(),
             self.generation,
             object::Spec::Node(self.value.to_spec()),
+        )
+    }
+}
+
+impl StoredCertificate {
+    /// Without the key, which nobody gets back.
+    pub(crate) fn to_object(&self) -> v1::Object {
+        let spec = v1::CertificateSpec {
+            key: String::new(),
+            ..self.certificate.to_spec()
+        };
+        object(
+            v1::Kind::Certificate,
+            self.certificate.name.as_str(),
+            self.generation,
+            object::Spec::Certificate(spec),
         )
     }
 }

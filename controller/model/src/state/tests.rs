@@ -5,6 +5,7 @@ use crate::{
     snapshot::{ServerVips, SnapshotBody, SnapshotObject},
 };
 
+mod certificates;
 mod l4_features;
 
 fn backend(name: &str, addresses: &[&str]) -> v1::BackendSpec {
@@ -52,6 +53,7 @@ fn fabric() -> v1::FabricSpec {
             name: "n1".into(),
             source_addresses: vec!["10.0.0.9".into()],
         }],
+        ..v1::FabricSpec::default()
     }
 }
 

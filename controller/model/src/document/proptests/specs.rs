@@ -181,6 +181,7 @@ fn wild_fabric() -> impl Strategy<Value = v1::FabricSpec> {
                     source_addresses,
                 })
                 .collect(),
+            ..v1::FabricSpec::default()
         })
 }
 
@@ -310,7 +311,7 @@ pub(super) fn sound_fabric() -> impl Strategy<Value = v1::FabricSpec> {
         v1::FabricSpec {
             pools,
             services,
-            nodes: vec![],
+            ..v1::FabricSpec::default()
         }
     })
 }
