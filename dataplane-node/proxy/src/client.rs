@@ -75,7 +75,7 @@ impl Client {
         let mut incoming = self.stream.incoming();
         let head = incoming.head(&limits, timeouts.idle, timeouts.head).await;
         let head_bytes = head.map_err(|error| match error {
-            NoHead::Closed | NoHead::Broken => End::Quietly,
+            NoHead::Closed | NoHead::Silent | NoHead::Broken => End::Quietly,
             NoHead::Refused(refusal) => End::Told(refusal.status()),
             NoHead::Late => End::Told(408),
         })?;
@@ -268,7 +268,7 @@ async fn answer(
         let length = length.map_err(|error| match error {
             NoHead::Closed | NoHead::Broken => Failed::Unanswered,
             NoHead::Refused(_) => Failed::End(End::Told(502)),
-            NoHead::Late => Failed::End(End::Told(504)),
+            NoHead::Silent | NoHead::Late => Failed::End(End::Told(504)),
         })?;
         let mut head = Vec::with_capacity(length + 64);
         let (response, framed, client_persists) =

@@ -7,7 +7,7 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::Interest, net::TcpStream, time::timeout};
 
 use crate::{
     buffer::Buffer,
@@ -31,6 +31,9 @@ pub(crate) enum NoHead {
     /// The other side has closed the connection between two messages.
     Closed,
     Refused(Refusal),
+    /// Not one byte has come in time.
+    Silent,
+    /// The rest has not come in time.
     Late,
     /// The connection fails, or closes in the middle.
     Broken,
@@ -111,34 +114,50 @@ impl Incoming<'_> {
         first: Duration,
         whole: Duration,
     ) -> Result<usize, NoHead> {
-        if self.buffer.is_none() {
-            // Nobody holds a buffer for a connection that says nothing.
-            let ready = timeout(first, self.socket.readable()).await;
-            ready
-                .map_err(|_late| NoHead::Closed)?
-                .map_err(|_gone| NoHead::Broken)?;
+        if self.filled().is_empty() {
+            match timeout(first, self.read()).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) => return Err(NoHead::Closed),
+                Ok(Err(_gone)) => return Err(NoHead::Broken),
+                Err(_late) => return Err(NoHead::Silent),
+            }
         }
-        let head = timeout(whole, self.whole_head(limits)).await;
+        // Most heads come in one part: nothing has to be waited for.
+        let mut seen = 0;
+        if let Some(end) = self.head_there(limits, &mut seen)? {
+            return Ok(end);
+        }
+        let head = timeout(whole, self.whole_head(limits, seen)).await;
         head.map_err(|_late| NoHead::Late)?
     }
 
-    async fn whole_head(&mut self, limits: &HeadLimits) -> Result<usize, NoHead> {
-        let mut seen = 0;
+    async fn whole_head(&mut self, limits: &HeadLimits, mut seen: usize) -> Result<usize, NoHead> {
         loop {
-            // A client may send an empty line before a request, RFC 9112 section 2.2.
-            if seen == 0 && self.filled().starts_with(b"\r\n") {
-                self.consume(2);
-            }
-            if let Some(end) = head_end(self.filled(), seen, limits).map_err(NoHead::Refused)? {
-                return Ok(end);
-            }
-            seen = self.filled().len();
             match self.read().await {
                 Ok(0) if seen == 0 => return Err(NoHead::Closed),
                 Ok(0) | Err(_) => return Err(NoHead::Broken),
                 Ok(_) => {}
             }
+            if let Some(end) = self.head_there(limits, &mut seen)? {
+                return Ok(end);
+            }
         }
+    }
+
+    /// The length of the head at the beginning of the buffer, if it is whole. `seen` bytes were looked at before.
+    fn head_there(
+        &mut self,
+        limits: &HeadLimits,
+        seen: &mut usize,
+    ) -> Result<Option<usize>, NoHead> {
+        // A client may send an empty line before a request, RFC 9112 section 2.2.
+        while *seen < 2 && self.filled().starts_with(b"\r\n") {
+            self.consume(2);
+            *seen = 0;
+        }
+        let end = head_end(self.filled(), *seen, limits).map_err(NoHead::Refused)?;
+        *seen = self.filled().len();
+        Ok(end)
     }
 
     /// So many bytes of the buffer are done with; the buffer goes if it is empty.
@@ -154,15 +173,7 @@ impl Incoming<'_> {
     /// Reads what has come, waiting for some; 0 at the end.
     pub(crate) async fn read(&mut self) -> io::Result<usize> {
         loop {
-            let mut held = self.buffer.take().unwrap_or_else(Buffer::take);
-            let read = self.socket.try_read(held.space());
-            if let Ok(count) = &read {
-                held.fill(*count);
-            }
-            if !held.is_empty() {
-                *self.buffer = Some(held);
-            }
-            match read {
+            match self.read_now() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.socket.readable().await?;
                 }
@@ -170,6 +181,31 @@ impl Incoming<'_> {
             }
         }
     }
+
+    /// Reads what has come. Nobody holds a buffer for a connection that says nothing.
+    fn read_now(&mut self) -> io::Result<usize> {
+        let mut held = self.buffer.take().unwrap_or_else(Buffer::take);
+        let space = held.space();
+        let room = space.len();
+        let read = self.socket.try_read(space);
+        if let Ok(count) = read {
+            held.fill(count);
+            if (1..room).contains(&count) {
+                note_drained(self.socket);
+            }
+        }
+        if !held.is_empty() {
+            *self.buffer = Some(held);
+        }
+        read
+    }
+}
+
+/// Less has come than there was room for: the next read would only say that there is no more. What comes from now on is told anew, and
+/// that the other side has closed is not forgotten.
+fn note_drained(socket: &TcpStream) {
+    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    let _nothing = socket.try_io(Interest::READABLE, nothing);
 }
 
 /// Writes both, one behind the other.

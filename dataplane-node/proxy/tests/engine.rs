@@ -327,4 +327,62 @@ fn a_slow_head_is_not_waited_for() {
     });
     let answer = say(engine, "GET / HTTP/1.1\r\nHost:");
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    // Between two requests it is another time that counts.
+    let mut client = connect(engine);
+    for _ in 0..2 {
+        client
+            .write_all(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let mut answer = [0; 4096];
+        let length = client.read(&mut answer).unwrap();
+        assert!(answer[..length].ends_with(b"\r\n\r\nhello\n"));
+        let wait = Duration::from_millis(500);
+        client.set_read_timeout(Some(wait)).unwrap();
+        let nothing = client.read(&mut answer).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+}
+
+#[test]
+fn a_head_that_fills_the_buffer_is_told() {
+    let engine = engine(to(&[]));
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(20_000));
+    let answer = say(engine, &head);
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+/// However they are cut.
+#[test]
+fn empty_lines_before_a_request_do_not_matter() {
+    let nginx = Nginx::start();
+    let engine = engine(to(&[nginx.address]));
+    let cuts = [&["\r\n\r\n"][..], &["\r", "\n\r", "\n"]];
+    for parts in cuts.into_iter().cycle().take(40) {
+        let mut client = connect(engine);
+        client.set_nodelay(true).unwrap();
+        for part in parts {
+            client.write_all(part.as_bytes()).unwrap();
+        }
+        let request = b"GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        client.write_all(request).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("\r\n\r\nhello\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_server_that_says_nothing_is_not_waited_for() {
+    // The kernel takes the connection, and nobody reads from it.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let engine = engine(ProxyConfig {
+        timeouts: Timeouts {
+            silence: Duration::from_millis(200),
+            ..Timeouts::default()
+        },
+        ..to(&[server.local_addr().unwrap()])
+    });
+    let answer = say(engine, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
 }

@@ -86,7 +86,8 @@ pub fn head_end(bytes: &[u8], seen: usize, limits: &HeadLimits) -> Result<Option
         }
         line = lf + 1;
     }
-    if bytes.len() > limits.head_bytes {
+    // Its end would come behind the last byte that may be of it.
+    if bytes.len() >= limits.head_bytes {
         return Err(Refusal::HeadTooLong);
     }
     Ok(None)
