@@ -6,6 +6,7 @@
 # make ebpf     compiles the XDP programs anew, after a change in dataplane-node/ebpf or dataplane-node/abi
 # make bench-l4 what a packet costs in the XDP programs, against Katran's figures; BENCH="--rounds 31" and other options
 # make bench-agent  how long the node agent takes to write the maps, 10,000 services among them; BENCH as above
+# make bench-l7 the layer-7 engine against HAProxy and nginx, requests for each second of a core; BENCH as above
 # make fuzz-packets generated frames for ten minutes, each compared with a reference; SECONDS=60 and SEED=7 for others
 # make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
 
@@ -23,7 +24,8 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent fuzz-packets
+.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent bench-l7 \
+        fuzz-packets
 
 help:
 	@sed -n 's/^# make /  make /p' Makefile
@@ -79,6 +81,11 @@ bench-l4:
 
 bench-agent: setup
 	$(CARGO) bench --locked -p lbfabric-node --bench agent -- --out $(CARGO_TARGET_DIR)/bench $(BENCH)
+
+# Proxies on core 1, clients and their server on core 0; BENCH="--core 3 --client-core 2" for others.
+bench-l7:
+	@deploy/setup.sh bench
+	$(CARGO) bench --locked -p lbfabric-proxy --bench l7 -- --out $(CARGO_TARGET_DIR)/bench $(BENCH)
 
 fuzz-packets: setup
 	FUZZ_SECONDS=$(or $(SECONDS),601) FUZZ_SEED=$(or $(SEED),1) \

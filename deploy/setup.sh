@@ -5,6 +5,7 @@
 #   deploy/setup.sh          what building and the lab need
 #   deploy/setup.sh test     also what the tests need: a Linux 6.1 kernel, unpacked into a cache folder, and an emulator to boot it
 #   deploy/setup.sh verify   also what `make verify` needs
+#   deploy/setup.sh bench    also what `make bench-l7` needs: the proxies to compare with, and clients
 #   deploy/setup.sh ebpf     also what compiling the XDP programs needs
 set -euo pipefail
 
@@ -52,6 +53,12 @@ fi
 if [ "${1:-}" = verify ]; then
     need g++ have g++
 fi
+if [ "${1:-}" = bench ]; then
+    need haproxy have haproxy
+    need wrk have wrk
+    need nghttp2-client have h2load
+    need openssl have openssl
+fi
 if [ "${1:-}" = ebpf ]; then
     need rustc-web test -x /usr/bin/rustc
     need libstd-rust-web-dev-bpf sh -c 'ls -d /usr/lib/rustlib/bpfel-unknown-none'
@@ -68,12 +75,14 @@ if [ ${#missing[@]} -gt 0 ]; then
     printf 'setup: installing %s\n' "${missing[*]}" >&2
     as_root apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
         fail "apt-get could not install: ${missing[*]} (for cargo-web: add Debian's security suite, or install Rust from rustup)"
-    # Debian starts nginx on installation; the lab runs its own.
-    case " ${missing[*]} " in
-    *" nginx "*)
-        if [ -d /run/systemd/system ]; then as_root systemctl disable --now nginx >/dev/null 2>&1 || true; fi
-        ;;
-    esac
+    # Debian starts these on installation; the lab and the benchmark run their own.
+    for service in nginx haproxy; do
+        case " ${missing[*]} " in
+        *" $service "*)
+            if [ -d /run/systemd/system ]; then as_root systemctl disable --now "$service" >/dev/null 2>&1 || true; fi
+            ;;
+        esac
+    done
 fi
 
 # fetch_kernel: takes the kernel and its veth driver out of Debian's newest package of Linux 6.1. Nothing is installed.

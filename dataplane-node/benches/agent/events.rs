@@ -16,8 +16,8 @@ use lbfabric_proto::v1;
 use nix::{sys::time::TimeSpec, time::ClockId};
 
 use crate::{
+    clock::own_time,
     fabric::{Fabric, LARGE, LARGE_SERVERS, large_server},
-    facts::own_time,
     kernel,
     report::Row,
 };

@@ -8,11 +8,13 @@
 )]
 
 mod chart;
-#[path = "../l4/drawing.rs"]
+#[path = "../figures/clock.rs"]
+mod clock;
+#[path = "../figures/drawing.rs"]
 mod drawing;
 mod events;
 mod fabric;
-#[path = "../l4/facts.rs"]
+#[path = "../figures/facts.rs"]
 mod facts;
 mod kernel;
 mod loading;

@@ -9,8 +9,11 @@ use nix::{
     unistd::Pid,
 };
 
-pub(crate) use crate::facts::{kernel, load, own_time, processor};
 use crate::packets::{NODE_MAC, ROUTER_MAC};
+pub(crate) use crate::{
+    clock::own_time,
+    facts::{kernel, load, processor},
+};
 
 /// The node's interface: to the clients and to the servers.
 const LINK: &str = "lbb0";

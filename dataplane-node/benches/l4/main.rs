@@ -14,8 +14,12 @@
 
 mod cases;
 mod chart;
+#[path = "../figures/clock.rs"]
+mod clock;
+#[path = "../figures/drawing.rs"]
 mod drawing;
 mod fabric;
+#[path = "../figures/facts.rs"]
 mod facts;
 mod flood;
 mod kernel;

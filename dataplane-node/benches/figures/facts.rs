@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use nix::{sys::time::TimeSpec, time::ClockId};
-
 /// The load of the last minute.
 pub(crate) fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap();
@@ -22,9 +20,4 @@ pub(crate) fn processor() -> String {
 pub(crate) fn kernel() -> String {
     let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     text.trim().to_owned()
-}
-
-/// The time that this thread has run: what others do on the core does not count.
-pub(crate) fn own_time() -> TimeSpec {
-    ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap()
 }

@@ -1,0 +1,115 @@
+//! `make bench-l7`: what the layer-7 engine does with a second of a core, against HAProxy and nginx from Debian's packages in the same
+//! run, and the limits that this project has set itself. `docs/benchmarks.md` says how, and how to read it.
+//!
+//! ```text
+//!            one core                        the other core
+//!  ┌──────────────────────────┐     ┌───────────────────────────────┐
+//!  │ wrk, h2load ─────────────┼────►│ HAProxy, nginx or ours,       │
+//!  │ nginx that answers ◄─────┼─────┤ one worker                    │
+//!  └──────────────────────────┘     └───────────────────────────────┘
+//! ```
+//!
+//! It is a benchmark of `cargo bench` with a `main` of its own, not a program of the product. All of its traffic stays on the loopback
+//! interface, and every process that it starts ends with it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark stops at what it did not expect"
+)]
+
+mod cases;
+mod chart;
+#[path = "../../../benches/figures/drawing.rs"]
+mod drawing;
+mod engine;
+#[path = "../../../benches/figures/facts.rs"]
+mod facts;
+mod idle;
+mod load;
+mod measure;
+mod process;
+mod proxies;
+mod report;
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::{cases::CASES, measure::Plan, report::Report};
+
+/// Measures the layer-7 engine against HAProxy and nginx.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Where `l7.json` and `l7.svg` go.
+    #[arg(long, required_unless_present = "serve")]
+    out: Option<PathBuf>,
+    /// How often every case is measured.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// The proxies' core.
+    #[arg(long, default_value_t = 1)]
+    core: usize,
+    /// The core of clients and server.
+    #[arg(long, default_value_t = 0)]
+    client_core: usize,
+    /// Only the cases whose name contains one of these; such a run does not count as met.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Is the engine that is measured, on this address.
+    #[arg(long, hide = true, requires = "server")]
+    serve: Option<SocketAddr>,
+    #[arg(long, hide = true)]
+    server: Option<SocketAddr>,
+    /// What `cargo bench` says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let (Some(listens), Some(server)) = (options.serve, options.server) {
+        engine::run(listens, server);
+        return ExitCode::SUCCESS;
+    }
+    // Idle connections are files of this process too.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+
+    let chosen: Vec<_> = CASES
+        .iter()
+        .filter(|case| {
+            options.only.is_empty() || options.only.iter().any(|part| case.name.contains(part))
+        })
+        .collect();
+    let before = facts::load();
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan {
+        folder: folder.path(),
+        rounds: options.rounds,
+        seconds: options.seconds,
+        proxy_core: options.core,
+        client_core: options.client_core,
+    };
+    let rows = measure::rows(&plan, &chosen);
+    let report = Report {
+        rounds: options.rounds,
+        seconds: options.seconds,
+        load: (before, facts::load()),
+        rows,
+        is_partial: chosen.len() < CASES.len(),
+    };
+    let out = options.out.unwrap();
+    fs::create_dir_all(&out).unwrap();
+    let (json, svg) = (out.join("l7.json"), out.join("l7.svg"));
+    fs::write(&json, report.json()).unwrap();
+    fs::write(&svg, chart::draw(&report)).unwrap();
+    report.print(&json, &svg);
+    if report.is_met() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

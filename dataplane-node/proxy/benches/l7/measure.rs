@@ -1,0 +1,134 @@
+//! Rounds: each case for every proxy, one right after the other.
+
+use std::{path::Path, thread, time::Duration};
+
+use crate::{
+    cases::{Case, Front, Kind},
+    idle,
+    load::{Clients, Got},
+    proxies::{ALL, Name, Proxy, Site},
+};
+
+/// How large a part of what HAProxy can do at most everyone does when latencies are compared.
+const LOAD: f64 = 0.4;
+/// Rounds of what does not change from one to the next.
+const IDLE_ROUNDS: u32 = 3;
+/// Connections with large bodies.
+const TRANSFERS: u32 = 4;
+
+/// A case and its figures.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) case: &'static Case,
+    /// Of each round, by proxy in the order of [`ALL`]; none of ours where it is not there yet.
+    pub(crate) figures: [Vec<f64>; ALL.len()],
+}
+
+/// Where and how long.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) rounds: u32,
+    pub(crate) seconds: u32,
+    pub(crate) proxy_core: usize,
+    pub(crate) client_core: usize,
+}
+
+/// Measures cases.
+pub(crate) fn rows(plan: &Plan<'_>, cases: &[&'static Case]) -> Vec<Row> {
+    let site = Site::open(plan.folder, plan.client_core, plan.proxy_core);
+    let clients = Clients {
+        folder: plan.folder,
+        core: plan.client_core,
+        seconds: plan.seconds,
+    };
+    let proxies = ALL.map(|name| (name, site.start(name)));
+    // Files, code and connections are there after the first round, which does not count.
+    let short = Clients {
+        seconds: 1,
+        ..clients
+    };
+    let capacity = proxies.each_ref().map(|(_, proxy)| {
+        let url = proxy.listens.url(Kind::KeepAlive(Front::Http));
+        short.wrk(&url, None, false).requests
+    });
+    let requests_per_second = (capacity[0] * LOAD).round();
+
+    let mut rows: Vec<_> = cases
+        .iter()
+        .map(|case| Row {
+            case,
+            figures: [const { Vec::new() }; ALL.len()],
+        })
+        .collect();
+    for round in 0..plan.rounds {
+        for row in &mut rows {
+            if matches!(row.case.kind, Kind::Idle(_)) {
+                continue;
+            }
+            // None of them is always the first.
+            for at in 0..ALL.len() {
+                let at = (at + round as usize) % ALL.len();
+                let (name, proxy) = &proxies[at];
+                if *name != Name::Ours || row.case.is_there {
+                    let figure = measure(&clients, proxy, row.case.kind, requests_per_second);
+                    row.figures[at].push(figure);
+                }
+            }
+        }
+    }
+    drop(proxies);
+    for row in &mut rows {
+        idle_rounds(&site, row, plan.rounds.min(IDLE_ROUNDS));
+    }
+    rows
+}
+
+fn measure(clients: &Clients<'_>, proxy: &Proxy, kind: Kind, requests_per_second: f64) -> f64 {
+    let url = proxy.listens.url(kind);
+    let before = proxy.process.cpu_seconds();
+    let got = match kind {
+        Kind::KeepAlive(_) => clients.wrk(&url, None, false),
+        Kind::NewConnections(_) => clients.wrk(&url, None, true),
+        Kind::Transfers => clients.wrk(&url, Some(TRANSFERS), false),
+        Kind::Http2 => clients.http2(&url),
+        Kind::Latency => return clients.latency(&url, requests_per_second),
+        Kind::Idle(_) => unreachable!("it has processes of its own"),
+    };
+    // What a proxy does when its clients go is part of it.
+    thread::sleep(Duration::from_millis(50));
+    let seconds = proxy.process.cpu_seconds() - before;
+    let Got { requests, bytes } = got;
+    match kind {
+        Kind::Transfers => bytes * 8.0 / 1e9 / seconds,
+        Kind::KeepAlive(_)
+        | Kind::NewConnections(_)
+        | Kind::Http2
+        | Kind::Latency
+        | Kind::Idle(_) => requests / seconds,
+    }
+}
+
+/// Each round with a process that has done nothing yet.
+fn idle_rounds(site: &Site<'_>, row: &mut Row, rounds: u32) {
+    let front = match row.case.kind {
+        Kind::Idle(front) => front,
+        Kind::KeepAlive(_)
+        | Kind::NewConnections(_)
+        | Kind::Transfers
+        | Kind::Http2
+        | Kind::Latency => return,
+    };
+    for _ in 0..rounds {
+        for (name, figures) in ALL.into_iter().zip(&mut row.figures) {
+            match front {
+                Front::Http => {
+                    let proxy = site.start(name);
+                    figures.push(idle::bytes_each(&proxy.process, proxy.listens.http));
+                }
+                // Its client comes with the engine's TLS.
+                Front::Tls => {}
+            }
+        }
+    }
+}
