@@ -45,8 +45,10 @@ struct Asked {
 
 /// Why a client's connection ends.
 enum End {
-    /// In order, or because of the client.
+    /// Because of the client, or as it has asked for.
     Quietly,
+    /// Behind an answer that was the last, which the client did not ask for.
+    Answered,
     /// After this answer.
     Told(u16),
 }
@@ -54,22 +56,21 @@ enum End {
 impl Client {
     /// Serves the connection to its end.
     pub(crate) async fn serve(mut self) {
-        loop {
-            match self.request().await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(End::Quietly) => return,
-                Err(End::Told(status)) => {
-                    self.tell(status).await;
-                    break;
-                }
+        let end = loop {
+            if let Err(end) = self.request().await {
+                break end;
             }
+        };
+        match end {
+            End::Quietly => return,
+            End::Told(status) => self.tell(status).await,
+            End::Answered => {}
         }
         self.stream.linger().await;
     }
 
-    /// One request with its answer; whether another may follow.
-    async fn request(&mut self) -> Result<bool, End> {
+    /// One request with its answer, after which another may follow.
+    async fn request(&mut self) -> Result<(), End> {
         let timeouts = self.config.timeouts;
         let limits = self.config.limits;
         let mut incoming = self.stream.incoming();
@@ -96,7 +97,7 @@ impl Client {
                 }
                 Err(Failed::Unanswered) => return Err(End::Told(502)),
                 Err(Failed::End(end)) => return Err(end),
-                Ok(persists) => return Ok(persists),
+                Ok(()) => return Ok(()),
             }
         }
     }
@@ -132,13 +133,13 @@ impl Client {
         })
     }
 
-    /// Sends a request and gives its answer back; whether another may follow.
+    /// Sends a request and gives its answer back, after which another may follow.
     async fn exchange(
         &mut self,
         asked: &Asked,
         head: &[u8],
         mut upstream: Upstream,
-    ) -> Result<bool, Failed> {
+    ) -> Result<(), Failed> {
         let sent = write(&upstream.stream.socket, head, b"").await;
         sent.map_err(|_closed| Failed::Unanswered)?;
         let (client, server) = (&mut self.stream, &mut upstream.stream);
@@ -148,19 +149,35 @@ impl Client {
         } else {
             both(client, server, asked, &self.config).await?
         };
-        Ok(self.finish(upstream, answered, is_sent).await)
+        let next = self.finish(upstream, asked, answered, is_sent).await;
+        next.map_err(Failed::End)
     }
 
-    /// What becomes of both connections behind an answer; whether another request may follow.
-    async fn finish(&mut self, mut upstream: Upstream, answered: Answered, is_sent: bool) -> bool {
+    /// What becomes of both connections behind an answer.
+    async fn finish(
+        &mut self,
+        mut upstream: Upstream,
+        asked: &Asked,
+        answered: Answered,
+        is_sent: bool,
+    ) -> Result<(), End> {
         if answered.switches {
             tunnel(&mut self.stream, &mut upstream.stream).await;
-            return false;
+            return Err(End::Answered);
         }
         if answered.server_persists && is_sent {
             self.upstreams.keep(upstream);
         }
-        answered.client_persists && is_sent
+        if answered.client_persists && is_sent {
+            return Ok(());
+        }
+        // Of a client that has said that this is its last request, and has sent all of it, nothing more comes.
+        let has_nothing_more = !asked.persists && is_sent && self.stream.buffer.is_none();
+        Err(if has_nothing_more {
+            End::Quietly
+        } else {
+            End::Answered
+        })
     }
 
     /// Answers for the server, and closes.
@@ -214,10 +231,12 @@ async fn both(
     let from_client = Incoming {
         socket: &client.socket,
         buffer: &mut client.buffer,
+        alarm: &client.alarm,
     };
     let from_server = Incoming {
         socket: &server.socket,
         buffer: &mut server.buffer,
+        alarm: &server.alarm,
     };
     let silence = config.timeouts.silence;
     let body = pump::body(
@@ -296,6 +315,7 @@ async fn answer(
         let again = Incoming {
             socket: from.socket,
             buffer: &mut *from.buffer,
+            alarm: from.alarm,
         };
         // Its head is sent: all that tells the client of a failure is that the connection closes too early.
         let whole = pump::body(again, to, body, framed, silence).await;
@@ -339,10 +359,12 @@ async fn tunnel(client: &mut Stream, server: &mut Stream) {
     let from_client = Incoming {
         socket: &client.socket,
         buffer: &mut client.buffer,
+        alarm: &client.alarm,
     };
     let from_server = Incoming {
         socket: &server.socket,
         buffer: &mut server.buffer,
+        alarm: &server.alarm,
     };
     let there = one_way(from_client, &server.socket, silence);
     let back = one_way(from_server, &client.socket, silence);

@@ -3,6 +3,7 @@
 //! So far: HTTP/1.1 in and out, over plain TCP, to servers in turn. A worker is a thread with a listener and connections of its own
 //! (`worker.rs`); a client's connection is a task (`client.rs`); how messages are read and written is pure (`http1`).
 
+mod alarm;
 mod buffer;
 mod client;
 mod config;
@@ -14,4 +15,4 @@ mod worker;
 
 pub use buffer::BUFFER_BYTES;
 pub use config::{ForwardedConfig, ProxyConfig, Timeouts};
-pub use worker::{listener, serve};
+pub use worker::{listener, serve, work};

@@ -2,9 +2,10 @@
 
 use std::{io, time::Duration};
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 
 use crate::{
+    alarm::Late,
     http1::{Body, ChunkReader, Chunked, Refusal},
     stream::{Incoming, write},
 };
@@ -119,12 +120,13 @@ impl Pump<'_> {
         if !self.from.filled().is_empty() {
             return Ok(self.from.filled().len());
         }
-        let count = timeout(self.silence, self.from.read()).await;
+        let alarm = self.from.alarm;
+        let count = alarm.within(self.silence, self.from.read()).await;
         match count {
             Ok(Ok(0)) => Err(Broken::Sender(io::ErrorKind::UnexpectedEof.into())),
             Ok(Ok(count)) => Ok(count),
             Ok(Err(error)) => Err(Broken::Sender(error)),
-            Err(_late) => Err(Broken::Sender(io::ErrorKind::TimedOut.into())),
+            Err(Late) => Err(Broken::Sender(io::ErrorKind::TimedOut.into())),
         }
     }
 

@@ -7,9 +7,10 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream, time::timeout};
+use tokio::{io::Interest, net::TcpStream};
 
 use crate::{
+    alarm::{Alarm, Late},
     buffer::Buffer,
     http1::{HeadLimits, Refusal, head_end},
 };
@@ -23,6 +24,8 @@ const LINGER_BYTES: usize = 4 << 20;
 pub(crate) struct Stream {
     pub(crate) socket: TcpStream,
     pub(crate) buffer: Option<Buffer>,
+    /// Of who waits for what comes.
+    pub(crate) alarm: Alarm,
 }
 
 /// Why there is no head.
@@ -43,6 +46,7 @@ pub(crate) enum NoHead {
 pub(crate) struct Incoming<'a> {
     pub(crate) socket: &'a TcpStream,
     pub(crate) buffer: &'a mut Option<Buffer>,
+    pub(crate) alarm: &'a Alarm,
 }
 
 impl Stream {
@@ -50,6 +54,7 @@ impl Stream {
         Self {
             socket,
             buffer: None,
+            alarm: Alarm::new(),
         }
     }
 
@@ -57,6 +62,7 @@ impl Stream {
         Incoming {
             socket: &self.socket,
             buffer: &mut self.buffer,
+            alarm: &self.alarm,
         }
     }
 
@@ -76,8 +82,9 @@ impl Stream {
         {
             return;
         }
+        let (mut left, mut incoming) = (LINGER_BYTES, self.incoming());
+        let alarm = incoming.alarm;
         let gone = async {
-            let (mut left, mut incoming) = (LINGER_BYTES, self.incoming());
             while let Ok(count @ 1..) = incoming.read().await {
                 incoming.consume(count);
                 left = left.saturating_sub(count);
@@ -87,7 +94,7 @@ impl Stream {
             }
         };
         // Who goes on sending for longer has not read it.
-        let _late = timeout(LINGER, gone).await;
+        let _late = alarm.within(LINGER, gone).await;
     }
 
     /// Whether nothing has come that nobody has asked for, and the other side has not closed: as far as one can know.
@@ -115,11 +122,12 @@ impl Incoming<'_> {
         whole: Duration,
     ) -> Result<usize, NoHead> {
         if self.filled().is_empty() {
-            match timeout(first, self.read()).await {
+            let alarm = self.alarm;
+            match alarm.within(first, self.read()).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0)) => return Err(NoHead::Closed),
                 Ok(Err(_gone)) => return Err(NoHead::Broken),
-                Err(_late) => return Err(NoHead::Silent),
+                Err(Late) => return Err(NoHead::Silent),
             }
         }
         // Most heads come in one part: nothing has to be waited for.
@@ -127,8 +135,9 @@ impl Incoming<'_> {
         if let Some(end) = self.head_there(limits, &mut seen)? {
             return Ok(end);
         }
-        let head = timeout(whole, self.whole_head(limits, seen)).await;
-        head.map_err(|_late| NoHead::Late)?
+        let alarm = self.alarm;
+        let head = alarm.within(whole, self.whole_head(limits, seen)).await;
+        head.map_err(|Late| NoHead::Late)?
     }
 
     async fn whole_head(&mut self, limits: &HeadLimits, mut seen: usize) -> Result<usize, NoHead> {
@@ -211,7 +220,12 @@ fn note_drained(socket: &TcpStream) {
 /// Writes both, one behind the other.
 pub(crate) async fn write(socket: &TcpStream, mut first: &[u8], mut then: &[u8]) -> io::Result<()> {
     while !first.is_empty() || !then.is_empty() {
-        match socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(then)]) {
+        // The kernel takes one part with less ado than a list of parts.
+        let written = match (first, then) {
+            (one, []) | ([], one) => socket.try_write(one),
+            (first, then) => socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(then)]),
+        };
+        match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 let of_first = count.min(first.len());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lbfabric_proxy::{ForwardedConfig, ProxyConfig, http1::ForwardedPolicy, listener, serve};
+use lbfabric_proxy::{ForwardedConfig, ProxyConfig, http1::ForwardedPolicy, listener, work};
 
 /// Serves until it is ended.
 pub(crate) fn run(listens: SocketAddr, server: SocketAddr) {
@@ -16,12 +16,5 @@ pub(crate) fn run(listens: SocketAddr, server: SocketAddr) {
         idle_connections: 128,
         ..ProxyConfig::default()
     };
-    let listener = listener(listens).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    tokio::task::LocalSet::new()
-        .block_on(&runtime, serve(listener, config))
-        .unwrap();
+    work(listener(listens).unwrap(), config).unwrap();
 }

@@ -1,0 +1,193 @@
+//! Time limits of a worker's connections.
+//!
+//! A limit is set and lifted with each part of each message and hardly ever reached, so setting one is two stores: [`Wheel`] moves what has
+//! got more time only when its old time has come. In return limits are coarse, up to two [`TICK`]s late and never early.
+
+mod wheel;
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    marker::PhantomData,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::task;
+use wheel::{NEVER, Wheel};
+
+/// How fine the time of a worker's connections is.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+thread_local! {
+    static CLOCK: RefCell<Clock> = RefCell::new(Clock {
+        begun: Instant::now(),
+        wheel: Wheel::new(),
+        is_running: false,
+    });
+}
+
+/// A connection's own: one thing at a time is waited for with it.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    id: u32,
+    /// It is known to the thread that it was made on alone.
+    _here: PhantomData<Rc<()>>,
+}
+
+/// The time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Late;
+
+struct Clock {
+    begun: Instant,
+    wheel: Wheel,
+    /// Whether the thread has a task that moves it on.
+    is_running: bool,
+}
+
+// === impl Alarm ===
+
+impl Alarm {
+    pub(crate) fn new() -> Self {
+        Self {
+            id: CLOCK.with_borrow_mut(|clock| clock.wheel.insert()),
+            _here: PhantomData,
+        }
+    }
+
+    /// Waits for something, but no longer than that.
+    pub(crate) async fn within<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Late> {
+        let mut future = pin!(future);
+        let mut deadline = None;
+        poll_fn(|context| {
+            let polled = future.as_mut().poll(context);
+            if deadline.is_none() && polled.is_ready() {
+                return polled.map(Ok);
+            }
+            CLOCK.with_borrow_mut(|clock| {
+                let deadline = *deadline.get_or_insert_with(|| clock.after(limit));
+                match polled {
+                    Poll::Ready(output) => {
+                        clock.wheel.disarm(self.id);
+                        Poll::Ready(Ok(output))
+                    }
+                    Poll::Pending if deadline <= clock.wheel.now() => {
+                        clock.wheel.disarm(self.id);
+                        Poll::Ready(Err(Late))
+                    }
+                    Poll::Pending => {
+                        clock.wheel.arm(self.id, deadline, context.waker());
+                        Poll::Pending
+                    }
+                }
+            })
+        })
+        .await
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // While a thread ends, there is no clock any more.
+        let _gone = CLOCK.try_with(|clock| clock.borrow_mut().wheel.remove(self.id));
+    }
+}
+
+// === impl Clock ===
+
+impl Clock {
+    /// The tick at which a time from now on is over for certain.
+    fn after(&mut self, limit: Duration) -> u32 {
+        if !self.is_running {
+            self.is_running = true;
+            // Nobody looks at what was due while it stood still: there was no alarm.
+            let _none = self.wheel.advance(self.tick());
+            task::spawn_local(run());
+        }
+        let ticks = limit.as_nanos().div_ceil(TICK.as_nanos());
+        let ticks = u32::try_from(ticks).unwrap_or(NEVER);
+        // Some of the tick that is now has passed.
+        self.wheel.now().saturating_add(ticks).saturating_add(1)
+    }
+
+    fn tick(&self) -> u32 {
+        let ticks = self.begun.elapsed().as_nanos() / TICK.as_nanos();
+        u32::try_from(ticks).unwrap_or(NEVER)
+    }
+}
+
+/// Moves a thread's clock on for as long as there are alarms.
+async fn run() {
+    struct Running;
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _gone = CLOCK.try_with(|clock| clock.borrow_mut().is_running = false);
+        }
+    }
+    let _running = Running;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let due = CLOCK.with_borrow_mut(|clock| {
+            let now = clock.tick();
+            (!clock.wheel.is_empty()).then(|| clock.wheel.advance(now))
+        });
+        let Some(due) = due else {
+            return;
+        };
+        for waker in due {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on<T>(future: impl Future<Output = T> + 'static) -> T
+    where
+        T: 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
+        runtime.block_on(future)
+    }
+
+    #[test]
+    fn what_takes_too_long_is_late() {
+        block_on(async {
+            let alarm = Alarm::new();
+            let begun = Instant::now();
+            let limit = Duration::from_millis(120);
+            let late = alarm.within(limit, std::future::pending::<()>()).await;
+            assert_eq!(late, Err(Late));
+            assert!(begun.elapsed() >= limit);
+            assert_eq!(alarm.within(limit, async { 7 }).await, Ok(7));
+            let soon = tokio::time::sleep(Duration::from_millis(10));
+            assert_eq!(alarm.within(limit, soon).await, Ok(()));
+        });
+    }
+
+    /// On a thread that has had one before.
+    #[test]
+    fn another_runtime_has_a_clock_again() {
+        for _ in 0..2 {
+            block_on(async {
+                let alarm = Alarm::new();
+                let late = alarm.within(TICK, std::future::pending::<()>()).await;
+                assert_eq!(late, Err(Late));
+            });
+        }
+    }
+}
