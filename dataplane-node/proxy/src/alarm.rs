@@ -7,11 +7,10 @@ mod wheel;
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
     marker::PhantomData,
-    pin::pin,
+    pin::Pin,
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -37,6 +36,18 @@ pub(crate) struct Alarm {
     _here: PhantomData<Rc<()>>,
 }
 
+/// Something that is waited for within a time, see [`Alarm::within`].
+///
+/// It polls a function: a future that is passed to an `async` function is held there twice, and all of this is part of every connection.
+#[derive(Debug)]
+pub(crate) struct Within<'a, P> {
+    alarm: &'a Alarm,
+    limit: Duration,
+    /// In ticks, once it has been waited.
+    deadline: Option<u32>,
+    poll: P,
+}
+
 /// The time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Late;
@@ -58,38 +69,49 @@ impl Alarm {
         }
     }
 
-    /// Waits for something, but no longer than that.
-    pub(crate) async fn within<F: Future>(
-        &self,
-        limit: Duration,
-        future: F,
-    ) -> Result<F::Output, Late> {
-        let mut future = pin!(future);
-        let mut deadline = None;
-        poll_fn(|context| {
-            let polled = future.as_mut().poll(context);
-            if deadline.is_none() && polled.is_ready() {
-                return polled.map(Ok);
-            }
-            CLOCK.with_borrow_mut(|clock| {
-                let deadline = *deadline.get_or_insert_with(|| clock.after(limit));
-                match polled {
-                    Poll::Ready(output) => {
-                        clock.wheel.disarm(self.id);
-                        Poll::Ready(Ok(output))
-                    }
-                    Poll::Pending if deadline <= clock.wheel.now() => {
-                        clock.wheel.disarm(self.id);
-                        Poll::Ready(Err(Late))
-                    }
-                    Poll::Pending => {
-                        clock.wheel.arm(self.id, deadline, context.waker());
-                        Poll::Pending
-                    }
+    /// Waits for what is polled, but no longer than that.
+    pub(crate) const fn within<T, P>(&self, limit: Duration, poll: P) -> Within<'_, P>
+    where
+        P: FnMut(&mut Context<'_>) -> Poll<T> + Unpin,
+    {
+        Within {
+            alarm: self,
+            limit,
+            deadline: None,
+            poll,
+        }
+    }
+}
+
+// === impl Within ===
+
+impl<T, P: FnMut(&mut Context<'_>) -> Poll<T> + Unpin> Future for Within<'_, P> {
+    type Output = Result<T, Late>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let polled = (this.poll)(context);
+        if this.deadline.is_none() && polled.is_ready() {
+            return polled.map(Ok);
+        }
+        CLOCK.with_borrow_mut(|clock| {
+            let id = this.alarm.id;
+            let deadline = *this.deadline.get_or_insert_with(|| clock.after(this.limit));
+            match polled {
+                Poll::Ready(output) => {
+                    clock.wheel.disarm(id);
+                    Poll::Ready(Ok(output))
                 }
-            })
+                Poll::Pending if deadline <= clock.wheel.now() => {
+                    clock.wheel.disarm(id);
+                    Poll::Ready(Err(Late))
+                }
+                Poll::Pending => {
+                    clock.wheel.arm(id, deadline, context.waker());
+                    Poll::Pending
+                }
+            }
         })
-        .await
     }
 }
 
@@ -170,12 +192,13 @@ mod tests {
             let alarm = Alarm::new();
             let begun = Instant::now();
             let limit = Duration::from_millis(120);
-            let late = alarm.within(limit, std::future::pending::<()>()).await;
+            let late = alarm.within(limit, |_| Poll::<()>::Pending).await;
             assert_eq!(late, Err(Late));
             assert!(begun.elapsed() >= limit);
-            assert_eq!(alarm.within(limit, async { 7 }).await, Ok(7));
-            let soon = tokio::time::sleep(Duration::from_millis(10));
-            assert_eq!(alarm.within(limit, soon).await, Ok(()));
+            assert_eq!(alarm.within(limit, |_| Poll::Ready(7)).await, Ok(7));
+            let mut soon = Box::pin(tokio::time::sleep(Duration::from_millis(10)));
+            let waited = alarm.within(limit, |context| soon.as_mut().poll(context));
+            assert_eq!(waited.await, Ok(()));
         });
     }
 
@@ -185,7 +208,7 @@ mod tests {
         for _ in 0..2 {
             block_on(async {
                 let alarm = Alarm::new();
-                let late = alarm.within(TICK, std::future::pending::<()>()).await;
+                let late = alarm.within(TICK, |_| Poll::<()>::Pending).await;
                 assert_eq!(late, Err(Late));
             });
         }

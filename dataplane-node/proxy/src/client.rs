@@ -21,7 +21,7 @@ use crate::{
     },
     pump::{self, Broken, Framed},
     stream::{Incoming, NoHead, Stream, write},
-    upstream::{Upstream, Upstreams},
+    upstream::Upstreams,
 };
 
 /// A client's connection.
@@ -55,18 +55,22 @@ enum End {
 
 impl Client {
     /// Serves the connection to its end.
-    pub(crate) async fn serve(mut self) {
-        let end = loop {
-            if let Err(end) = self.request().await {
-                break end;
+    pub(crate) fn serve(self) -> impl Future<Output = ()> {
+        // What is passed to an `async` function is held there twice.
+        let mut client = self;
+        async move {
+            let end = loop {
+                if let Err(end) = client.request().await {
+                    break end;
+                }
+            };
+            match end {
+                End::Quietly => return,
+                End::Told(status) => client.tell(status).await,
+                End::Answered => {}
             }
-        };
-        match end {
-            End::Quietly => return,
-            End::Told(status) => self.tell(status).await,
-            End::Answered => {}
+            client.stream.linger().await;
         }
-        self.stream.linger().await;
     }
 
     /// One request with its answer, after which another may follow.
@@ -87,19 +91,36 @@ impl Client {
         let server = self.upstreams.choose().ok_or(End::Told(503))?;
         let upstream = self.upstreams.connect(server, timeouts.connect).await;
         let mut upstream = upstream.map_err(|error| told_of_connect(&error))?;
-        loop {
-            let is_reused = upstream.is_reused;
-            match self.exchange(&asked, &head, upstream).await {
+        let (answered, is_sent) = loop {
+            match self.exchange(&asked, &head, &mut upstream.stream).await {
                 // The server has closed it before the request came, and nothing of the body is gone.
-                Err(Failed::Unanswered) if is_reused && asked.is_idempotent => {
-                    let anew = self.upstreams.connect_anew(server, timeouts.connect).await;
+                Err(Failed::Unanswered) if upstream.is_reused && asked.is_idempotent => {
+                    let anew = self.upstreams.connect_anew(server, timeouts.connect);
+                    let anew = Box::pin(anew).await;
                     upstream = anew.map_err(|error| told_of_connect(&error))?;
                 }
                 Err(Failed::Unanswered) => return Err(End::Told(502)),
                 Err(Failed::End(end)) => return Err(end),
-                Ok(()) => return Ok(()),
+                Ok(answered) => break answered,
             }
+        };
+        if answered.switches {
+            Box::pin(tunnel(&mut self.stream, &mut upstream.stream)).await;
+            return Err(End::Answered);
         }
+        if answered.server_persists && is_sent {
+            self.upstreams.keep(upstream);
+        }
+        if answered.client_persists && is_sent {
+            return Ok(());
+        }
+        // Of a client that has said that this is its last request, and has sent all of it, nothing more comes.
+        let has_nothing_more = !asked.persists && is_sent && self.stream.buffer.is_none();
+        Err(if has_nothing_more {
+            End::Quietly
+        } else {
+            End::Answered
+        })
     }
 
     /// Reads the head in the buffer, and writes it as it goes on.
@@ -133,51 +154,22 @@ impl Client {
         })
     }
 
-    /// Sends a request and gives its answer back, after which another may follow.
+    /// Sends a request and gives its answer back; with it, whether all of the request is gone.
     async fn exchange(
         &mut self,
         asked: &Asked,
         head: &[u8],
-        mut upstream: Upstream,
-    ) -> Result<(), Failed> {
-        let sent = write(&upstream.stream.socket, head, b"").await;
+        server: &mut Stream,
+    ) -> Result<(Answered, bool), Failed> {
+        let sent = write(&server.socket, head, b"").await;
         sent.map_err(|_closed| Failed::Unanswered)?;
-        let (client, server) = (&mut self.stream, &mut upstream.stream);
-        let (answered, is_sent) = if asked.body == Body::Length(0) {
+        let client = &mut self.stream;
+        if asked.body == Body::Length(0) {
             let answered = answer(server.incoming(), &client.socket, asked, &self.config).await?;
-            (answered, true)
+            Ok((answered, true))
         } else {
-            both(client, server, asked, &self.config).await?
-        };
-        let next = self.finish(upstream, asked, answered, is_sent).await;
-        next.map_err(Failed::End)
-    }
-
-    /// What becomes of both connections behind an answer.
-    async fn finish(
-        &mut self,
-        mut upstream: Upstream,
-        asked: &Asked,
-        answered: Answered,
-        is_sent: bool,
-    ) -> Result<(), End> {
-        if answered.switches {
-            tunnel(&mut self.stream, &mut upstream.stream).await;
-            return Err(End::Answered);
+            Box::pin(both(client, server, asked, &self.config)).await
         }
-        if answered.server_persists && is_sent {
-            self.upstreams.keep(upstream);
-        }
-        if answered.client_persists && is_sent {
-            return Ok(());
-        }
-        // Of a client that has said that this is its last request, and has sent all of it, nothing more comes.
-        let has_nothing_more = !asked.persists && is_sent && self.stream.buffer.is_none();
-        Err(if has_nothing_more {
-            End::Quietly
-        } else {
-            End::Answered
-        })
     }
 
     /// Answers for the server, and closes.
@@ -317,9 +309,11 @@ async fn answer(
             buffer: &mut *from.buffer,
             alarm: from.alarm,
         };
-        // Its head is sent: all that tells the client of a failure is that the connection closes too early.
-        let whole = pump::body(again, to, body, framed, silence).await;
-        whole.map_err(|_broken| Failed::End(End::Quietly))?;
+        if body != Body::Length(0) {
+            // Its head is sent: all that tells the client of a failure is that the connection closes too early.
+            let whole = Box::pin(pump::body(again, to, body, framed, silence)).await;
+            whole.map_err(|_broken| Failed::End(End::Quietly))?;
+        }
         return Ok(Answered {
             client_persists,
             server_persists: response.persists,

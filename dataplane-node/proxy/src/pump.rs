@@ -121,7 +121,9 @@ impl Pump<'_> {
             return Ok(self.from.filled().len());
         }
         let alarm = self.from.alarm;
-        let count = alarm.within(self.silence, self.from.read()).await;
+        let from = &mut self.from;
+        let count = alarm.within(self.silence, |context| from.poll_read(context));
+        let count = count.await;
         match count {
             Ok(Ok(0)) => Err(Broken::Sender(io::ErrorKind::UnexpectedEof.into())),
             Ok(Ok(count)) => Ok(count),

@@ -1,8 +1,10 @@
 //! One end of a connection: what is read is in a buffer, which is there only while there is something in it.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     net::Shutdown,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -68,7 +70,7 @@ impl Stream {
 
     /// Closes so that what was sent last arrives, RFC 9112 section 9.6: bytes that come after a socket is closed make it forget what it
     /// still has to send.
-    pub(crate) async fn linger(mut self) {
+    pub(crate) async fn linger(&mut self) {
         self.buffer = None;
         // Nothing is on its way, as far as one can know, or it is closed.
         match self.socket.try_read(&mut [0]) {
@@ -84,14 +86,15 @@ impl Stream {
         }
         let (mut left, mut incoming) = (LINGER_BYTES, self.incoming());
         let alarm = incoming.alarm;
-        let gone = async {
-            while let Ok(count @ 1..) = incoming.read().await {
+        let gone = |context: &mut Context<'_>| {
+            while left > 0 {
+                let Ok(count @ 1..) = ready!(incoming.poll_read(context)) else {
+                    break;
+                };
                 incoming.consume(count);
                 left = left.saturating_sub(count);
-                if left == 0 {
-                    break;
-                }
             }
+            Poll::Ready(())
         };
         // Who goes on sending for longer has not read it.
         let _late = alarm.within(LINGER, gone).await;
@@ -121,9 +124,9 @@ impl Incoming<'_> {
         first: Duration,
         whole: Duration,
     ) -> Result<usize, NoHead> {
+        let alarm = self.alarm;
         if self.filled().is_empty() {
-            let alarm = self.alarm;
-            match alarm.within(first, self.read()).await {
+            match alarm.within(first, |context| self.poll_read(context)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0)) => return Err(NoHead::Closed),
                 Ok(Err(_gone)) => return Err(NoHead::Broken),
@@ -135,20 +138,28 @@ impl Incoming<'_> {
         if let Some(end) = self.head_there(limits, &mut seen)? {
             return Ok(end);
         }
-        let alarm = self.alarm;
-        let head = alarm.within(whole, self.whole_head(limits, seen)).await;
-        head.map_err(|Late| NoHead::Late)?
+        let head = |context: &mut Context<'_>| self.poll_head(context, limits, &mut seen);
+        alarm
+            .within(whole, head)
+            .await
+            .map_err(|Late| NoHead::Late)?
     }
 
-    async fn whole_head(&mut self, limits: &HeadLimits, mut seen: usize) -> Result<usize, NoHead> {
+    /// Reads until the head is whole. `seen` bytes were looked at before.
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        limits: &HeadLimits,
+        seen: &mut usize,
+    ) -> Poll<Result<usize, NoHead>> {
         loop {
-            match self.read().await {
-                Ok(0) if seen == 0 => return Err(NoHead::Closed),
-                Ok(0) | Err(_) => return Err(NoHead::Broken),
+            match ready!(self.poll_read(context)) {
+                Ok(0) if *seen == 0 => return Poll::Ready(Err(NoHead::Closed)),
+                Ok(0) | Err(_) => return Poll::Ready(Err(NoHead::Broken)),
                 Ok(_) => {}
             }
-            if let Some(end) = self.head_there(limits, &mut seen)? {
-                return Ok(end);
+            if let Some(end) = self.head_there(limits, seen)? {
+                return Poll::Ready(Ok(end));
             }
         }
     }
@@ -180,13 +191,12 @@ impl Incoming<'_> {
     }
 
     /// Reads what has come, waiting for some; 0 at the end.
-    pub(crate) async fn read(&mut self) -> io::Result<usize> {
+    pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
+            ready!(self.socket.poll_read_ready(context))?;
             match self.read_now() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.socket.readable().await?;
-                }
-                read => return read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
             }
         }
     }
@@ -219,22 +229,29 @@ fn note_drained(socket: &TcpStream) {
 
 /// Writes both, one behind the other.
 pub(crate) async fn write(socket: &TcpStream, mut first: &[u8], mut then: &[u8]) -> io::Result<()> {
-    while !first.is_empty() || !then.is_empty() {
-        // The kernel takes one part with less ado than a list of parts.
-        let written = match (first, then) {
-            (one, []) | ([], one) => socket.try_write(one),
-            (first, then) => socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(then)]),
-        };
-        match written {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                let of_first = count.min(first.len());
-                first = &first[of_first..];
-                then = &then[count - of_first..];
+    poll_fn(|context| {
+        while !first.is_empty() || !then.is_empty() {
+            // The kernel takes one part with less ado than a list of parts.
+            let written = match (first, then) {
+                (one, []) | ([], one) => socket.try_write(one),
+                (first, then) => {
+                    socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(then)])
+                }
+            };
+            match written {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    let of_first = count.min(first.len());
+                    first = &first[of_first..];
+                    then = &then[count - of_first..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(socket.poll_write_ready(context))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
-            Err(error) => return Err(error),
         }
-    }
-    Ok(())
+        Poll::Ready(Ok(()))
+    })
+    .await
 }

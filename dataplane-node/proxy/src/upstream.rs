@@ -63,7 +63,8 @@ impl Upstreams {
                 });
             }
         }
-        self.connect_anew(server, limit).await
+        // Most requests have one that waits: they do not carry the room for this.
+        Box::pin(self.connect_anew(server, limit)).await
     }
 
     pub(crate) async fn connect_anew(
