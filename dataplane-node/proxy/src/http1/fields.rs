@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::Refusal;
 
 /// Fields that a head may have.
@@ -25,9 +27,21 @@ impl<'b> Field<'b> {
         self.name.len() == name.len() && self.name.eq_ignore_ascii_case(name)
     }
 
+    /// Where its line is in the head that it was read from, if that line is as it would be written: `name: value`, and its end.
+    pub(super) fn line_in(&self, head: &[u8]) -> Option<Range<usize>> {
+        // Where both are follows from where their bytes are.
+        let offset = |part: *const u8| part.addr().wrapping_sub(head.as_ptr().addr());
+        let (start, value) = (offset(self.name.as_ptr()), offset(self.value.as_ptr()));
+        let line = start..value.checked_add(self.value.len())?.checked_add(2)?;
+        let colon = start.checked_add(self.name.len())?;
+        let is_plain =
+            head.get(colon..value)? == b": " && head.get(line.clone())?.ends_with(b"\r\n");
+        is_plain.then_some(line)
+    }
+
     /// The members of a list, RFC 9110 section 5.6.1, empty ones left out. What is in quotes is not told apart: no list that framing
     /// goes by has them.
-    pub fn members(&self) -> impl Iterator<Item = &'b [u8]> + use<'b> {
+    pub fn members(&self) -> impl Iterator<Item = &'b [u8]> + Clone + use<'b> {
         let members = self.value.split(|byte| *byte == b',');
         members.map(trimmed).filter(|member| !member.is_empty())
     }

@@ -26,6 +26,7 @@ pub struct RequestHead<'b, 'r> {
     pub target: &'b str,
     /// 0 of HTTP/1.0, 1 of HTTP/1.1.
     pub minor: u8,
+    bytes: &'b [u8],
     fields: &'r [httparse::Header<'b>],
 }
 
@@ -38,6 +39,7 @@ pub struct ResponseHead<'b, 'r> {
     pub reason: &'b [u8],
     /// 0 of HTTP/1.0, 1 of HTTP/1.1.
     pub minor: u8,
+    bytes: &'b [u8],
     fields: &'r [httparse::Header<'b>],
 }
 
@@ -129,12 +131,18 @@ impl<'b, 'r> RequestHead<'b, 'r> {
             method,
             target,
             minor,
+            bytes: head,
             fields,
         })
     }
 
+    /// All of it.
+    pub(super) const fn bytes(&self) -> &'b [u8] {
+        self.bytes
+    }
+
     /// Its fields, in their order.
-    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> + use<'b, 'r> {
+    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> + Clone + use<'b, 'r> {
         self.fields.iter().map(Field::of)
     }
 }
@@ -179,12 +187,18 @@ impl<'b, 'r> ResponseHead<'b, 'r> {
             status,
             reason,
             minor,
+            bytes: head,
             fields,
         })
     }
 
+    /// All of it.
+    pub(super) const fn bytes(&self) -> &'b [u8] {
+        self.bytes
+    }
+
     /// Its fields, in their order.
-    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> + use<'b, 'r> {
+    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> + Clone + use<'b, 'r> {
         self.fields.iter().map(Field::of)
     }
 }

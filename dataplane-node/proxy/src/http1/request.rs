@@ -119,17 +119,19 @@ fn split_target<'b>(method: &str, target: &'b str) -> Result<(Option<&'b str>, &
 ///
 /// `listed` are the `Connection` fields' members.
 pub fn is_hop_by_hop<'a>(field: &Field<'_>, mut listed: impl Iterator<Item = &'a [u8]>) -> bool {
-    const ALWAYS: [&str; 9] = [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    ALWAYS.iter().any(|name| field.is(name))
+    // Told by the length of their names, as most fields are none of these.
+    let always: &[&str] = match field.name.len() {
+        2 => &["te"],
+        // No field has this name, so that `Connection: close` names none, RFC 9110 section 18.4.
+        5 => &["close"],
+        7 => &["trailer", "upgrade"],
+        10 => &["connection", "keep-alive"],
+        16 => &["proxy-connection"],
+        17 => &["transfer-encoding"],
+        18 => &["proxy-authenticate"],
+        19 => &["proxy-authorization"],
+        _ => &[],
+    };
+    always.iter().any(|name| field.is(name))
         || listed.any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()))
 }

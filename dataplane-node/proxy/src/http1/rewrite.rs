@@ -47,21 +47,22 @@ pub fn write_request(
     if let Some(host) = request.host {
         line.field("Host", host.as_bytes());
     }
-    let has_length = copy(
-        &mut line,
-        || head.fields(),
-        |field| {
-            field.is("host")
-                || field.is("x-forwarded-for") && forwarding.x_forwarded != ForwardedPolicy::Leave
-                || field.is("x-forwarded-proto") && forwarding.x_forwarded != ForwardedPolicy::Leave
-                || field.is("x-forwarded-host") && forwarding.x_forwarded != ForwardedPolicy::Leave
-                || field.is("forwarded") && forwarding.forwarded != ForwardedPolicy::Leave
-                || field.is("expect") && !request.expects_continue
-        },
-    );
+    let length = copy(&mut line, head.bytes(), head.fields(), |field| {
+        let replaced = match field.name.len() {
+            4 => field.is("host"),
+            6 => field.is("expect") && !request.expects_continue,
+            9 => field.is("forwarded") && forwarding.forwarded != ForwardedPolicy::Leave,
+            15 => field.is("x-forwarded-for"),
+            16 => field.is("x-forwarded-host"),
+            17 => field.is("x-forwarded-proto"),
+            _ => false,
+        };
+        let is_x = matches!(field.name.len(), 15..=17);
+        replaced && !(is_x && forwarding.x_forwarded == ForwardedPolicy::Leave)
+    });
     match request.body {
         Body::Chunked => line.field("Transfer-Encoding", b"chunked"),
-        Body::Length(length) if has_length => line.number("Content-Length", length),
+        Body::Length(value) if length.is_some() => line.number("Content-Length", value),
         Body::Length(_) | Body::UntilClose => {}
     }
     if let Some(protocol) = request.upgrade {
@@ -92,8 +93,7 @@ pub fn write_response(
 ) {
     let mut line = Line(out);
     line.status(head.status, head.reason);
-    let length = head.fields().find(|field| field.is("content-length"));
-    copy(&mut line, || head.fields(), |_| false);
+    let length = copy(&mut line, head.bytes(), head.fields(), |_| false);
     match response.body {
         Body::Chunked | Body::UntilClose if answering.minor == 1 => {
             line.field("Transfer-Encoding", b"chunked");
@@ -102,7 +102,7 @@ pub fn write_response(
         // Of the answer that a GET would get, if the request was another.
         Body::Length(_) => {
             if let Some(length) = length {
-                line.field("Content-Length", length.value);
+                line.field("Content-Length", length);
             }
         }
     }
@@ -121,23 +121,54 @@ pub fn write_response(
     line.all(&[b"\r\n"]);
 }
 
-/// Copies the fields that go on, and says whether there was a length.
-fn copy<'b, I: Iterator<Item = Field<'b>>>(
+/// Copies the fields that go on, and gives the length if there is one. Lines that are as they would be written go on as they are, all that
+/// follow one another at once.
+fn copy<'b>(
     line: &mut Line<'_>,
-    fields: impl Fn() -> I,
+    head: &'b [u8],
+    fields: impl Iterator<Item = Field<'b>> + Clone,
     is_ours: impl Fn(&Field<'_>) -> bool,
-) -> bool {
-    let mut has_length = false;
-    for field in fields() {
-        let connection = fields().filter(|field| field.is("connection"));
+) -> Option<&'b [u8]> {
+    let connection = fields.clone().filter(|field| field.is("connection"));
+    let listed = connection.flat_map(|field| field.members());
+    // Nearly none lists a field.
+    let lists = listed.clone().any(|it| !is_option(it));
+    let (mut length, mut whole) = (None, 0..0);
+    for field in fields {
         if field.is("content-length") {
-            has_length = true;
-        } else if !is_ours(&field) && !is_hop_by_hop(&field, connection.flat_map(|it| it.members()))
-        {
-            line.all(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
+            length = Some(field.value);
+            continue;
+        }
+        let stays = if lists {
+            is_hop_by_hop(&field, listed.clone())
+        } else {
+            is_hop_by_hop(&field, std::iter::empty())
+        };
+        if stays || is_ours(&field) {
+            continue;
+        }
+        match field.line_in(head) {
+            Some(at) if at.start == whole.end => whole.end = at.end,
+            Some(at) => {
+                line.all(&[&head[whole]]);
+                whole = at;
+            }
+            None => {
+                line.all(&[&head[whole]]);
+                whole = 0..0;
+                line.field(field.name, field.value);
+            }
         }
     }
-    has_length
+    line.all(&[&head[whole]]);
+    length
+}
+
+/// Whether a member of `Connection` says something of the connection and does not name a field.
+fn is_option(member: &[u8]) -> bool {
+    ["keep-alive", "close", "upgrade"]
+        .iter()
+        .any(|option| member.eq_ignore_ascii_case(option.as_bytes()))
 }
 
 fn x_forwarded(
@@ -156,7 +187,8 @@ fn x_forwarded(
     for field in said("x-forwarded-for").filter(|it| !it.value.is_empty()) {
         line.all(&[field.value, b", "]);
     }
-    line.end(format_args!("{}", forwarding.client));
+    line.address(forwarding.client);
+    line.all(&[b"\r\n"]);
     // The first proxy knows it.
     match said("x-forwarded-proto").next() {
         Some(field) => line.field("X-Forwarded-Proto", field.value),
@@ -215,12 +247,43 @@ impl Line<'_> {
 
     fn number(&mut self, name: &str, value: u64) {
         self.all(&[name.as_bytes(), b": "]);
-        self.end(format_args!("{value}"));
+        self.decimal(value);
+        self.all(&[b"\r\n"]);
     }
 
     fn status(&mut self, status: u16, reason: &[u8]) {
-        self.text(format_args!("HTTP/1.1 {status} "));
-        self.all(&[reason, b"\r\n"]);
+        self.all(&[b"HTTP/1.1 "]);
+        self.decimal(status.into());
+        self.all(&[b" ", reason, b"\r\n"]);
+    }
+
+    fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => {
+                for (at, octet) in v4.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        self.0.push(b'.');
+                    }
+                    self.decimal(octet.into());
+                }
+            }
+            IpAddr::V6(v6) => self.text(format_args!("{v6}")),
+        }
+    }
+
+    /// Without the formatting machinery, which takes longer than all else of a short head.
+    fn decimal(&mut self, mut number: u64) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.0.extend_from_slice(&digits[at..]);
     }
 
     fn text(&mut self, text: std::fmt::Arguments<'_>) {

@@ -1,3 +1,5 @@
+use proptest::{prelude::*, sample::select};
+
 use super::*;
 use crate::http1::{FieldRoom, HeadLimits, Refusal};
 
@@ -67,6 +69,63 @@ fn what_belongs_to_the_connection_stays_there() {
         "Content-Length: 5",
     ];
     assert_eq!(sent, head(&expected));
+}
+
+/// A line as it comes, and as it goes on if it does.
+fn line() -> impl Strategy<Value = (&'static str, Option<&'static str>)> {
+    select(&[
+        ("A: b", Some("A: b")),
+        ("accept-x: b c, d", Some("accept-x: b c, d")),
+        ("B:b", Some("B: b")),
+        ("C:   b", Some("C: b")),
+        ("D: b \t", Some("D: b")),
+        ("E:", Some("E: ")),
+        ("F: ", Some("F: ")),
+        ("G: a: b", Some("G: a: b")),
+        ("Own-1: x", None),
+        ("own-2:x", None),
+        ("Keep-Alive: x", None),
+        ("te: x", None),
+        ("Close: x", None),
+        ("Upgrade: x", None),
+        ("Trailer: x", None),
+        ("Proxy-Authenticate: x", None),
+    ])
+}
+
+proptest! {
+    /// Whatever stands beside them, and whether they are copied one by one or many at once.
+    #[test]
+    fn fields_go_on_in_their_order(lines in prop::collection::vec(line(), 0..12)) {
+        let connection = "Connection: keep-alive, own-1 , OWN-2";
+        let coming = lines.iter().map(|(coming, _)| *coming).chain([connection]);
+        let going = lines.iter().filter_map(|(_, going)| *going);
+        let start = ["GET / HTTP/1.1", "Host: a"];
+        let sent = request(&start.into_iter().chain(coming.clone()).collect::<Vec<_>>(), &leave());
+        prop_assert_eq!(sent, head(&start.into_iter().chain(going.clone()).collect::<Vec<_>>()));
+        let start = ["HTTP/1.1 200 OK"];
+        let end = ["Content-Length: 1"];
+        let sent = response(&start.into_iter().chain(coming).chain(end).collect::<Vec<_>>(), "GET", 1);
+        prop_assert_eq!(sent, head(&start.into_iter().chain(going).chain(end).collect::<Vec<_>>()));
+    }
+}
+
+#[test]
+fn numbers_and_addresses_are_as_others_write_them() {
+    let mut out = Vec::new();
+    let mut line = Line(&mut out);
+    let numbers = [0, 7, 10, 1_234_567_890, u64::MAX];
+    for number in numbers {
+        line.decimal(number);
+        line.all(&[b" "]);
+    }
+    let addresses = ["0.0.0.0", "192.0.2.10", "255.255.255.255", "2001:db8::1"];
+    for address in addresses {
+        line.address(address.parse().unwrap());
+        line.all(&[b" "]);
+    }
+    let expected = numbers.map(|it| it.to_string()).join(" ") + " " + &addresses.join(" ") + " ";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 
 #[test]
