@@ -8,6 +8,7 @@ mod wheel;
 use std::{
     cell::RefCell,
     marker::PhantomData,
+    num::NonZeroU32,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -42,9 +43,10 @@ pub(crate) struct Alarm {
 #[derive(Debug)]
 pub(crate) struct Within<'a, P> {
     alarm: &'a Alarm,
-    limit: Duration,
+    /// In ticks.
+    limit: u32,
     /// In ticks, once it has been waited.
-    deadline: Option<u32>,
+    deadline: Option<NonZeroU32>,
     poll: P,
 }
 
@@ -70,13 +72,13 @@ impl Alarm {
     }
 
     /// Waits for what is polled, but no longer than that.
-    pub(crate) const fn within<T, P>(&self, limit: Duration, poll: P) -> Within<'_, P>
+    pub(crate) fn within<T, P>(&self, limit: Duration, poll: P) -> Within<'_, P>
     where
         P: FnMut(&mut Context<'_>) -> Poll<T> + Unpin,
     {
         Within {
             alarm: self,
-            limit,
+            limit: ticks(limit),
             deadline: None,
             poll,
         }
@@ -96,7 +98,8 @@ impl<T, P: FnMut(&mut Context<'_>) -> Poll<T> + Unpin> Future for Within<'_, P> 
         }
         CLOCK.with_borrow_mut(|clock| {
             let id = this.alarm.id;
-            let deadline = *this.deadline.get_or_insert_with(|| clock.after(this.limit));
+            let deadline = this.deadline.get_or_insert_with(|| clock.after(this.limit));
+            let deadline = deadline.get();
             match polled {
                 Poll::Ready(output) => {
                     clock.wheel.disarm(id);
@@ -125,24 +128,27 @@ impl Drop for Alarm {
 // === impl Clock ===
 
 impl Clock {
-    /// The tick at which a time from now on is over for certain.
-    fn after(&mut self, limit: Duration) -> u32 {
+    /// The tick at which so many from now on are over for certain.
+    fn after(&mut self, limit: u32) -> NonZeroU32 {
         if !self.is_running {
             self.is_running = true;
             // Nobody looks at what was due while it stood still: there was no alarm.
             let _none = self.wheel.advance(self.tick());
             task::spawn_local(run());
         }
-        let ticks = limit.as_nanos().div_ceil(TICK.as_nanos());
-        let ticks = u32::try_from(ticks).unwrap_or(NEVER);
         // Some of the tick that is now has passed.
-        self.wheel.now().saturating_add(ticks).saturating_add(1)
+        NonZeroU32::MIN.saturating_add(self.wheel.now().saturating_add(limit))
     }
 
     fn tick(&self) -> u32 {
         let ticks = self.begun.elapsed().as_nanos() / TICK.as_nanos();
         u32::try_from(ticks).unwrap_or(NEVER)
     }
+}
+
+/// In ticks, rounded up.
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(NEVER)
 }
 
 /// Moves a thread's clock on for as long as there are alarms.

@@ -60,7 +60,12 @@ impl Client {
         let mut client = self;
         async move {
             let end = loop {
-                if let Err(end) = client.request().await {
+                let idle = client.config.timeouts.idle;
+                if client.stream.incoming().some(idle).await.is_err() {
+                    break End::Quietly;
+                }
+                // What a request needs is there while there is one, and not part of every connection that waits.
+                if let Err(end) = Box::pin(client.request()).await {
                     break end;
                 }
             };
@@ -75,10 +80,9 @@ impl Client {
 
     /// One request with its answer, after which another may follow.
     async fn request(&mut self) -> Result<(), End> {
-        let timeouts = self.config.timeouts;
-        let limits = self.config.limits;
-        let mut incoming = self.stream.incoming();
-        let head = incoming.head(&limits, timeouts.idle, timeouts.head).await;
+        let config = &*self.config;
+        let limit = config.timeouts.head;
+        let head = self.stream.incoming().head(&config.limits, limit).await;
         let head_bytes = head.map_err(|error| match error {
             NoHead::Closed | NoHead::Silent | NoHead::Broken => End::Quietly,
             NoHead::Refused(refusal) => End::Told(refusal.status()),
@@ -89,13 +93,15 @@ impl Client {
         let asked = asked.map_err(|refusal| End::Told(refusal.status()))?;
         self.stream.incoming().consume(head_bytes);
         let server = self.upstreams.choose().ok_or(End::Told(503))?;
-        let upstream = self.upstreams.connect(server, timeouts.connect).await;
+        let limit = self.config.timeouts.connect;
+        let upstream = self.upstreams.connect(server, limit).await;
         let mut upstream = upstream.map_err(|error| told_of_connect(&error))?;
         let (answered, is_sent) = loop {
             match self.exchange(&asked, &head, &mut upstream.stream).await {
                 // The server has closed it before the request came, and nothing of the body is gone.
                 Err(Failed::Unanswered) if upstream.is_reused && asked.is_idempotent => {
-                    let anew = self.upstreams.connect_anew(server, timeouts.connect);
+                    let limit = self.config.timeouts.connect;
+                    let anew = self.upstreams.connect_anew(server, limit);
                     let anew = Box::pin(anew).await;
                     upstream = anew.map_err(|error| told_of_connect(&error))?;
                 }
@@ -275,7 +281,10 @@ async fn answer(
 ) -> Result<Answered, Failed> {
     let silence = config.timeouts.silence;
     loop {
-        let length = from.head(&config.limits, silence, silence).await;
+        let length = match from.some(silence).await {
+            Ok(()) => from.head(&config.limits, silence).await,
+            Err(error) => Err(error),
+        };
         let length = length.map_err(|error| match error {
             NoHead::Closed | NoHead::Broken => Failed::Unanswered,
             NoHead::Refused(_) => Failed::End(End::Told(502)),

@@ -1,9 +1,9 @@
 //! One end of a connection: what is read is in a buffer, which is there only while there is something in it.
 
 use std::{
-    future::poll_fn,
     io::{self, IoSlice},
     net::Shutdown,
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -117,30 +117,35 @@ impl Incoming<'_> {
         self.buffer.as_ref().map_or(b"", Buffer::filled)
     }
 
-    /// Reads until the buffer has a whole head, and gives its length. `first` is how long its first byte may take.
+    /// Waits until there is something to read. This is all that a connection between two messages does.
+    pub(crate) async fn some(&mut self, limit: Duration) -> Result<(), NoHead> {
+        if !self.filled().is_empty() {
+            return Ok(());
+        }
+        let alarm = self.alarm;
+        match alarm.within(limit, |context| self.poll_read(context)).await {
+            Ok(Ok(1..)) => Ok(()),
+            Ok(Ok(0)) => Err(NoHead::Closed),
+            Ok(Err(_gone)) => Err(NoHead::Broken),
+            Err(Late) => Err(NoHead::Silent),
+        }
+    }
+
+    /// Reads until the buffer has a whole head, and gives its length.
     pub(crate) async fn head(
         &mut self,
         limits: &HeadLimits,
-        first: Duration,
-        whole: Duration,
+        limit: Duration,
     ) -> Result<usize, NoHead> {
-        let alarm = self.alarm;
-        if self.filled().is_empty() {
-            match alarm.within(first, |context| self.poll_read(context)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0)) => return Err(NoHead::Closed),
-                Ok(Err(_gone)) => return Err(NoHead::Broken),
-                Err(Late) => return Err(NoHead::Silent),
-            }
-        }
         // Most heads come in one part: nothing has to be waited for.
         let mut seen = 0;
         if let Some(end) = self.head_there(limits, &mut seen)? {
             return Ok(end);
         }
+        let alarm = self.alarm;
         let head = |context: &mut Context<'_>| self.poll_head(context, limits, &mut seen);
         alarm
-            .within(whole, head)
+            .within(limit, head)
             .await
             .map_err(|Late| NoHead::Late)?
     }
@@ -228,11 +233,34 @@ fn note_drained(socket: &TcpStream) {
 }
 
 /// Writes both, one behind the other.
-pub(crate) async fn write(socket: &TcpStream, mut first: &[u8], mut then: &[u8]) -> io::Result<()> {
-    poll_fn(|context| {
+pub(crate) const fn write<'a>(socket: &'a TcpStream, first: &'a [u8], then: &'a [u8]) -> Write<'a> {
+    Write {
+        socket,
+        first,
+        then,
+    }
+}
+
+/// See [`write`].
+#[derive(Debug)]
+pub(crate) struct Write<'a> {
+    socket: &'a TcpStream,
+    first: &'a [u8],
+    then: &'a [u8],
+}
+
+impl Future for Write<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            socket,
+            first,
+            then,
+        } = self.get_mut();
         while !first.is_empty() || !then.is_empty() {
             // The kernel takes one part with less ado than a list of parts.
-            let written = match (first, then) {
+            let written = match (*first, *then) {
                 (one, []) | ([], one) => socket.try_write(one),
                 (first, then) => {
                     socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(then)])
@@ -242,8 +270,8 @@ pub(crate) async fn write(socket: &TcpStream, mut first: &[u8], mut then: &[u8])
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
                     let of_first = count.min(first.len());
-                    first = &first[of_first..];
-                    then = &then[count - of_first..];
+                    *first = &first[of_first..];
+                    *then = &then[count - of_first..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(socket.poll_write_ready(context))?;
@@ -252,6 +280,5 @@ pub(crate) async fn write(socket: &TcpStream, mut first: &[u8], mut then: &[u8])
             }
         }
         Poll::Ready(Ok(()))
-    })
-    .await
+    }
 }
