@@ -10,9 +10,11 @@
 
 mod body;
 mod chunked;
+mod edits;
 mod fields;
 mod head;
 mod host;
+mod reason;
 mod refusal;
 mod request;
 mod response;
@@ -20,8 +22,10 @@ mod rewrite;
 
 pub use body::Body;
 pub use chunked::{ChunkReader, Chunked};
+pub use edits::FieldEdits;
 pub use fields::{FIELDS_MAX, Field};
 pub use head::{FieldRoom, HeadLimits, RequestHead, ResponseHead, head_end};
+pub use reason::reason;
 pub use refusal::Refusal;
 pub use request::{Request, is_hop_by_hop};
 pub use response::Response;

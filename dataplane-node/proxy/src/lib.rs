@@ -9,6 +9,7 @@ mod client;
 mod config;
 pub mod http1;
 mod pump;
+pub mod route;
 mod stream;
 mod upstream;
 mod worker;
