@@ -155,7 +155,10 @@ fn every_file_belongs_to_a_crate() {
                         parent.file_stem().and_then(|s| s.to_str()),
                         Some("lib" | "main")
                     ))
-                || parent.parent() == folder.parent().filter(|p| p.ends_with("tests"));
+                || parent.parent() == folder.parent().filter(|p| p.ends_with("tests"))
+                // What several benchmarks share is in a folder beside theirs.
+                || parent.parent().and_then(Path::parent)
+                    == folder.parent().filter(|p| p.ends_with("benches"));
             is_parent
                 && text.lines().any(|line| {
                     let line = line.trim();

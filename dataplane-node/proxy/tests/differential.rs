@@ -1,49 +1,13 @@
 //! The engine's reading of heads against a slow one: of messages that are sound, nearly sound, and anything.
 
+#[path = "smuggling/engine.rs"]
+mod engine;
 #[path = "smuggling/reference.rs"]
 mod reference;
 
-use lbfabric_proxy::http1::{
-    Body, FieldRoom, HeadLimits, Refusal, Request, RequestHead, Response, ResponseHead, head_end,
-};
+use engine::{request, response};
 use proptest::{prelude::*, sample::select, strategy::ValueTree as _};
 use reference::Verdict;
-
-fn verdict(bytes: &[u8], read: impl Fn(&[u8]) -> Result<(Body, bool), Refusal>) -> Verdict {
-    let length = match head_end(bytes, 0, &HeadLimits::default()) {
-        Ok(Some(length)) => length,
-        Ok(None) => return Verdict::Partial,
-        Err(_) => return Verdict::Refused,
-    };
-    match read(&bytes[..length]) {
-        Err(_) => Verdict::Refused,
-        Ok((body, persists)) => Verdict::Sound {
-            length,
-            body: match body {
-                Body::Length(length) => reference::Body::Length(length),
-                Body::Chunked => reference::Body::Chunked,
-                Body::UntilClose => reference::Body::UntilClose,
-            },
-            persists,
-        },
-    }
-}
-
-fn request(bytes: &[u8]) -> Verdict {
-    verdict(bytes, |head| {
-        let mut room = FieldRoom::new();
-        let head = RequestHead::parse(head, &mut room, &HeadLimits::default())?;
-        Request::of(&head).map(|it| (it.body, it.persists))
-    })
-}
-
-fn response(bytes: &[u8]) -> Verdict {
-    verdict(bytes, |head| {
-        let mut room = FieldRoom::new();
-        let head = ResponseHead::parse(head, &mut room, &HeadLimits::default())?;
-        Response::of(&head, "GET").map(|it| (it.body, it.persists))
-    })
-}
 
 /// Of a request or a response: the first is sound, as most others are.
 fn line(is_request: bool) -> impl Strategy<Value = &'static str> {

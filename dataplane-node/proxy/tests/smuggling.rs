@@ -3,6 +3,10 @@
 //!
 //! A verdict is `ok`, with the body and whether the connection persists; or the name of a refusal; or `refused`, where several are right.
 
+#[path = "smuggling/chunks.rs"]
+mod chunks;
+
+use chunks::Read;
 use lbfabric_proxy::http1::{
     Body, ChunkReader, Chunked, FieldRoom, HeadLimits, Refusal, Request, RequestHead, Response,
     ResponseHead, head_end,
@@ -77,25 +81,6 @@ fn head(bytes: &[u8], part: usize) -> Result<&[u8], Refusal> {
     }
 }
 
-/// Reads a body in chunks in parts of a size, if there is any of it.
-fn chunks(bytes: &[u8], part: usize) -> Result<Vec<u8>, Refusal> {
-    let (mut reader, mut data) = (ChunkReader::new(), Vec::new());
-    let mut rest = bytes;
-    while !rest.is_empty() && !reader.is_done() {
-        let now = &rest[..rest.len().min(part)];
-        let taken = match reader.next(now)? {
-            Chunked::Data(taken) => {
-                data.extend(&now[..taken]);
-                taken
-            }
-            Chunked::Frame(taken) | Chunked::End(taken) => taken,
-        };
-        assert!(taken > 0);
-        rest = &rest[taken..];
-    }
-    Ok(data)
-}
-
 fn described(body: Body, persists: bool) -> String {
     let body = match body {
         Body::Length(length) => length.to_string(),
@@ -111,7 +96,7 @@ fn request(bytes: &[u8], part: usize) -> Result<String, Refusal> {
     let parsed = RequestHead::parse(head, &mut room, &HeadLimits::default())?;
     let request = Request::of(&parsed)?;
     if request.body == Body::Chunked {
-        chunks(&bytes[head.len()..], part)?;
+        Read::all(&bytes[head.len()..], std::iter::repeat(part))?;
     }
     Ok(described(request.body, request.persists))
 }
@@ -122,7 +107,7 @@ fn response(bytes: &[u8], method: &str, part: usize) -> Result<String, Refusal> 
     let parsed = ResponseHead::parse(head, &mut room, &HeadLimits::default())?;
     let response = Response::of(&parsed, method)?;
     if response.body == Body::Chunked {
-        chunks(&bytes[head.len()..], part)?;
+        Read::all(&bytes[head.len()..], std::iter::repeat(part))?;
     }
     Ok(described(response.body, response.persists))
 }

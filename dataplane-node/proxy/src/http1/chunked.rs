@@ -171,11 +171,16 @@ impl Default for ChunkReader {
     }
 }
 
+/// The one of the tests beside this crate.
+#[cfg(test)]
+#[path = "../../tests/smuggling/chunks.rs"]
+mod chunks;
+
 #[cfg(test)]
 mod proptests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::chunks::Read;
 
     /// A body in chunks of these sizes.
     fn in_chunks(data: &[u8], sizes: &[usize]) -> Vec<u8> {
@@ -206,20 +211,9 @@ mod proptests {
             let mut bytes = in_chunks(&data, &sizes);
             let length = bytes.len();
             bytes.extend(b"GET / HTTP/1.1\r\n");
-            let (mut reader, mut got, mut at) = (ChunkReader::new(), Vec::<u8>::new(), 0);
-            let mut parts = parts.iter().cycle();
-            while !reader.is_done() {
-                let end = bytes.len().min(at + parts.next().unwrap());
-                match reader.next(&bytes[at..end]).unwrap() {
-                    Chunked::Data(taken) => {
-                        got.extend(&bytes[at..at + taken]);
-                        at += taken;
-                    }
-                    Chunked::Frame(taken) | Chunked::End(taken) => at += taken,
-                }
-            }
-            prop_assert_eq!(at, length);
-            prop_assert_eq!(got, data);
+            let read = Read::all(&bytes, parts.into_iter().cycle()).unwrap();
+            prop_assert_eq!(read.taken, length);
+            prop_assert_eq!(read.data, data);
         }
 
         /// Whatever comes, it is taken byte by byte or refused, the same in parts of any size.
@@ -228,21 +222,7 @@ mod proptests {
             bytes in prop::collection::vec(prop::sample::select(&b"0123abcF;=\r\n\r\nxX: \t\"\0"[..]), 1..80),
             part in 1usize..10,
         ) {
-            let read = |part: usize| {
-                let (mut reader, mut data, mut rest) = (ChunkReader::new(), Vec::<u8>::new(), &bytes[..]);
-                while !rest.is_empty() && !reader.is_done() {
-                    let now = &rest[..rest.len().min(part)];
-                    let taken = match reader.next(now)? {
-                        Chunked::Data(taken) => {
-                            data.extend(&now[..taken]);
-                            taken
-                        }
-                        Chunked::Frame(taken) | Chunked::End(taken) => taken,
-                    };
-                    rest = &rest[taken..];
-                }
-                Ok::<_, Refusal>((data, rest.len(), reader))
-            };
+            let read = |part| Read::all(&bytes, std::iter::repeat(part));
             prop_assert_eq!(read(part), read(bytes.len()));
         }
     }
