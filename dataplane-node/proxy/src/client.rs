@@ -8,7 +8,7 @@
 //!    ◄── body ──  pump::body ◄──────────────────────────── body ──
 //! ```
 
-use std::{io, net::IpAddr, rc::Rc};
+use std::{io, net::IpAddr, pin::Pin, rc::Rc};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -19,6 +19,7 @@ use crate::{
         Answering, Body, FieldRoom, Forwarding, Refusal, Request, RequestHead, Response,
         ResponseHead, write_request, write_response,
     },
+    http2::{self, PREFACE_HEAD},
     pump::{self, Broken, Framed},
     stream::{Incoming, NoHead, Stream, write},
     upstream::Upstreams,
@@ -51,6 +52,8 @@ enum End {
     Answered,
     /// After this answer.
     Told(u16),
+    /// It speaks HTTP/2 from its first byte on.
+    Http2,
 }
 
 impl Client {
@@ -59,18 +62,21 @@ impl Client {
         // What is passed to an `async` function is held there twice.
         let mut client = self;
         async move {
+            let mut is_first = true;
             let end = loop {
                 let idle = client.config.timeouts.idle;
                 if client.stream.incoming().some(idle).await.is_err() {
                     break End::Quietly;
                 }
                 // What a request needs is there while there is one, and not part of every connection that waits.
-                if let Err(end) = Box::pin(client.request()).await {
+                if let Err(end) = Box::pin(client.request(is_first)).await {
                     break end;
                 }
+                is_first = false;
             };
             match end {
                 End::Quietly => return,
+                End::Http2 => return client.into_http2().await,
                 End::Told(status) => client.tell(status).await,
                 End::Answered => {}
             }
@@ -78,8 +84,20 @@ impl Client {
         }
     }
 
+    /// Serves it as one of HTTP/2.
+    fn into_http2(self) -> Pin<Box<impl Future<Output = ()>>> {
+        let service = http2::Service {
+            address: self.address,
+            scheme: "http",
+            config: self.config,
+            upstreams: self.upstreams,
+        };
+        // On the heap, as one of HTTP/1.1 does not need the room.
+        Box::pin(http2::serve(self.stream, service))
+    }
+
     /// One request with its answer, after which another may follow.
-    async fn request(&mut self) -> Result<(), End> {
+    async fn request(&mut self, is_first: bool) -> Result<(), End> {
         let config = &*self.config;
         let limit = config.timeouts.head;
         let head = self.stream.incoming().head(&config.limits, limit).await;
@@ -90,7 +108,14 @@ impl Client {
         })?;
         let mut head = Vec::with_capacity(head_bytes + 256);
         let asked = self.rewrite(head_bytes, &mut head);
-        let asked = asked.map_err(|refusal| End::Told(refusal.status()))?;
+        let asked = asked.map_err(|refusal| {
+            let is_preface = is_first && self.stream.incoming().filled().starts_with(PREFACE_HEAD);
+            if is_preface && self.config.http2.clients {
+                End::Http2
+            } else {
+                End::Told(refusal.status())
+            }
+        })?;
         self.stream.incoming().consume(head_bytes);
         let server = self.upstreams.choose().ok_or(End::Told(503))?;
         let limit = self.config.timeouts.connect;

@@ -1,6 +1,9 @@
 use std::{net::SocketAddr, time::Duration};
 
-use crate::http1::{ForwardedPolicy, HeadLimits};
+use crate::{
+    http1::{ForwardedPolicy, HeadLimits},
+    http2::Http2Config,
+};
 
 /// What one service of the engine does.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub struct ProxyConfig {
     pub timeouts: Timeouts,
     /// Connections to each server that wait for their next request, for each worker.
     pub idle_connections: usize,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2Config,
 }
 
 /// What servers are told of their clients, and how.
@@ -47,6 +52,7 @@ impl Default for ProxyConfig {
             limits: HeadLimits::default(),
             timeouts: Timeouts::default(),
             idle_connections: 64,
+            http2: Http2Config::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The layer-7 engine of `l7-reverse` and `l7-transparent`.
 //!
-//! So far: HTTP/1.1 in and out, over plain TCP, to servers in turn. A worker is a thread with a listener and connections of its own
+//! So far: HTTP/1.1 and HTTP/2, over plain TCP, to servers in turn. A worker is a thread with a listener and connections of its own
 //! (`worker.rs`); a client's connection is a task (`client.rs`); how messages are read and written is pure (`http1`).
 
 mod alarm;
@@ -8,6 +8,7 @@ mod buffer;
 mod client;
 mod config;
 pub mod http1;
+mod http2;
 mod pump;
 pub mod route;
 mod stream;
@@ -16,4 +17,5 @@ mod worker;
 
 pub use buffer::BUFFER_BYTES;
 pub use config::{ForwardedConfig, ProxyConfig, Timeouts};
+pub use http2::{Allowance, Http2Config, ServerProtocol};
 pub use worker::{listener, serve, work};

@@ -2,7 +2,7 @@ use std::{cell::RefCell, io, net::SocketAddr, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::stream::Stream;
+use crate::{http2, stream::Stream};
 
 /// A worker's connections to servers that wait for their next request.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub(crate) struct Upstreams {
     servers: Vec<Server>,
     turn: std::cell::Cell<usize>,
     idle_max: usize,
+    /// Those to servers of HTTP/2.
+    pub(crate) http2: http2::Pool,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ impl Upstreams {
             servers: servers.iter().map(server).collect(),
             turn: std::cell::Cell::new(0),
             idle_max,
+            http2: http2::Pool::default(),
         }
     }
 

@@ -117,6 +117,21 @@ impl<'b, 'r> RequestHead<'b, 'r> {
             return Err(Refusal::StartLine);
         };
         check_line(head, &[method.len(), target.len()])?;
+        let of_fields = Self::of_fields(method, target, request.headers, limits)?;
+        Ok(Self {
+            minor,
+            bytes: head,
+            ..of_fields
+        })
+    }
+
+    /// One of HTTP/1.1 that has come in another form: the method is a token, and the fields are what a parser makes of sound ones.
+    pub(crate) fn of_fields(
+        method: &'b str,
+        target: &'b str,
+        fields: &'r [httparse::Header<'b>],
+        limits: &HeadLimits,
+    ) -> Result<Self, Refusal> {
         if target.len() > limits.target_bytes {
             return Err(Refusal::TargetTooLong);
         }
@@ -126,17 +141,17 @@ impl<'b, 'r> RequestHead<'b, 'r> {
         {
             return Err(Refusal::Target);
         }
-        let fields = checked(request.headers, limits)?;
+        let fields = checked(fields, limits)?;
         Ok(Self {
             method,
             target,
-            minor,
-            bytes: head,
+            minor: 1,
+            bytes: b"",
             fields,
         })
     }
 
-    /// All of it.
+    /// All of it; nothing of one that has come in another form.
     pub(super) const fn bytes(&self) -> &'b [u8] {
         self.bytes
     }

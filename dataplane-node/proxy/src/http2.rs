@@ -1,0 +1,42 @@
+//! HTTP/2, RFC 9113, on the codec of the `h2` crate.
+//!
+//! ```text
+//!                  connection (one task)             exchange (a task for each stream)
+//!  client ◄──► wire ◄──► codec ──── request ────►  request::write ── head ──►            server
+//!                meter      ◄──── DATA, HEADERS ──  response::convert ◄── head ──   over HTTP/1.1
+//!                clock      ──── DATA ────────────► body ◄──── bytes ─────────────►
+//! ```
+//!
+//! Requests become heads of HTTP/1.1, and go on as those of clients that speak it do: nothing is allowed here that is refused there.
+
+mod answer;
+mod body;
+mod clock;
+mod config;
+mod connection;
+mod exchange;
+mod meter;
+mod pool;
+mod relay;
+mod request;
+mod response;
+mod watch;
+mod websocket;
+mod wire;
+
+use std::{net::IpAddr, rc::Rc};
+
+pub use config::{Allowance, Http2Config, ServerProtocol};
+pub(crate) use connection::{PREFACE_HEAD, serve};
+pub(crate) use pool::Pool;
+
+use crate::{config::ProxyConfig, upstream::Upstreams};
+
+/// What a client's requests are served with.
+pub(crate) struct Service {
+    pub(crate) address: IpAddr,
+    /// `http` or `https`: how the client has come.
+    pub(crate) scheme: &'static str,
+    pub(crate) config: Rc<ProxyConfig>,
+    pub(crate) upstreams: Rc<Upstreams>,
+}

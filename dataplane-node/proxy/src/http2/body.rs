@@ -1,0 +1,292 @@
+//! Bodies between the two versions.
+
+use std::{io, pin::pin, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::net::TcpStream;
+
+use super::{
+    answer::{Answer, Gone},
+    request::is_token,
+};
+use crate::{
+    alarm::{Alarm, Late},
+    http1::{Body, ChunkReader, Chunked, FIELDS_MAX},
+    stream::{Incoming, write},
+};
+
+/// Why a request's body does not arrive whole.
+#[derive(Debug)]
+pub(super) enum NotSent {
+    /// The client breaks it off, or says nothing for too long.
+    Client,
+    Server,
+}
+
+/// Why an answer's body does not arrive whole.
+#[derive(Debug)]
+pub(super) enum NotAnswered {
+    /// It breaks off, is not what its framing says, or nothing of it comes for too long.
+    Server,
+    Client(Gone),
+}
+
+impl From<Gone> for NotAnswered {
+    fn from(gone: Gone) -> Self {
+        Self::Client(gone)
+    }
+}
+
+/// Sends a request's body to a server of HTTP/1.1. The codec has seen to it that it is as long as its head says.
+pub(super) async fn send(
+    from: &mut RecvStream,
+    to: &TcpStream,
+    framed: Body,
+    silence: Duration,
+) -> Result<(), NotSent> {
+    let (alarm, mut chunk) = (Alarm::new(), Vec::new());
+    loop {
+        let next = alarm.within(silence, |cx| from.poll_data(cx)).await;
+        let data = match next {
+            Ok(Some(Ok(data))) => data,
+            Ok(None) => break,
+            Ok(Some(Err(_))) | Err(Late) => return Err(NotSent::Client),
+        };
+        let sent = match framed {
+            _ if data.is_empty() => Ok(()),
+            Body::Chunked => {
+                chunk.clear();
+                chunk.extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
+                chunk.extend_from_slice(&data);
+                chunk.extend_from_slice(b"\r\n");
+                write(to, &chunk, b"").await
+            }
+            Body::Length(_) | Body::UntilClose => write(to, &data, b"").await,
+        };
+        sent.map_err(|_gone| NotSent::Server)?;
+        // Only now may as much come again.
+        let released = from.flow_control().release_capacity(data.len());
+        released.map_err(|_closed| NotSent::Client)?;
+    }
+    if framed == Body::Chunked {
+        let trailers = alarm.within(silence, |cx| from.poll_trailers(cx)).await;
+        let Ok(Ok(trailers)) = trailers else {
+            return Err(NotSent::Client);
+        };
+        let end = last_chunk(trailers.as_ref()).ok_or(NotSent::Client)?;
+        write(to, &end, b"")
+            .await
+            .map_err(|_gone| NotSent::Server)?;
+    }
+    Ok(())
+}
+
+/// The end of a body in chunks, RFC 9112 section 7.1.2; none if a trailer cannot stand there.
+fn last_chunk(trailers: Option<&HeaderMap>) -> Option<Vec<u8>> {
+    let mut end = b"0\r\n".to_vec();
+    for (name, value) in trailers.into_iter().flatten() {
+        if !is_token(name) {
+            return None;
+        }
+        if may_trail(name) {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                end.extend_from_slice(part);
+            }
+        }
+    }
+    end.extend_from_slice(b"\r\n");
+    Some(end)
+}
+
+/// Whether a field may stand in a trailer: none that a message's framing, routing or meaning goes by, RFC 9110 section 6.5.1.
+fn may_trail(name: &HeaderName) -> bool {
+    !matches!(
+        name.as_str(),
+        "authorization"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "cookie"
+            | "expect"
+            | "host"
+            | "keep-alive"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "set-cookie"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Gives an answer's body to the client, beginning with what the buffer has of it.
+pub(super) async fn answer(
+    from: &mut Incoming<'_>,
+    to: &mut Answer,
+    body: Body,
+    silence: Duration,
+) -> Result<(), NotAnswered> {
+    match body {
+        Body::Length(length) => by_length(from, to, length, silence).await,
+        Body::Chunked => in_chunks(from, to, silence).await,
+        Body::UntilClose => until_close(from, to, silence).await,
+    }
+}
+
+async fn by_length(
+    from: &mut Incoming<'_>,
+    to: &mut Answer,
+    mut left: u64,
+    silence: Duration,
+) -> Result<(), NotAnswered> {
+    while left > 0 {
+        if filled(from, to, silence).await? == 0 {
+            return Err(NotAnswered::Server);
+        }
+        let filled = from.filled();
+        let count = usize::try_from(left).map_or(filled.len(), |left| left.min(filled.len()));
+        let data = Bytes::copy_from_slice(&filled[..count]);
+        from.consume(count);
+        left -= count as u64;
+        to.data(data, left == 0).await?;
+    }
+    Ok(())
+}
+
+async fn until_close(
+    from: &mut Incoming<'_>,
+    to: &mut Answer,
+    silence: Duration,
+) -> Result<(), NotAnswered> {
+    while filled(from, to, silence).await? > 0 {
+        let data = Bytes::copy_from_slice(from.filled());
+        from.consume(data.len());
+        to.data(data, false).await?;
+    }
+    Ok(to.end(None)?)
+}
+
+async fn in_chunks(
+    from: &mut Incoming<'_>,
+    to: &mut Answer,
+    silence: Duration,
+) -> Result<(), NotAnswered> {
+    let (mut reader, mut last) = (ChunkReader::new(), Vec::new());
+    while !reader.is_done() {
+        if filled(from, to, silence).await? == 0 {
+            return Err(NotAnswered::Server);
+        }
+        // All that the buffer has in one part.
+        let (mut at, bytes) = (0, from.filled());
+        let mut data = BytesMut::new();
+        while at < bytes.len() && !reader.is_done() {
+            let part = reader.next(&bytes[at..]);
+            match part.map_err(|_refusal| NotAnswered::Server)? {
+                Chunked::Data(count) => {
+                    if data.is_empty() {
+                        data.reserve(bytes.len() - at);
+                    }
+                    data.extend_from_slice(&bytes[at..at + count]);
+                    last.clear();
+                    at += count;
+                }
+                Chunked::Frame(count) | Chunked::End(count) => {
+                    last.extend_from_slice(&bytes[at..at + count]);
+                    at += count;
+                }
+            }
+        }
+        from.consume(at);
+        let trailers = if reader.is_done() {
+            trailers(&last).ok_or(NotAnswered::Server)?
+        } else {
+            HeaderMap::new()
+        };
+        let ends = reader.is_done() && trailers.is_empty();
+        if ends && data.is_empty() {
+            to.end(None)?;
+        }
+        to.data(data.freeze(), ends).await?;
+        if !trailers.is_empty() {
+            to.end(Some(trailers))?;
+        }
+    }
+    Ok(())
+}
+
+/// The fields of a trailer, from all that came behind the data.
+fn trailers(last: &[u8]) -> Option<HeaderMap> {
+    let last = last.strip_prefix(b"\r\n").unwrap_or(last);
+    let lines = &last[memchr::memchr(b'\n', last)? + 1..];
+    let mut trailers = HeaderMap::new();
+    if lines == b"\r\n" {
+        return Some(trailers);
+    }
+    let mut room = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let parsed = httparse::parse_headers(lines, &mut room).ok()?;
+    let httparse::Status::Complete((length, fields)) = parsed else {
+        return None;
+    };
+    if length != lines.len() {
+        return None;
+    }
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_bytes(field.value).ok()?;
+        if may_trail(&name) {
+            trailers.append(name, value);
+        }
+    }
+    Some(trailers)
+}
+
+/// Waits until the buffer has something, and says how much; 0 at the end.
+async fn filled(
+    from: &mut Incoming<'_>,
+    to: &mut Answer,
+    silence: Duration,
+) -> Result<usize, NotAnswered> {
+    if !from.filled().is_empty() {
+        return Ok(from.filled().len());
+    }
+    let alarm = from.alarm;
+    let read = pin!(alarm.within(silence, |cx| from.poll_read(cx)));
+    let read = to.or_gone(read).await?;
+    let read: io::Result<usize> = read.map_err(|Late| NotAnswered::Server)?;
+    read.map_err(|_broken| NotAnswered::Server)
+}
+
+/// Both directions of a WebSocket as they come, each until its end.
+pub(super) async fn tunnel(
+    client: &mut RecvStream,
+    server: &mut Incoming<'_>,
+    to: &mut Answer,
+) -> Result<(), NotAnswered> {
+    let socket = server.socket;
+    let there = async {
+        let sent = send(client, socket, Body::UntilClose, Duration::MAX).await;
+        if sent.is_ok() {
+            // A connection that is gone is shut down already.
+            let _gone = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
+        }
+        sent
+    };
+    let back = until_close(server, to, Duration::MAX);
+    tokio::pin!(there, back);
+    let mut is_open = true;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut back => return ended,
+            sent = &mut there, if is_open => match sent {
+                Ok(()) | Err(NotSent::Server) => is_open = false,
+                Err(NotSent::Client) => return Err(NotAnswered::Client(Gone)),
+            },
+        }
+    }
+}

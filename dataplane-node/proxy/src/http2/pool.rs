@@ -1,0 +1,204 @@
+//! Connections to servers of HTTP/2, each for many requests at a time.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use h2::client::{self, SendRequest};
+use tokio::{sync::Notify, task, time::timeout};
+
+use super::{
+    meter::Meter,
+    watch::{Open, Streams, Watch, Watched},
+    wire::{Pipe, Wire},
+};
+use crate::{config::ProxyConfig, stream::Stream, upstream::Upstreams};
+
+/// A worker's connections to servers of HTTP/2.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    servers: RefCell<Vec<Rc<Server>>>,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    peers: RefCell<Vec<Rc<Peer>>>,
+    /// Connections that are being made.
+    coming: Cell<usize>,
+    /// One of them is there, or is not to be had.
+    came: Notify,
+}
+
+/// A connection to a server.
+#[derive(Debug)]
+struct Peer {
+    /// None once the connection ends.
+    send: RefCell<Option<SendRequest<Bytes>>>,
+    streams: Rc<Streams>,
+}
+
+/// A place for a request on a connection.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) send: SendRequest<Bytes>,
+    _open: Open,
+}
+
+impl Pool {
+    /// A place for a request to a server, on a connection that is there or a new one.
+    pub(super) async fn place(
+        &self,
+        upstreams: &Upstreams,
+        server: usize,
+        config: &Rc<ProxyConfig>,
+    ) -> io::Result<Place> {
+        let limit = config.timeouts.connect;
+        let place = async {
+            let of_server = self.server(server);
+            loop {
+                let place = match of_server.choose(config) {
+                    Choice::Peer(peer) => peer.place().await,
+                    Choice::Connect => {
+                        let _coming = Coming::new(&of_server);
+                        let upstream = upstreams.connect_anew(server, limit).await?;
+                        let peer = connect(upstream.stream, config).await?;
+                        of_server.peers.borrow_mut().push(peer.clone());
+                        peer.place().await
+                    }
+                    Choice::Wait => {
+                        of_server.came.notified().await;
+                        None
+                    }
+                };
+                if let Some(place) = place {
+                    return Ok(place);
+                }
+            }
+        };
+        let place = timeout(limit, place).await;
+        place.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    fn server(&self, server: usize) -> Rc<Server> {
+        let mut servers = self.servers.borrow_mut();
+        while servers.len() <= server {
+            servers.push(Rc::default());
+        }
+        servers[server].clone()
+    }
+}
+
+enum Choice {
+    Peer(Rc<Peer>),
+    Connect,
+    Wait,
+}
+
+impl Server {
+    /// The connection with the fewest requests; another one if all have as many as they may.
+    fn choose(&self, config: &ProxyConfig) -> Choice {
+        let mut peers = self.peers.borrow_mut();
+        peers.retain(|peer| peer.send.borrow().is_some());
+        let fewest = peers.iter().min_by_key(|peer| peer.streams.open());
+        let may_connect = peers.len() + self.coming.get() < config.http2.server_connections.max(1);
+        match fewest {
+            Some(peer) if !may_connect || peer.has_room(config) => Choice::Peer(peer.clone()),
+            _ if may_connect => Choice::Connect,
+            _ => Choice::Wait,
+        }
+    }
+}
+
+impl Peer {
+    fn has_room(&self, config: &ProxyConfig) -> bool {
+        let send = self.send.borrow();
+        let theirs = send
+            .as_ref()
+            .map_or(0, SendRequest::current_max_send_streams);
+        let open = self.streams.open();
+        open < config.http2.streams && usize::try_from(open).is_ok_and(|open| open < theirs)
+    }
+
+    /// None if the connection takes no more requests.
+    async fn place(&self) -> Option<Place> {
+        let open = Open::new(&self.streams);
+        let send = self.send.borrow().clone()?;
+        if let Ok(send) = send.ready().await {
+            return Some(Place { send, _open: open });
+        }
+        *self.send.borrow_mut() = None;
+        None
+    }
+}
+
+/// A connection that is being made, for as long as this is.
+struct Coming<'a>(&'a Server);
+
+impl<'a> Coming<'a> {
+    fn new(server: &'a Server) -> Self {
+        server.coming.set(server.coming.get() + 1);
+        Self(server)
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.0.coming.set(self.0.coming.get() - 1);
+        self.0.came.notify_waiters();
+    }
+}
+
+/// Makes a connection one of HTTP/2, with prior knowledge.
+async fn connect(stream: Stream, config: &Rc<ProxyConfig>) -> io::Result<Rc<Peer>> {
+    let now = Instant::now();
+    let meter = Meter::new(&config.http2, 0, config.limits.head_bytes, now);
+    let wire = Rc::new(Wire::new(stream, meter, now));
+    let http2 = &config.http2;
+    let mut builder = client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(http2.stream_window_bytes)
+        .initial_connection_window_size(http2.connection_window_bytes)
+        .max_send_buffer_size(http2.send_buffer_bytes)
+        .max_header_list_size(u32::try_from(config.limits.head_bytes).unwrap_or(u32::MAX));
+    let connected = builder.handshake(Pipe(wire.clone())).await;
+    let (send, mut connection) = connected.map_err(io::Error::other)?;
+    let mut watch = Watch::new(wire, connection.ping_pong(), config, now);
+    let peer = Rc::new(Peer {
+        send: RefCell::new(Some(send)),
+        streams: watch.streams.clone(),
+    });
+    let of_task = peer.clone();
+    task::spawn_local(async move {
+        poll_fn(|cx| poll(&mut connection, &mut watch, &of_task, cx)).await;
+        *of_task.send.borrow_mut() = None;
+    });
+    Ok(peer)
+}
+
+fn poll(
+    connection: &mut client::Connection<Pipe, Bytes>,
+    watch: &mut Watch,
+    peer: &Peer,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    loop {
+        // A server that does too much of something is one that fails.
+        if Pin::new(&mut *connection).poll(cx).is_ready() || watch.wire.flood.get().is_some() {
+            return Poll::Ready(());
+        }
+        match watch.poll(cx) {
+            // Without anybody who could send a request, the codec says that it ends.
+            Poll::Ready(Watched::End) => *peer.send.borrow_mut() = None,
+            Poll::Ready(Watched::Over) => return Poll::Ready(()),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
