@@ -57,7 +57,6 @@ fi
 if [ "${1:-}" = bench ]; then
     need haproxy have haproxy
     need wrk have wrk
-    need nghttp2-client have h2load
     need openssl have openssl
 fi
 if [ "${1:-}" = ebpf ]; then
