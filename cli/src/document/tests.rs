@@ -239,7 +239,9 @@ fn reports_what_is_no_file_of_a_fabric() {
     assert_eq!(mistakes("{}"), Vec::<String>::new());
     assert_eq!(
         mistakes("- a"),
-        ["f:1:1: expected a mapping with `pools`, `services`, `nodes`, `certificates`, found a list"]
+        [
+            "f:1:1: expected a mapping with `pools`, `services`, `nodes`, `certificates`, found a list"
+        ]
     );
     assert_eq!(
         mistakes("pools: [{[a]: 5}]"),

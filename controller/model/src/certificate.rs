@@ -14,6 +14,8 @@ use rustls::{
 use self::facts::Facts;
 use crate::{Name, Violation, fields::Fields};
 
+/// Certificates of a fabric.
+pub const CERTIFICATES_MAX: u32 = 16_384;
 /// Certificates of a chain.
 const CHAIN_MAX: usize = 10;
 /// Bytes of a chain or a key as text.

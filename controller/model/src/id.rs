@@ -23,7 +23,7 @@ id! {
     PoolId
 }
 id! {
-    /// A certificate's id, below [`lbfabric_abi::CERTIFICATES_MAX`].
+    /// A certificate's id, below [`CERTIFICATES_MAX`](crate::CERTIFICATES_MAX).
     CertificateId
 }
 id! {

@@ -40,7 +40,7 @@ mod vip;
 mod wire_enum;
 
 pub use backend::Backend;
-pub use certificate::{Certificate, certificate_status};
+pub use certificate::{CERTIFICATES_MAX, Certificate, certificate_status};
 pub use command::{Apply, Command, Delete, ObjectRef};
 pub use compile::{
     CompiledFabric, EncodedObject, NodeFacts, NodeSnapshot, Role, digest_in_order,

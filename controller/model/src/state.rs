@@ -10,13 +10,13 @@ mod told_clients;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lbfabric_abi::{BACKENDS_MAX, CERTIFICATES_MAX, POOLS_MAX, SERVICES_MAX};
+use lbfabric_abi::{BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
 use lbfabric_proto::v1;
 
 pub(crate) use self::stored::{Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
-    BackendId, Command, Generation, Name, Node, Outcome, PoolId, ServiceId, Violation,
-    id::IdAllocator,
+    BackendId, CERTIFICATES_MAX, Command, Generation, Name, Node, Outcome, PoolId, ServiceId,
+    Violation, id::IdAllocator,
 };
 
 /// The fabric as all controllers hold it. Cloning is cheap for the objects, which are shared.

@@ -11,8 +11,6 @@ pub const POOLS_MAX: u32 = 16_384;
 pub const BACKENDS_MAX: u32 = 65_536;
 /// Declared nodes of a fabric.
 pub const NODES_MAX: u32 = 4_096;
-/// Certificates of a fabric.
-pub const CERTIFICATES_MAX: u32 = 16_384;
 /// VIPs of one service.
 pub const SERVICE_VIPS_MAX: usize = 64;
 /// Ports and port ranges of one service.

@@ -1,12 +1,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use lbfabric_abi::{BACKENDS_MAX, CERTIFICATES_MAX, POOLS_MAX, SERVICES_MAX};
+use lbfabric_abi::{BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
 use lbfabric_proto::internal::v1 as internal;
 
 use super::{FabricState, Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
-    BackendId, Certificate, CertificateId, Generation, Name, Node, Pool, PoolId, Service,
-    ServiceId, Violation, id::IdAllocator,
+    BackendId, CERTIFICATES_MAX, Certificate, CertificateId, Generation, Name, Node, Pool, PoolId,
+    Service, ServiceId, Violation, id::IdAllocator,
 };
 
 impl FabricState {
