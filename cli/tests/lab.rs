@@ -124,7 +124,7 @@ fn assert_row(row: &Value, requests: u64) {
     // The columns of the modes' table.
     let (to_server, answer, path) = match mode {
         "l4-dnat" => ("C -> S", "S -> C, routed through a node", "node"),
-        "l4-fullnat" => ("L -> S", "S -> L", "node"),
+        "l4-fullnat" | "l7-reverse" => ("L -> S", "S -> L", "node"),
         "l4-dsr" => (
             "C -> V (MAC of S)",
             "V -> C, straight to the client",
@@ -143,7 +143,7 @@ fn assert_row(row: &Value, requests: u64) {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    if mode == "l4-fullnat" {
+    if ["l4-fullnat", "l7-reverse"].contains(&mode) {
         assert_eq!(saw, nodes);
     } else {
         assert_eq!(saw, [client]);
@@ -180,8 +180,8 @@ fn every_mode_and_every_fault_is_as_it_must_be() {
         .collect();
     assert_eq!(
         (rows.len(), kinds.len()),
-        (16, 16),
-        "four modes, two families, two protocols"
+        (18, 18),
+        "four modes in two families with two protocols, and one with one"
     );
     for row in rows {
         assert_row(row, 60);

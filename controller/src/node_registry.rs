@@ -266,6 +266,7 @@ impl Record {
             let traffic = internal::ServiceTraffic {
                 packets: service.packets,
                 bytes: service.bytes,
+                proxy: service.proxy,
                 warnings: service
                     .warnings
                     .iter()

@@ -105,6 +105,9 @@ impl NodeStatuses {
             if let Some(traffic) = known.traffic.get(name) {
                 service.packets += traffic.packets;
                 service.bytes += traffic.bytes;
+                if let Some(proxy) = &traffic.proxy {
+                    add(service.proxy.get_or_insert_default(), proxy);
+                }
             }
             let Some(status) = &known.status else {
                 continue;
@@ -176,6 +179,17 @@ fn undeclared(name: &str) -> v1::Object {
         }),
         ..v1::Object::default()
     }
+}
+
+fn add(sum: &mut v1::ProxyTraffic, more: &v1::ProxyTraffic) {
+    let v1::ProxyTraffic {
+        connections,
+        requests,
+        refusals,
+    } = more;
+    sum.connections += connections;
+    sum.requests += requests;
+    sum.refusals += refusals;
 }
 
 #[cfg(test)]

@@ -210,6 +210,31 @@ fn warnings(service: &v1::ServiceStatus) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// What a node says of a service, with so many warnings.
+fn service_report(id: u32, warnings: usize) -> v1::NodeServiceReport {
+    v1::NodeServiceReport {
+        id,
+        packets: 10,
+        bytes: 1_000,
+        warnings: (0..warnings).map(|n| format!("warning {n}")).collect(),
+        proxy: Some(v1::ProxyTraffic {
+            connections: 1,
+            requests: 5,
+            refusals: 2,
+        }),
+    }
+}
+
+/// Whether the reports of so many nodes are added up.
+fn is_counted(service: &v1::ServiceStatus, nodes: u64) -> bool {
+    let proxy = v1::ProxyTraffic {
+        connections: nodes,
+        requests: 5 * nodes,
+        refusals: 2 * nodes,
+    };
+    service.packets == 10 * nodes && service.bytes == 1_000 * nodes && service.proxy == Some(proxy)
+}
+
 #[tokio::test]
 async fn reports_show_at_every_member() {
     let mut members = Members::start(3);
@@ -253,12 +278,7 @@ async fn reports_show_at_every_member() {
                 healthy: i != 2,
                 ..v1::NodeBackendReport::default()
             }],
-            services: vec![v1::NodeServiceReport {
-                id: refused.id,
-                packets: 10,
-                bytes: 1_000,
-                warnings: (0..i).map(|n| format!("warning {n}")).collect(),
-            }],
+            services: vec![service_report(refused.id, i)],
             ..v1::NodeReport::default()
         }));
     }
@@ -279,7 +299,7 @@ async fn reports_show_at_every_member() {
                     ("n3", "warning 0"),
                     ("n3", "warning 1"),
                 ];
-            let counted = service.packets == 30 && service.bytes == 3_000;
+            let counted = is_counted(&service, 3);
             (applied && refused && warned && counted).then_some(())
         })
         .await;

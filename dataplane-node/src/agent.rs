@@ -23,6 +23,7 @@ use crate::{
     NodeConfig,
     chain::Chain,
     controller,
+    engine::EngineDriver,
     health::Probers,
     netlink::NetworkWatch,
     server::ServerSetup,
@@ -67,6 +68,9 @@ pub enum StartError {
     /// The record of changes to the machine cannot be read.
     #[error("the record of what was changed on this machine: {0}")]
     Record(String),
+    /// The layer-7 engine's threads do not start.
+    #[error("start the layer-7 engine")]
+    Engine(#[source] io::Error),
     /// No netlink socket.
     #[error("open a netlink socket")]
     Netlink(#[source] io::Error),
@@ -115,7 +119,8 @@ impl NodeAgent {
             tasks,
             config,
         };
-        let task = tokio::spawn(async move { tidy_up(agent.run().await).await });
+        let run = async move { Box::pin(tidy_up(agent.run().await)).await };
+        let task = tokio::spawn(Box::pin(run));
         Ok(Self {
             stop,
             task: Some(task),
@@ -174,16 +179,18 @@ fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, 
             session_lines: config.session_lines(),
         },
     };
+    let setup = ServerSetup::open(&config.state_dir, network.requests.clone())
+        .map_err(|error| StartError::Record(Chain(&error).to_string()))?;
     match config.role {
         Role::LoadBalancer => Ok(RoleState::LoadBalancer(LoadBalancer {
             program: Program::new(&config.pin_dir, options),
             panics: std::collections::BTreeSet::new(),
             former: std::collections::BTreeSet::new(),
             wake_at: None,
+            engine: EngineDriver::start(setup, &config.interfaces).map_err(StartError::Engine)?,
         })),
         Role::Server => {
-            let mut setup = ServerSetup::open(&config.state_dir, network.requests.clone())
-                .map_err(|error| StartError::Record(Chain(&error).to_string()))?;
+            let mut setup = setup;
             if let Err(error) = setup.apply_settings(&config.interfaces) {
                 // Without them the VIPs may attract other servers' traffic: said, and the operator can set them.
                 error!(error = %Chain(&error), "kernel settings for the VIPs");
@@ -209,6 +216,9 @@ async fn tidy_up(agent: Agent) {
     tasks.shutdown().await;
     match role {
         RoleState::LoadBalancer(lb) => {
+            if let Err(error) = lb.engine.stop().await {
+                error!(error = %Chain(&error), "VIPs and settings are not all taken away");
+            }
             if !config.keep_on_exit
                 && let Err(error) = lb.program.detach()
             {

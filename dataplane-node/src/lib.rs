@@ -4,6 +4,7 @@
 //! controllers ◄── stream ──► Follower ──► Desired ─┐
 //! servers ◄──── TCP ────────► Probers ──► Health ──┤ Agent (one task)
 //! kernel ◄───── netlink ────► NetworkWatch ────────┼──► Reconciler ──► plan ──► LbMaps ──► kernel
+//!                                                  ├──► EngineDriver ──► layer-7 engine, VIPs on the loopback
 //!                                                  └──► ServerSetup (role server)
 //! ```
 //!
@@ -13,6 +14,7 @@ mod agent;
 mod chain;
 mod config;
 mod controller;
+mod engine;
 mod explain;
 mod health;
 mod jitter;

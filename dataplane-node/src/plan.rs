@@ -45,7 +45,7 @@ pub(crate) use observed::{Observed, Rings};
 pub(crate) use op::{MapOp, PrefixKey, SourceKey};
 use pools::{PlacedRing, RingChange};
 use ring::RingMemory;
-pub(crate) use ring::{Health, HealthView};
+pub(crate) use ring::{Health, HealthView, RingMembers};
 use scope::{Keys, Scope};
 pub(crate) use service::bits_in_maps;
 use standing::Standing;

@@ -6,12 +6,11 @@ use std::fmt::Write as _;
 use lbfabric_proto::v1;
 use lbfabric_proto::v1::object::Status;
 
-use super::frame::Protocol;
 use super::mode::Mode;
 use super::topology::{Family, Host, NODES, SERVERS, backend_address, vip};
 use super::verdict::HEALTH_PORT;
 
-/// The lab's services as a user would write them: for each mode a pool, a TCP and a UDP service.
+/// The lab's services as a user would write them: for each mode a pool, and a service of each protocol that it carries.
 pub(super) fn document() -> String {
     let mut text = String::from("pools:\n");
     for mode in Mode::ALL {
@@ -31,7 +30,7 @@ pub(super) fn document() -> String {
     }
     text.push_str("services:\n");
     for mode in Mode::ALL {
-        for protocol in Protocol::ALL {
+        for protocol in mode.protocols() {
             let [v4, v6] = Family::ALL.map(|family| vip(mode, family));
             let (mode, proto, port) = (mode.name(), protocol.name(), protocol.port());
             let _infallible = writeln!(
@@ -65,7 +64,7 @@ pub(super) fn readiness(objects: &[v1::Object], generation: u64) -> Result<(), S
         }
     }
     for mode in Mode::ALL {
-        for protocol in Protocol::ALL {
+        for protocol in mode.protocols() {
             let name = format!("{mode}-{}", protocol.name());
             match status_of(objects, v1::Kind::Service, &name) {
                 Some(Status::ServiceStatus(status)) => {

@@ -182,7 +182,8 @@ fn kill_agent(lab: &mut Lab, binaries: &Binaries, flow: &Flow) -> anyhow::Result
         }
     }
     let grown = |mode: &Mode| after.get(mode.name()) > before.get(mode.name());
-    if let Some(mode) = Mode::ALL.iter().find(|mode| !grown(mode)) {
+    let mut carried = Mode::ALL.iter().filter(|mode| mode.is_packets());
+    if let Some(mode) = carried.find(|mode| !grown(mode)) {
         bail!("{host} forwarded nothing by {mode} without its agent");
     }
     let total = |of: &BTreeMap<String, u64>| {

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::topology::Segment;
+use super::{frame::Protocol, topology::Segment};
 
-/// A layer-4 forwarding mode.
+/// A forwarding mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Mode {
     /// Destination NAT.
@@ -21,6 +21,9 @@ pub enum Mode {
     /// IP tunnel.
     #[serde(rename = "l4-tunnel")]
     Tunnel = 4,
+    /// Layer-7 reverse proxy.
+    #[serde(rename = "l7-reverse")]
+    Reverse = 5,
 }
 
 /// Whose address it is, in the notation of the modes' table.
@@ -103,7 +106,27 @@ const TUNNELLED: Form = Form {
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Dnat, Self::Fullnat, Self::Dsr, Self::Tunnel];
+    pub const ALL: [Self; 5] = [
+        Self::Dnat,
+        Self::Fullnat,
+        Self::Dsr,
+        Self::Tunnel,
+        Self::Reverse,
+    ];
+
+    /// Whether the XDP programs carry it, which go on without their agent; the layer-7 engine is part of that.
+    pub const fn is_packets(self) -> bool {
+        match self {
+            Self::Dnat | Self::Fullnat | Self::Dsr | Self::Tunnel => true,
+            Self::Reverse => false,
+        }
+    }
+
+    /// The protocols that it carries.
+    pub fn protocols(self) -> impl Iterator<Item = Protocol> {
+        let carries = move |protocol: &Protocol| self.is_packets() || *protocol == Protocol::Tcp;
+        Protocol::ALL.into_iter().filter(carries)
+    }
 
     /// The name in documents and reports.
     pub const fn name(self) -> &'static str {
@@ -112,6 +135,7 @@ impl Mode {
             Self::Fullnat => "l4-fullnat",
             Self::Dsr => "l4-dsr",
             Self::Tunnel => "l4-tunnel",
+            Self::Reverse => "l7-reverse",
         }
     }
 
@@ -119,7 +143,7 @@ impl Mode {
     pub const fn columns(self) -> Columns {
         let (node_to_server, server_answer) = match self {
             Self::Dnat => ("C -> S", "S -> C, routed through a node"),
-            Self::Fullnat => ("L -> S", "S -> L"),
+            Self::Fullnat | Self::Reverse => ("L -> S", "S -> L"),
             Self::Dsr => ("C -> V (MAC of S)", "V -> C, straight to the client"),
             Self::Tunnel => (
                 "outer L -> S, inner C -> V",
@@ -155,7 +179,7 @@ impl Mode {
                 ),
                 flat(Role::Node, Role::Router, ANSWER),
             ],
-            Self::Fullnat => vec![
+            Self::Fullnat | Self::Reverse => vec![
                 flat(Role::Node, Role::Server, plain(Party::Node, Party::Server)),
                 flat(Role::Server, Role::Node, plain(Party::Server, Party::Node)),
                 flat(Role::Node, Role::Router, ANSWER),
@@ -177,7 +201,7 @@ impl Mode {
     /// How answers come back.
     pub const fn answer_path(self) -> AnswerPath {
         match self {
-            Self::Dnat | Self::Fullnat => AnswerPath::Node,
+            Self::Dnat | Self::Fullnat | Self::Reverse => AnswerPath::Node,
             Self::Dsr | Self::Tunnel => AnswerPath::Direct,
         }
     }
@@ -185,7 +209,7 @@ impl Mode {
     /// Whose address the server sees as its client's.
     pub const fn server_sees(self) -> Party {
         match self {
-            Self::Fullnat => Party::Node,
+            Self::Fullnat | Self::Reverse => Party::Node,
             Self::Dnat | Self::Dsr | Self::Tunnel => Party::Client,
         }
     }
@@ -193,7 +217,7 @@ impl Mode {
     /// Whose address the server was called by.
     pub const fn server_called(self) -> Party {
         match self {
-            Self::Dnat | Self::Fullnat => Party::Server,
+            Self::Dnat | Self::Fullnat | Self::Reverse => Party::Server,
             Self::Dsr | Self::Tunnel => Party::Vip,
         }
     }

@@ -56,7 +56,7 @@ impl Case {
         let mut cases = Vec::new();
         for mode in Mode::ALL {
             for family in Family::ALL {
-                for protocol in Protocol::ALL {
+                for protocol in mode.protocols() {
                     cases.push(Self {
                         mode,
                         family,

@@ -215,7 +215,9 @@ pub fn dnat_address(server: u8, family: Family) -> IpAddr {
 pub fn backend_address(mode: Mode, server: u8, family: Family) -> IpAddr {
     match mode {
         Mode::Dnat => dnat_address(server, family),
-        Mode::Fullnat | Mode::Dsr => address(Segment::Flat, Host::Server(server), family),
+        Mode::Fullnat | Mode::Dsr | Mode::Reverse => {
+            address(Segment::Flat, Host::Server(server), family)
+        }
         Mode::Tunnel => address(Segment::Routed, Host::Server(server), family),
     }
 }

@@ -49,8 +49,9 @@ fn curl(
         "--write-out",
         &write,
     ]);
+    // Each request is a new connection: some servers close after each answer, and the others are told to.
+    command.args(["--header", "Connection: close"]);
     command.arg(format!("http://{authority}/?request=[1-{requests}]"));
-    // The servers close after each answer, so that each request is a new connection.
     let finished = program::finish(&mut command, "", REQUEST_LIMIT * requests.max(1), interrupt)?;
     let mut exchange = Exchange::of_curl(&finished.stdout);
     if exchange.sent < requests {

@@ -14,7 +14,7 @@ pub fn services<'a>(objects: impl IntoIterator<Item = &'a v1::Object>, wide: boo
     ];
     let more = [
         "NAME", "MODE", "PROTO", "VIPS", "PORTS", "POOL", "AFFINITY", "APPLIED", "REFUSED",
-        "PACKETS", "BYTES", "WARNINGS",
+        "PACKETS", "BYTES", "REQUESTS", "WARNINGS",
     ];
     let mut table = Table::new(if wide { &more } else { &narrow });
     for object in objects {
@@ -69,6 +69,12 @@ fn row(spec: &v1::ServiceSpec, status: Option<&v1::ServiceStatus>, wide: bool) -
         cells.push(
             status
                 .map(|status| status.bytes.to_string())
+                .unwrap_or_default(),
+        );
+        let proxy = status.and_then(|status| status.proxy.as_ref());
+        cells.push(
+            proxy
+                .map(|proxy| proxy.requests.to_string())
                 .unwrap_or_default(),
         );
         cells.push(status.map(warnings).unwrap_or_default());
@@ -158,6 +164,10 @@ mod tests {
             }],
             packets: 7,
             bytes: 70,
+            proxy: Some(v1::ProxyTraffic {
+                requests: 9,
+                ..Default::default()
+            }),
             warnings: vec![v1::Warning {
                 node: "n1".to_owned(),
                 text: "no ports left".to_owned(),
@@ -175,7 +185,9 @@ mod tests {
         );
         let wide = services([&object], true).render(Style::plain());
         assert!(
-            wide.contains("five-tuple  n1       n2: no program  7        70     n1: no ports left"),
+            wide.contains(
+                "five-tuple  n1       n2: no program  7        70     9         n1: no ports left"
+            ),
             "{wide}"
         );
     }

@@ -43,6 +43,7 @@ async fn the_example_with_every_option_applies_and_comes_back_whole() {
         service("tunnelled")["tunnel"],
         serde_json::json!({"encapsulation": "gue", "gue_port": 6080, "outer_source": "spread"})
     );
+    assert_eq!(service("http")["proxy"]["forwarded"]["forwarded"], "leave");
     // A change of one option is told by its path.
     let changed = example().replace("new_flow_burst: 40000", "new_flow_burst: 30000");
     let diff = fabric.run_with(&["diff", "-f", "-"], &changed).await;
@@ -77,6 +78,26 @@ services:
     tunnel: { encapsulation: gue }
     clamp_mss: yes
     pool: p
+  - name: http
+    vips: [203.0.113.0/24, 203.0.113.9]
+    ports: [80]
+    mode: l7-reverse
+    clamp_mss: true
+    proxy: { timeouts: { idle_ms: 3600001 }, head_limits: { fields: 129 } }
+    pool: p
+  - name: http2
+    vips: [203.0.113.9]
+    ports: [any]
+    mode: l7-reverse
+    clamp_mss: true
+    limits: { new_flows_per_second: 5 }
+    pool: p
+  - name: packets
+    vips: [203.0.113.10]
+    ports: [80]
+    mode: l4-dsr
+    proxy: {}
+    pool: p
 ";
     let path = fabric.file("bad.yaml", text);
     let path = path.to_str().expect("a UTF-8 path");
@@ -90,6 +111,12 @@ services:
         "11:32: services[0].deny_sources[1]: `10.0.0.1/8` has bits set",
         "17:13: services[1].tunnel: `l4-dsr` does not encapsulate",
         "18:16: services[1].clamp_mss: expected `true` or `false`, found `yes`",
+        "25:36: services[2].proxy.timeouts.idle_ms: 3600001 is out of range: use 1 to 3600000, or leave it out for 60000",
+        "25:70: services[2].proxy.head_limits.fields: 129 is out of range: use 1 to 128, or leave it out for 100",
+        "29:12: services[3].ports: `l7-reverse` listens at ports: name them",
+        "31:16: services[3].clamp_mss: it works on packets, and `l7-reverse` ends connections",
+        "32:13: services[3].limits: it works on packets",
+        "38:12: services[4].proxy: `l4-dsr` forwards packets: leave it out, or use `l7-reverse`",
     ] {
         assert!(
             ran.err.contains(&format!("{path}:{expected}")),
@@ -99,7 +126,7 @@ services:
     }
     assert!(
         ran.err
-            .ends_with("error: 7 mistakes; nothing was changed\n"),
+            .ends_with("error: 13 mistakes; nothing was changed\n"),
         "{}",
         ran.err
     );

@@ -170,7 +170,7 @@ impl CompiledFabric {
             share(ObjectKind::Service, service.id.0, version, &|| {
                 encode_service(service, pool.id, version.exact_state)
             });
-            if matches!(service.service.mode, Mode::Dsr | Mode::Tunnel) {
+            if let Some(Mode::Dsr | Mode::Tunnel) = service.service.mode.l4() {
                 add_server_vips(&mut server_vips, service, pool);
             }
             if service.service.client_address_option {

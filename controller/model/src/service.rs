@@ -4,11 +4,12 @@ use lbfabric_abi::SERVICE_VIPS_MAX;
 use lbfabric_proto::v1;
 
 use crate::{
-    Affinity, Limits, Mode, Name, PortRange, Ports, Prefix, Protocol, SourceRules, Tunnel,
-    Violation, fields::Fields, vip::parse_vip, wire_enum::WireEnum as _,
+    Affinity, Limits, Mode, Name, PortRange, Ports, Prefix, Protocol, Proxy, ServiceMode,
+    SourceRules, Tunnel, Violation, fields::Fields, vip::parse_vip, wire_enum::WireEnum as _,
 };
 
 mod combination;
+mod engine;
 
 /// A load-balanced service, valid by itself: its pool and its neighbours are checked by the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +22,8 @@ pub struct Service {
     pub ports: Ports,
     /// Its protocol.
     pub protocol: Protocol,
-    /// How packets reach the servers.
-    pub mode: Mode,
+    /// How packets or connections reach the servers.
+    pub mode: ServiceMode,
     /// The pool's name.
     pub pool: Name,
     /// Which packets reach the same server.
@@ -39,6 +40,8 @@ pub struct Service {
     pub limits: Limits,
     /// Which clients may use it.
     pub source_rules: SourceRules,
+    /// What the engine does, in [`ServiceMode::L7`] and only there.
+    pub proxy: Option<Proxy>,
 }
 
 impl Service {
@@ -54,14 +57,17 @@ impl Service {
         let pool = keep(Name::parse(&spec.pool, &format!("{path}.pool")));
         let vips = parse_vips(&spec.vips, path, violations);
         let ports = Ports::parse(&spec.ports, &format!("{path}.ports"), violations);
-        let mode = Mode::parse(spec.mode, path, violations);
+        let mode = ServiceMode::parse(spec.mode, path, violations);
         let protocol = Protocol::parse(spec.protocol, path, violations);
         let affinity = Affinity::parse(spec.affinity, path, violations);
         let backend_port = parse_backend_port(spec.backend_port, path, violations);
-        let tunnel = match (&spec.tunnel, mode) {
-            (Some(tunnel), _) => Tunnel::parse(tunnel, &format!("{path}.tunnel"), violations),
-            (None, Some(Mode::Tunnel)) => Some(Tunnel::default()),
-            (None, Some(Mode::Dnat | Mode::Fullnat | Mode::Dsr) | None) => None,
+        let tunnel = match &spec.tunnel {
+            Some(tunnel) => Tunnel::parse(tunnel, &format!("{path}.tunnel"), violations),
+            None => (mode.and_then(ServiceMode::l4) == Some(Mode::Tunnel)).then(Tunnel::default),
+        };
+        let proxy = match &spec.proxy {
+            Some(proxy) => Proxy::parse(proxy, &format!("{path}.proxy"), violations),
+            None => mode.and_then(ServiceMode::l7).map(|_| Proxy::default()),
         };
         let limits = spec.limits.unwrap_or_default();
         let limits = Limits::parse(&limits, &format!("{path}.limits"), violations);
@@ -84,6 +90,7 @@ impl Service {
             client_address_option: spec.client_address_option,
             limits,
             source_rules,
+            proxy,
         };
         service.check_combination(path, violations);
         (violations.len() == before).then_some(service)
@@ -116,6 +123,7 @@ impl Service {
             client_address_option,
             limits,
             source_rules: SourceRules { allow, deny },
+            proxy,
         } = self;
         let texts = |prefixes: &[Prefix]| prefixes.iter().map(Prefix::to_string).collect();
         v1::ServiceSpec {
@@ -133,6 +141,7 @@ impl Service {
             limits: limits.to_spec(),
             allow_sources: texts(allow),
             deny_sources: texts(deny),
+            proxy: proxy.map(Proxy::to_spec),
         }
     }
 
@@ -151,6 +160,7 @@ impl Service {
             client_address_option,
             limits,
             source_rules,
+            proxy,
         } = self;
         let mut fields = Fields::default();
         fields.put_list("vips", vips);
@@ -167,6 +177,9 @@ impl Service {
         fields.put("client_address_option", client_address_option);
         limits.fields(&mut fields);
         source_rules.fields(&mut fields);
+        if let Some(proxy) = proxy {
+            proxy.fields(&mut fields);
+        }
         fields
     }
 }

@@ -11,8 +11,8 @@ use prost::Message as _;
 
 use crate::{
     Affinity, BackendId, FlowKeeping, Generation, HealthCheck, Limits, Mode, PoolId, PortRange,
-    Ports, Prefix, Protocol, QuicServerId, SourceRules, Tunnel, vip::address_from_bytes,
-    wire_enum::WireEnum,
+    Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId, ServiceMode, SourceRules, Tunnel,
+    vip::address_from_bytes, wire_enum::WireEnum,
 };
 
 /// How [`Ports::Any`] travels: as a range that is none, so that a node which does not know it refuses the service.
@@ -39,8 +39,10 @@ pub enum SnapshotBody {
     Settings(NodeSettings),
     /// A pool.
     Pool(NodePool),
-    /// A service.
+    /// A service of layer 4.
     Service(NodeService),
+    /// A service of layer 7.
+    Proxy(NodeProxy),
     /// The VIPs that a server holds.
     ServerVips(ServerVips),
 }
@@ -99,7 +101,24 @@ pub struct NodeBackend {
     pub quic_server_id: Option<QuicServerId>,
 }
 
-/// A service as a node needs it.
+/// A service of layer 7 as a node needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeProxy {
+    /// Its addresses.
+    pub vips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<PortRange>,
+    /// Who the servers see.
+    pub mode: ProxyMode,
+    /// Its pool.
+    pub pool: PoolId,
+    /// The servers' port; `None`: the client's choice.
+    pub backend_port: Option<NonZeroU16>,
+    /// What the engine does.
+    pub proxy: Proxy,
+}
+
+/// A service of layer 4 as a node needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeService {
     /// Its addresses and prefixes.
@@ -152,9 +171,7 @@ impl SnapshotObject {
                 SnapshotBody::Settings(decode_settings(&settings)?)
             }
             node_object::Object::Pool(pool) => SnapshotBody::Pool(decode_pool(pool)?),
-            node_object::Object::Service(service) => {
-                SnapshotBody::Service(decode_service(&service)?)
-            }
+            node_object::Object::Service(service) => decode_service(&service)?,
             node_object::Object::ServerVips(vips) => {
                 SnapshotBody::ServerVips(decode_server_vips(&vips)?)
             }
@@ -276,12 +293,54 @@ fn decode_backend(proto: v1::NodeBackend) -> Result<NodeBackend, DecodeSnapshotE
     })
 }
 
-fn decode_service(proto: &v1::NodeServiceObject) -> Result<NodeService, DecodeSnapshotError> {
-    fn named<T: WireEnum>(value: T::Proto, field: &'static str) -> Result<T, DecodeSnapshotError> {
-        T::from_proto(value).ok_or(Field(field))
+fn named<T: WireEnum>(value: T::Proto, field: &'static str) -> Result<T, DecodeSnapshotError> {
+    T::from_proto(value).ok_or(Field(field))
+}
+
+fn decode_service(proto: &v1::NodeServiceObject) -> Result<SnapshotBody, DecodeSnapshotError> {
+    match named(proto.mode(), "service.mode")? {
+        ServiceMode::L4(mode) => Ok(SnapshotBody::Service(decode_l4(mode, proto)?)),
+        ServiceMode::L7(mode) => Ok(SnapshotBody::Proxy(decode_l7(mode, proto)?)),
     }
-    let backend_port = u16::try_from(proto.backend_port);
-    let mode = named(proto.mode(), "service.mode")?;
+}
+
+fn decode_l7(
+    mode: ProxyMode,
+    proto: &v1::NodeServiceObject,
+) -> Result<NodeProxy, DecodeSnapshotError> {
+    let proxy = proto.proxy.as_ref().ok_or(Field("service.proxy"))?;
+    let mut violations = Vec::new();
+    let parsed = Proxy::parse(proxy, "service.proxy", &mut violations);
+    let proxy = parsed.filter(|_| violations.is_empty());
+    let ports = match decode_ports(&proto.ports) {
+        Some(Ports::Ranges(ranges)) => ranges,
+        Some(Ports::Any) | None => return Err(Field("service.ports")),
+    };
+    Ok(NodeProxy {
+        vips: decode_addresses(&proto.vips, "service.vips")?,
+        ports,
+        mode,
+        pool: PoolId(proto.pool_id),
+        backend_port: decode_backend_port(proto)?,
+        proxy: proxy.ok_or(Field("service.proxy"))?,
+    })
+}
+
+fn decode_backend_port(
+    proto: &v1::NodeServiceObject,
+) -> Result<Option<NonZeroU16>, DecodeSnapshotError> {
+    let port = u16::try_from(proto.backend_port).ok();
+    port.map(NonZeroU16::new)
+        .ok_or(Field("service.backend_port"))
+}
+
+fn decode_l4(
+    mode: Mode,
+    proto: &v1::NodeServiceObject,
+) -> Result<NodeService, DecodeSnapshotError> {
+    if proto.proxy.is_some() {
+        return Err(Field("service.proxy"));
+    }
     let mut violations = Vec::new();
     let limits = Limits::parse(
         &proto.limits.unwrap_or_default(),
@@ -298,10 +357,7 @@ fn decode_service(proto: &v1::NodeServiceObject) -> Result<NodeService, DecodeSn
         mode,
         affinity: named(proto.affinity(), "service.affinity")?,
         pool: PoolId(proto.pool_id),
-        backend_port: backend_port
-            .map(NonZeroU16::new)
-            .ok()
-            .ok_or(Field("service.backend_port"))?,
+        backend_port: decode_backend_port(proto)?,
         tunnel: decode_tunnel(mode, proto.tunnel.as_ref())?,
         clamp_mss: proto.clamp_mss,
         client_address_option: proto.client_address_option,

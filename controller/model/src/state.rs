@@ -3,6 +3,7 @@
 mod apply;
 mod check;
 mod endpoints;
+mod engine_vips;
 mod nesting;
 mod restore;
 mod stored;

@@ -1,6 +1,9 @@
 use lbfabric_proto::v1;
 
-use crate::{Affinity, Encapsulation, Mode, OuterSource, Protocol, Violation};
+use crate::{
+    Affinity, Encapsulation, ForwardedPolicy, Mode, OuterSource, Protocol, ProxyMode, ServiceMode,
+    Violation,
+};
 
 /// An enum of the API and its counterpart here.
 pub(crate) trait WireEnum: Copy + PartialEq + 'static {
@@ -15,6 +18,11 @@ pub(crate) trait WireEnum: Copy + PartialEq + 'static {
 
     /// Checks a field of the message at `path`.
     fn parse(value: i32, path: &str, violations: &mut Vec<Violation>) -> Option<Self> {
+        Self::parse_field(value, &format!("{path}.{}", Self::FIELD), violations)
+    }
+
+    /// Checks a field at `path`.
+    fn parse_field(value: i32, path: &str, violations: &mut Vec<Violation>) -> Option<Self> {
         let known = Self::Proto::try_from(value).ok();
         let parsed = match value {
             0 => Self::DEFAULT,
@@ -27,7 +35,7 @@ pub(crate) trait WireEnum: Copy + PartialEq + 'static {
                 _ => format!("{value} is unknown"),
             };
             violations.push(Violation::new(
-                format!("{path}.{}", Self::FIELD),
+                path,
                 format!("{what}: use one of `{}`", names.join("`, `")),
             ));
         }
@@ -57,16 +65,37 @@ pub(crate) trait WireEnum: Copy + PartialEq + 'static {
     }
 }
 
-impl WireEnum for Mode {
+impl WireEnum for ServiceMode {
     type Proto = v1::Mode;
     const FIELD: &'static str = "mode";
     const VALUES: &'static [(Self, v1::Mode, &'static str)] = &[
-        (Self::Dnat, v1::Mode::L4Dnat, "l4-dnat"),
-        (Self::Fullnat, v1::Mode::L4Fullnat, "l4-fullnat"),
-        (Self::Dsr, v1::Mode::L4Dsr, "l4-dsr"),
-        (Self::Tunnel, v1::Mode::L4Tunnel, "l4-tunnel"),
+        (Self::L4(Mode::Dnat), v1::Mode::L4Dnat, "l4-dnat"),
+        (Self::L4(Mode::Fullnat), v1::Mode::L4Fullnat, "l4-fullnat"),
+        (Self::L4(Mode::Dsr), v1::Mode::L4Dsr, "l4-dsr"),
+        (Self::L4(Mode::Tunnel), v1::Mode::L4Tunnel, "l4-tunnel"),
+        (
+            Self::L7(ProxyMode::Reverse),
+            v1::Mode::L7Reverse,
+            "l7-reverse",
+        ),
+        (
+            Self::L7(ProxyMode::Transparent),
+            v1::Mode::L7Transparent,
+            "l7-transparent",
+        ),
     ];
     const DEFAULT: Option<Self> = None;
+}
+
+impl WireEnum for ForwardedPolicy {
+    type Proto = v1::ForwardedPolicy;
+    const FIELD: &'static str = "forwarded";
+    const VALUES: &'static [(Self, v1::ForwardedPolicy, &'static str)] = &[
+        (Self::Replace, v1::ForwardedPolicy::Replace, "replace"),
+        (Self::Append, v1::ForwardedPolicy::Append, "append"),
+        (Self::Leave, v1::ForwardedPolicy::Leave, "leave"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Replace);
 }
 
 impl WireEnum for Protocol {

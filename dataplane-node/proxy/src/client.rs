@@ -8,7 +8,7 @@
 //!    ◄── body ──  pump::body ◄──────────────────────────── body ──
 //! ```
 
-use std::{io, net::IpAddr, pin::Pin, rc::Rc};
+use std::{io, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -21,16 +21,18 @@ use crate::{
     },
     http2::{self, PREFACE_HEAD},
     pump::{self, Broken, Framed},
+    site::{Current, Place, Site},
     stream::{Incoming, NoHead, Stream, write},
-    upstream::Upstreams,
 };
 
 /// A client's connection.
 pub(crate) struct Client {
     pub(crate) stream: Stream,
     pub(crate) address: IpAddr,
-    pub(crate) config: Rc<ProxyConfig>,
-    pub(crate) upstreams: Rc<Upstreams>,
+    /// Where it came in.
+    pub(crate) place: Place,
+    /// What its service does, as of the request that is served.
+    pub(crate) current: Rc<Current>,
 }
 
 /// What of a request is needed after its head has been sent on.
@@ -42,6 +44,8 @@ struct Asked {
     persists: bool,
     /// Sent twice it does the same as sent once, RFC 9110 section 9.2.2.
     is_idempotent: bool,
+    /// Where the answer is the last one once it drains.
+    site: Rc<Site>,
 }
 
 /// Why a client's connection ends.
@@ -64,9 +68,13 @@ impl Client {
         async move {
             let mut is_first = true;
             let end = loop {
-                let idle = client.config.timeouts.idle;
-                if client.stream.incoming().some(idle).await.is_err() {
-                    break End::Quietly;
+                let idle = client.current.config.timeouts.idle;
+                let Client { stream, place, .. } = &mut client;
+                let is_leaving = |context: &mut Context<'_>| place.is_leaving(context);
+                match stream.incoming().some(idle, is_leaving).await {
+                    Ok(()) => {}
+                    Err(NoHead::Leaving) => break End::Answered,
+                    Err(_) => break End::Quietly,
                 }
                 // What a request needs is there while there is one, and not part of every connection that waits.
                 if let Err(end) = Box::pin(client.request(is_first)).await {
@@ -77,7 +85,12 @@ impl Client {
             match end {
                 End::Quietly => return,
                 End::Http2 => return client.into_http2().await,
-                End::Told(status) => client.tell(status).await,
+                End::Told(status) => {
+                    if is_refusal(status) {
+                        client.current.counters.refusals.increment();
+                    }
+                    client.tell(status).await;
+                }
                 End::Answered => {}
             }
             client.stream.linger().await;
@@ -89,20 +102,21 @@ impl Client {
         let service = http2::Service {
             address: self.address,
             scheme: "http",
-            config: self.config,
-            upstreams: self.upstreams,
+            config: Arc::clone(&self.current.config),
+            upstreams: Rc::clone(&self.current.upstreams),
         };
         // On the heap, as one of HTTP/1.1 does not need the room.
-        Box::pin(http2::serve(self.stream, service))
+        Box::pin(http2::serve(self.stream, service, self.place))
     }
 
     /// One request with its answer, after which another may follow.
     async fn request(&mut self, is_first: bool) -> Result<(), End> {
-        let config = &*self.config;
+        self.current = self.place.site.current();
+        let config = &*self.current.config;
         let limit = config.timeouts.head;
         let head = self.stream.incoming().head(&config.limits, limit).await;
         let head_bytes = head.map_err(|error| match error {
-            NoHead::Closed | NoHead::Silent | NoHead::Broken => End::Quietly,
+            NoHead::Closed | NoHead::Leaving | NoHead::Silent | NoHead::Broken => End::Quietly,
             NoHead::Refused(refusal) => End::Told(refusal.status()),
             NoHead::Late => End::Told(408),
         })?;
@@ -110,23 +124,24 @@ impl Client {
         let asked = self.rewrite(head_bytes, &mut head);
         let asked = asked.map_err(|refusal| {
             let is_preface = is_first && self.stream.incoming().filled().starts_with(PREFACE_HEAD);
-            if is_preface && self.config.http2.clients {
+            if is_preface && self.current.config.http2.clients {
                 End::Http2
             } else {
                 End::Told(refusal.status())
             }
         })?;
+        self.current.counters.requests.increment();
         self.stream.incoming().consume(head_bytes);
-        let server = self.upstreams.choose().ok_or(End::Told(503))?;
-        let limit = self.config.timeouts.connect;
-        let upstream = self.upstreams.connect(server, limit).await;
+        let server = self.current.upstreams.choose().ok_or(End::Told(503))?;
+        let limit = self.current.config.timeouts.connect;
+        let upstream = self.current.upstreams.connect(server, limit).await;
         let mut upstream = upstream.map_err(|error| told_of_connect(&error))?;
         let (answered, is_sent) = loop {
             match self.exchange(&asked, &head, &mut upstream.stream).await {
                 // The server has closed it before the request came, and nothing of the body is gone.
                 Err(Failed::Unanswered) if upstream.is_reused && asked.is_idempotent => {
-                    let limit = self.config.timeouts.connect;
-                    let anew = self.upstreams.connect_anew(server, limit);
+                    let limit = self.current.config.timeouts.connect;
+                    let anew = self.current.upstreams.connect_anew(server, limit);
                     let anew = Box::pin(anew).await;
                     upstream = anew.map_err(|error| told_of_connect(&error))?;
                 }
@@ -140,7 +155,7 @@ impl Client {
             return Err(End::Answered);
         }
         if answered.server_persists && is_sent {
-            self.upstreams.keep(upstream);
+            self.current.upstreams.keep(upstream);
         }
         if answered.client_persists && is_sent {
             return Ok(());
@@ -159,7 +174,7 @@ impl Client {
         let incoming = self.stream.incoming();
         let bytes = &incoming.filled()[..head_bytes];
         let mut room = FieldRoom::new();
-        let head = RequestHead::parse(bytes, &mut room, &self.config.limits)?;
+        let head = RequestHead::parse(bytes, &mut room, &self.current.config.limits)?;
         let request = Request::of(&head)?;
         if head.method == "CONNECT" {
             // It would make this a proxy of another kind.
@@ -168,8 +183,8 @@ impl Client {
         let forwarding = Forwarding {
             client: self.address,
             scheme: "http",
-            x_forwarded: self.config.forwarded.x_forwarded,
-            forwarded: self.config.forwarded.forwarded,
+            x_forwarded: self.current.config.forwarded.x_forwarded,
+            forwarded: self.current.config.forwarded.forwarded,
         };
         write_request(out, &head, &request, &forwarding);
         let is_safe = matches!(
@@ -182,6 +197,7 @@ impl Client {
             body: request.body,
             persists: request.persists,
             is_idempotent: is_safe && request.body == Body::Length(0),
+            site: Rc::clone(&self.place.site),
         })
     }
 
@@ -196,10 +212,16 @@ impl Client {
         sent.map_err(|_closed| Failed::Unanswered)?;
         let client = &mut self.stream;
         if asked.body == Body::Length(0) {
-            let answered = answer(server.incoming(), &client.socket, asked, &self.config).await?;
+            let answered = answer(
+                server.incoming(),
+                &client.socket,
+                asked,
+                &self.current.config,
+            )
+            .await?;
             Ok((answered, true))
         } else {
-            Box::pin(both(client, server, asked, &self.config)).await
+            Box::pin(both(client, server, asked, &self.current.config)).await
         }
     }
 
@@ -289,6 +311,11 @@ async fn both(
     }
 }
 
+/// Whether a status that the engine gives says what is wrong with the request itself.
+const fn is_refusal(status: u16) -> bool {
+    !matches!(status, 408 | 502..=504)
+}
+
 fn told_of_connect(error: &io::Error) -> End {
     End::Told(if error.kind() == io::ErrorKind::TimedOut {
         504
@@ -306,12 +333,12 @@ async fn answer(
 ) -> Result<Answered, Failed> {
     let silence = config.timeouts.silence;
     loop {
-        let length = match from.some(silence).await {
+        let length = match from.some(silence, |_| false).await {
             Ok(()) => from.head(&config.limits, silence).await,
             Err(error) => Err(error),
         };
         let length = length.map_err(|error| match error {
-            NoHead::Closed | NoHead::Broken => Failed::Unanswered,
+            NoHead::Closed | NoHead::Leaving | NoHead::Broken => Failed::Unanswered,
             NoHead::Refused(_) => Failed::End(End::Told(502)),
             NoHead::Silent | NoHead::Late => Failed::End(End::Told(504)),
         })?;
@@ -372,7 +399,7 @@ fn rewrite_answer(
         _ => Framed::Same,
     };
     let has_end = asked.minor == 1 || matches!(response.body, Body::Length(_));
-    let persists = asked.persists && has_end;
+    let persists = asked.persists && has_end && !asked.site.is_draining();
     let answering = Answering {
         minor: asked.minor,
         persists,

@@ -24,7 +24,7 @@ mod watch;
 mod websocket;
 mod wire;
 
-use std::{net::IpAddr, rc::Rc};
+use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 pub use config::{Allowance, Http2Config, ServerProtocol};
 pub(crate) use connection::{PREFACE_HEAD, serve};
@@ -33,10 +33,11 @@ pub(crate) use pool::Pool;
 use crate::{config::ProxyConfig, upstream::Upstreams};
 
 /// What a client's requests are served with.
+#[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) address: IpAddr,
     /// `http` or `https`: how the client has come.
     pub(crate) scheme: &'static str,
-    pub(crate) config: Rc<ProxyConfig>,
+    pub(crate) config: Arc<ProxyConfig>,
     pub(crate) upstreams: Rc<Upstreams>,
 }

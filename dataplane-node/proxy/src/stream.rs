@@ -36,6 +36,8 @@ pub(crate) enum NoHead {
     /// The other side has closed the connection between two messages.
     Closed,
     Refused(Refusal),
+    /// None has begun, and none is wanted any more.
+    Leaving,
     /// Not one byte has come in time.
     Silent,
     /// The rest has not come in time.
@@ -117,16 +119,25 @@ impl Incoming<'_> {
         self.buffer.as_ref().map_or(b"", Buffer::filled)
     }
 
-    /// Waits until there is something to read. This is all that a connection between two messages does.
-    pub(crate) async fn some(&mut self, limit: Duration) -> Result<(), NoHead> {
+    /// Waits until there is something to read, unless that is not wanted any more. This is all that a connection between two messages does.
+    pub(crate) async fn some(
+        &mut self,
+        limit: Duration,
+        mut is_leaving: impl FnMut(&mut Context<'_>) -> bool + Unpin,
+    ) -> Result<(), NoHead> {
         if !self.filled().is_empty() {
             return Ok(());
         }
         let alarm = self.alarm;
-        match alarm.within(limit, |context| self.poll_read(context)).await {
-            Ok(Ok(1..)) => Ok(()),
-            Ok(Ok(0)) => Err(NoHead::Closed),
-            Ok(Err(_gone)) => Err(NoHead::Broken),
+        let read = |context: &mut Context<'_>| match self.poll_read(context) {
+            Poll::Pending if is_leaving(context) => Poll::Ready(None),
+            read => read.map(Some),
+        };
+        match alarm.within(limit, read).await {
+            Ok(Some(Ok(1..))) => Ok(()),
+            Ok(Some(Ok(0))) => Err(NoHead::Closed),
+            Ok(Some(Err(_gone))) => Err(NoHead::Broken),
+            Ok(None) => Err(NoHead::Leaving),
             Err(Late) => Err(NoHead::Silent),
         }
     }

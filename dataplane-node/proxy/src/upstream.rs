@@ -1,13 +1,13 @@
-use std::{cell::RefCell, io, net::SocketAddr, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::{http2, stream::Stream};
+use crate::{config::ProxyConfig, http2, stream::Stream};
 
 /// A worker's connections to servers that wait for their next request.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
-    servers: Vec<Server>,
+    servers: Vec<Rc<Server>>,
     turn: std::cell::Cell<usize>,
     idle_max: usize,
     /// Those to servers of HTTP/2.
@@ -30,15 +30,24 @@ pub(crate) struct Upstream {
 }
 
 impl Upstreams {
-    pub(crate) fn new(servers: &[SocketAddr], idle_max: usize) -> Self {
-        let server = |address: &SocketAddr| Server {
-            address: *address,
-            idle: RefCell::default(),
+    /// Those of a configuration. What those before it have to the same servers stays.
+    pub(crate) fn new(config: &ProxyConfig, before: Option<&Self>) -> Self {
+        let known = |address: &SocketAddr| {
+            let mut servers = before?.servers.iter();
+            servers.find(|server| server.address == *address).cloned()
+        };
+        let server = |address: &SocketAddr| {
+            known(address).unwrap_or_else(|| {
+                Rc::new(Server {
+                    address: *address,
+                    idle: RefCell::default(),
+                })
+            })
         };
         Self {
-            servers: servers.iter().map(server).collect(),
-            turn: std::cell::Cell::new(0),
-            idle_max,
+            servers: config.servers.iter().map(server).collect(),
+            turn: std::cell::Cell::new(before.map_or(0, |it| it.turn.get())),
+            idle_max: config.idle_connections,
             http2: http2::Pool::default(),
         }
     }

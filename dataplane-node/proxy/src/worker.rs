@@ -1,18 +1,211 @@
-use std::{io, net::SocketAddr, rc::Rc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::TcpListener,
-    runtime::{Builder, LocalOptions},
+    runtime::{Builder, LocalOptions, LocalRuntime},
+    sync::{mpsc, oneshot},
     task,
+    time::{Instant, sleep},
 };
 
-use crate::{client::Client, config::ProxyConfig, stream::Stream, upstream::Upstreams};
+use crate::{
+    config::ProxyConfig,
+    counters::{Counters, Registry},
+    engine::{ApplyError, EngineConfig, ServiceKey},
+    site::{Current, Site},
+    upstream::Upstreams,
+};
 
 /// Connections that the kernel keeps until a worker takes them.
 const BACKLOG: i32 = 1024;
+/// A worker that ends looks this often whether its last connection has.
+const END_POLL: Duration = Duration::from_millis(20);
 
-/// A listener that each worker makes for itself: the kernel spreads connections over them.
+/// What a worker is told.
+pub(crate) enum Command {
+    /// To serve this and nothing else.
+    Apply {
+        config: Arc<EngineConfig>,
+        reply: oneshot::Sender<Vec<(ServiceKey, ApplyError)>>,
+    },
+}
+
+/// A worker's thread, from outside.
+#[derive(Debug)]
+pub(crate) struct WorkerThread {
+    commands: mpsc::UnboundedSender<Command>,
+    ended: oneshot::Receiver<()>,
+    pub(crate) registry: Arc<Registry>,
+}
+
+/// A worker, on its thread.
+struct Worker {
+    services: BTreeMap<ServiceKey, Rc<Current>>,
+    sites: BTreeMap<SocketAddr, Rc<Site>>,
+    /// Sites that are drained and may still have connections.
+    leaving: Vec<Rc<Site>>,
+    registry: Arc<Registry>,
+    drain: Duration,
+}
+
+// === impl WorkerThread ===
+
+impl WorkerThread {
+    pub(crate) fn start(number: usize, drain: Duration) -> io::Result<Self> {
+        let (commands, told) = mpsc::unbounded_channel();
+        let (end, ended) = oneshot::channel();
+        let (start, started) = std::sync::mpsc::channel();
+        let registry = Arc::new(Registry::default());
+        let worker_registry = Arc::clone(&registry);
+        let work = move || {
+            // It cannot move to another thread.
+            let (runtime, outcome) = match runtime() {
+                Ok(runtime) => (Some(runtime), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            let is_heard = start.send(outcome).is_ok();
+            if let Some(runtime) = runtime.filter(|_| is_heard) {
+                let worker = Worker {
+                    services: BTreeMap::new(),
+                    sites: BTreeMap::new(),
+                    leaving: Vec::new(),
+                    registry: worker_registry,
+                    drain,
+                };
+                runtime.block_on(worker.run(told));
+            }
+            // Nobody may wait for it.
+            let _heard = end.send(());
+        };
+        thread::Builder::new()
+            .name(format!("lbfabric-l7-{number}"))
+            .spawn(work)?;
+        started
+            .recv()
+            .unwrap_or_else(|gone| Err(io::Error::other(gone)))?;
+        Ok(Self {
+            commands,
+            ended,
+            registry,
+        })
+    }
+
+    /// False if it has ended.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
+    /// Tells it to end, and resolves when it has.
+    pub(crate) fn end(self) -> oneshot::Receiver<()> {
+        self.ended
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    async fn run(mut self, mut told: mpsc::UnboundedReceiver<Command>) {
+        while let Some(Command::Apply { config, reply }) = told.recv().await {
+            let failed = self.apply(&config);
+            // Who asked may have lost patience.
+            let _heard = reply.send(failed);
+        }
+        let deadline = Instant::now() + self.drain;
+        self.drain_except(&EngineConfig::default());
+        while self.leaving.iter().any(|site| site.has_connections()) && Instant::now() < deadline {
+            sleep(END_POLL).await;
+        }
+    }
+
+    fn apply(&mut self, config: &EngineConfig) -> Vec<(ServiceKey, ApplyError)> {
+        self.leaving.retain(|site| site.has_connections());
+        self.drain_except(config);
+        let mut failed = Vec::new();
+        let before = std::mem::take(&mut self.services);
+        let mut served: BTreeMap<SocketAddr, ServiceKey> = BTreeMap::new();
+        for (key, service) in &config.services {
+            let current = match before.get(key) {
+                Some(had) if Arc::ptr_eq(&had.config, &service.proxy) => Rc::clone(had),
+                had => self.renew(*key, &service.proxy, had),
+            };
+            for address in &service.listen {
+                let result = match served.entry(*address) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(*key);
+                        self.serve(*address, &current)
+                    }
+                    Entry::Occupied(other) if other.get() == key => Ok(()),
+                    Entry::Occupied(_) => Err(ApplyError::Taken { address: *address }),
+                };
+                failed.extend(result.err().map(|error| (*key, error)));
+            }
+            self.services.insert(*key, current);
+        }
+        self.registry.keep(&self.services);
+        failed
+    }
+
+    /// Drains the sites that the configuration does not have.
+    fn drain_except(&mut self, config: &EngineConfig) {
+        let services = config.services.values();
+        let wanted: std::collections::BTreeSet<&SocketAddr> =
+            services.flat_map(|service| &service.listen).collect();
+        for (_, site) in self
+            .sites
+            .extract_if(.., |address, _| !wanted.contains(address))
+        {
+            site.drain(self.drain);
+            self.leaving.push(site);
+        }
+    }
+
+    /// A service with another configuration, which goes on with the connections that it has.
+    fn renew(
+        &self,
+        key: ServiceKey,
+        config: &Arc<ProxyConfig>,
+        before: Option<&Rc<Current>>,
+    ) -> Rc<Current> {
+        let upstreams = Upstreams::new(config, before.map(|current| &*current.upstreams));
+        Rc::new(Current {
+            config: Arc::clone(config),
+            upstreams: Rc::new(upstreams),
+            counters: self.registry.of(key),
+        })
+    }
+
+    /// Serves an address by a configuration, with the listener that is there.
+    fn serve(&mut self, address: SocketAddr, current: &Rc<Current>) -> Result<(), ApplyError> {
+        if let Some(site) = self.sites.get(&address) {
+            site.swap(current);
+            return Ok(());
+        }
+        let listener = listener(address).and_then(TcpListener::from_std);
+        let listener = listener.map_err(|source| ApplyError::Listen { address, source })?;
+        let site = Site::new(Rc::clone(current));
+        task::spawn_local(Rc::clone(&site).accept(listener));
+        self.sites.insert(address, site);
+        Ok(())
+    }
+}
+
+/// One that a worker's tasks stay on, which needs no lock for waking one.
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+}
+
+/// A listener that each worker makes for itself: the kernel spreads connections over them. The address need not be the machine's yet.
 pub fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -24,49 +217,35 @@ pub fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_nonblocking(true)?;
     // Of its connections too, from the beginning.
     socket.set_tcp_nodelay(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    } else {
+        socket.set_freebind_v6(true)?;
+        socket.set_only_v6(true)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Is a worker: serves a listener's connections on this thread. Ends only if the listener fails.
+/// Is a worker: serves a listener's connections on this thread for ever.
 pub fn work(listener: std::net::TcpListener, config: ProxyConfig) -> io::Result<()> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())?;
+    let runtime = runtime()?;
     // A task as all others are: what a runtime is blocked on is woken by a system call.
     let served = runtime.spawn_local(serve(listener, config));
     runtime.block_on(served)?
 }
 
-/// Serves a listener's connections, each as a task that stays on this thread: in a [`LocalRuntime`](tokio::runtime::LocalRuntime), which
-/// needs no lock for waking one, or a [`LocalSet`](task::LocalSet).
+/// Serves a listener's connections for ever, each as a task that stays on this thread: in a [`LocalRuntime`], or a
+/// [`LocalSet`](task::LocalSet).
 pub async fn serve(listener: std::net::TcpListener, config: ProxyConfig) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let upstreams = Rc::new(Upstreams::new(&config.servers, config.idle_connections));
-    let config = Rc::new(config);
-    loop {
-        let (socket, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) if is_of_one(&error) => continue,
-            Err(error) => return Err(error),
-        };
-        let client = Client {
-            stream: Stream::new(socket),
-            address: from.ip().to_canonical(),
-            config: config.clone(),
-            upstreams: upstreams.clone(),
-        };
-        task::spawn_local(client.serve());
-    }
-}
-
-/// Whether an error concerns the connection that was to be accepted, and not the listener.
-fn is_of_one(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
+    let config = Arc::new(config);
+    let current = Current {
+        upstreams: Rc::new(Upstreams::new(&config, None)),
+        config,
+        counters: Arc::new(Counters::default()),
+    };
+    Site::new(Rc::new(current)).accept(listener).await;
+    Ok(())
 }

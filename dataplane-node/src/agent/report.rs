@@ -78,6 +78,7 @@ pub(crate) fn services<M: LbMaps>(
             packets: traffic.packets,
             bytes: traffic.bytes,
             warnings: nat_warnings(desired, service, maps, monotonic_ns)?,
+            proxy: None,
         })
     });
     reports.collect()

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{program::Program, report};
 use crate::{
     chain::Chain,
+    engine::EngineDriver,
     explain::{Names, explain},
     health::HealthTable,
     maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps, monotonic_ns},
@@ -40,6 +41,7 @@ pub(crate) struct LoadBalancer {
     pub(crate) former: BTreeSet<IpAddr>,
     /// When to apply again, though nothing has happened.
     pub(crate) wake_at: Option<StdInstant>,
+    pub(crate) engine: EngineDriver,
 }
 
 /// A server: the program, and the machine's settings.
@@ -118,7 +120,10 @@ impl RoleState {
     /// When to apply again, though nothing has happened.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         match self {
-            Self::LoadBalancer(lb) => lb.wake_at.map(Instant::from_std),
+            Self::LoadBalancer(lb) => {
+                let times = lb.wake_at.into_iter().chain(lb.engine.wake_at());
+                times.min().map(Instant::from_std)
+            }
             Self::Server(server) => server.wake_at.map(Instant::from_std),
         }
     }
@@ -163,7 +168,13 @@ impl RoleState {
 
     pub(crate) async fn apply(&mut self, situation: Situation<'_>) -> Applied {
         match self {
-            Self::LoadBalancer(lb) => lb.apply(situation),
+            Self::LoadBalancer(lb) => {
+                let mut applied = lb.apply(situation);
+                let health = situation.health.view();
+                let refused = lb.engine.apply(situation.desired, &health).await;
+                applied.refusals.extend(refused);
+                applied
+            }
             Self::Server(server) => server.apply(situation.desired).await,
         }
     }
@@ -213,6 +224,7 @@ impl RoleState {
                 } = situation;
                 report.backends = report::backends(desired, &health.view(), &lb.panics, maps)?;
                 report.services = report::services(desired, maps, monotonic_ns())?;
+                report.services.extend(lb.engine.reports());
                 if let Some(maps) = maps {
                     report.counters = report::counters(maps.counters()?);
                 }

@@ -3,7 +3,9 @@ use std::net::IpAddr;
 
 use lbfabric_model::{
     Generation, ObjectKey, ObjectKind, PoolId, ServiceId,
-    snapshot::{NodePool, NodeService, NodeSettings, ServerVips, SnapshotBody, SnapshotObject},
+    snapshot::{
+        NodePool, NodeProxy, NodeService, NodeSettings, ServerVips, SnapshotBody, SnapshotObject,
+    },
 };
 
 use crate::snapshot::{HeldObject, HeldSnapshot};
@@ -13,7 +15,10 @@ use crate::snapshot::{HeldObject, HeldSnapshot};
 pub(crate) struct Desired {
     pub(crate) settings: Option<NodeSettings>,
     pub(crate) pools: BTreeMap<PoolId, NodePool>,
+    /// The services of layer 4.
     pub(crate) services: BTreeMap<ServiceId, NodeService>,
+    /// The services of layer 7.
+    pub(crate) proxies: BTreeMap<ServiceId, NodeProxy>,
     /// What a server takes in.
     pub(crate) server: ServerVips,
     /// Names of all objects that were decoded and have one.
@@ -71,6 +76,7 @@ impl Desired {
             }
             ObjectKind::Service => {
                 self.services.remove(&ServiceId(key.id));
+                self.proxies.remove(&ServiceId(key.id));
             }
             ObjectKind::ServerVips => self.server = ServerVips::default(),
         }
@@ -93,6 +99,9 @@ impl Desired {
             }
             (ObjectKind::Service, SnapshotBody::Service(service)) => {
                 self.services.insert(ServiceId(key.id), service);
+            }
+            (ObjectKind::Service, SnapshotBody::Proxy(service)) => {
+                self.proxies.insert(ServiceId(key.id), service);
             }
             (ObjectKind::ServerVips, SnapshotBody::ServerVips(vips)) => {
                 self.server = vips;

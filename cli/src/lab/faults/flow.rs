@@ -16,7 +16,7 @@ const BATCH: u32 = 4;
 /// How long a phase's requests may take.
 const PHASE_LIMIT: Duration = Duration::from_mins(1);
 
-/// Requests of all kinds in turn, one after the other, until it is stopped.
+/// Requests of all kinds that go on without an agent in turn, one after the other, until it is stopped.
 #[derive(Debug)]
 pub(super) struct Flow {
     exchange: Arc<Mutex<Exchange>>,
@@ -30,7 +30,10 @@ impl Flow {
         let stop = Arc::new(AtomicBool::new(false));
         let (total, stopped) = (Arc::clone(&exchange), Arc::clone(&stop));
         let sender = std::thread::spawn(move || {
-            for case in Case::all().into_iter().cycle() {
+            // Connections that end in an agent do not outlive it.
+            let cases = Case::all().into_iter();
+            let cases: Vec<_> = cases.filter(|case| case.mode.is_packets()).collect();
+            for case in cases.into_iter().cycle() {
                 if stopped.load(Ordering::SeqCst) {
                     break;
                 }

@@ -123,7 +123,9 @@ fn a_mode_that_gives_what_it_owes_passes() {
 #[test]
 fn a_mode_is_not_taken_for_another() {
     for mode in Mode::ALL {
-        for other in Mode::ALL.into_iter().filter(|&other| other != mode) {
+        // Some modes put the same packets on the links.
+        let others = Mode::ALL.into_iter();
+        for other in others.filter(|other| other.steps() != mode.steps()) {
             let row = judge(
                 case(mode),
                 &answers(case(mode)),

@@ -7,7 +7,8 @@ use prost::Message as _;
 
 use super::{EncodedObject, digest_of_object};
 use crate::{
-    Generation, HealthCheck, PoolId, PortRange, Ports, Prefix, QuicServerId, SourceRules, Tunnel,
+    Generation, HealthCheck, PoolId, PortRange, Ports, Prefix, Proxy, QuicServerId, SourceRules,
+    Tunnel,
     snapshot::ANY_PORT,
     state::{StoredPool, StoredService},
     wire_enum::WireEnum as _,
@@ -73,6 +74,7 @@ pub(super) fn encode_service(
         allow_sources: prefixes(allow),
         deny_sources: prefixes(deny),
         exact_state,
+        proxy: service.proxy.map(Proxy::to_spec),
     };
     encode(
         stored.generation,

@@ -6,8 +6,8 @@ use prost::Message as _;
 
 use crate::{
     Apply, Command, CompiledFabric, Document, FabricState, Generation, Mode, NodeFacts, ObjectKey,
-    Outcome, Role, Service, digest_of_whole,
-    snapshot::{NodeService, SnapshotBody, SnapshotObject},
+    Outcome, Ports, Role, Service, ServiceMode, digest_of_whole,
+    snapshot::{NodeProxy, NodeService, SnapshotBody, SnapshotObject},
 };
 
 mod specs;
@@ -173,7 +173,7 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
                 vips,
                 ports,
                 protocol,
-                mode,
+                mode: ServiceMode::L4(mode),
                 pool: state
                     .pools()
                     .find(|p| p.id == pool)
@@ -188,8 +188,25 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
                 client_address_option,
                 limits,
                 source_rules,
+                proxy: None,
             };
             prop_assert_eq!(&read, stored);
+        }
+        SnapshotBody::Proxy(NodeProxy {
+            vips,
+            ports,
+            mode,
+            pool: _,
+            backend_port,
+            proxy,
+        }) => {
+            let mut services = state.services().map(|stored| &stored.service);
+            let stored = services.find(|s| s.name.as_str() == object.name).unwrap();
+            prop_assert!(stored.vips.iter().map(|vip| vip.address()).eq(vips));
+            prop_assert_eq!(&stored.ports, &Ports::Ranges(ports));
+            prop_assert_eq!(stored.mode, ServiceMode::L7(mode));
+            prop_assert_eq!(stored.backend_port, backend_port);
+            prop_assert_eq!(stored.proxy, Some(proxy));
         }
         SnapshotBody::Settings(_) | SnapshotBody::ServerVips(_) => {}
     }

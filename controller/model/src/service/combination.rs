@@ -1,13 +1,17 @@
 //! What each field of a service allows by itself, but not together with another.
 
 use super::Service;
-use crate::{Affinity, Mode, Ports, Protocol, Violation, wire_enum::WireEnum as _};
+use crate::{Affinity, Mode, Ports, Protocol, ServiceMode, Violation, wire_enum::WireEnum as _};
 
 impl Service {
     pub(super) fn check_combination(&self, path: &str, violations: &mut Vec<Violation>) {
         let mut refuse = |field: &str, reason: String| {
             violations.push(Violation::new(format!("{path}.{field}"), reason));
         };
+        if let ServiceMode::L7(_) = self.mode {
+            self.check_engine(&mut refuse);
+            return;
+        }
         self.check_any_protocol(&mut refuse);
         self.check_transport(&mut refuse);
         self.check_mode(&mut refuse);
@@ -25,7 +29,7 @@ impl Service {
                     .to_owned(),
             );
         }
-        if !matches!(self.mode, Mode::Dsr | Mode::Tunnel) {
+        if !matches!(self.mode.l4(), Some(Mode::Dsr | Mode::Tunnel)) {
             refuse(
                 "protocol",
                 format!(
@@ -70,11 +74,13 @@ impl Service {
     /// What only some modes can do.
     fn check_mode(&self, refuse: &mut impl FnMut(&str, String)) {
         let mode = self.mode.name();
-        if self.backend_port.is_some() && !matches!(self.mode, Mode::Dnat | Mode::Fullnat) {
+        if self.backend_port.is_some()
+            && !matches!(self.mode.l4(), Some(Mode::Dnat | Mode::Fullnat))
+        {
             refuse(
                 "backend_port",
                 format!(
-                    "`{mode}` delivers the client's packet unchanged: leave it out, or use `l4-dnat` or `l4-fullnat`"
+                    "`{mode}` delivers the client's packet unchanged: leave it out, or use `l4-dnat`, `l4-fullnat` or `l7-reverse`"
                 ),
             );
         }
@@ -89,6 +95,12 @@ impl Service {
             refuse(
                 "tunnel",
                 format!("`{mode}` does not encapsulate: leave it out, or use `l4-tunnel`"),
+            );
+        }
+        if self.proxy.is_some() {
+            refuse(
+                "proxy",
+                format!("`{mode}` forwards packets: leave it out, or use `l7-reverse`"),
             );
         }
         if self.client_address_option && self.mode != Mode::Fullnat {

@@ -10,10 +10,13 @@ use lbfabric_abi::{
 };
 use lbfabric_proto::v1;
 
-use super::{FabricState, endpoints::Endpoints, nesting::Nesting, told_clients::ToldClients};
+use super::{
+    FabricState, endpoints::Endpoints, engine_vips::EngineVips, nesting::Nesting,
+    told_clients::ToldClients,
+};
 use crate::{
-    Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, Service, Violation,
-    vip::family, wire_enum::WireEnum as _,
+    Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, ProxyMode, Service,
+    ServiceMode, Violation, vip::family, wire_enum::WireEnum as _,
 };
 
 /// Prefixes that a range of ports takes at most: 2 for each of the 16 bits but the first and the last.
@@ -59,6 +62,7 @@ pub(super) fn against_state(
     candidate.check_references(broken_pools, &mut violations);
     candidate.check_vips(&mut violations);
     candidate.check_nesting(&mut violations);
+    candidate.check_engine_vips(&mut violations);
     candidate.check_told_clients(&mut violations);
     candidate.check_backend_addresses(&mut violations);
     candidate.check_limits(state, document, &mut violations);
@@ -142,7 +146,11 @@ impl<'a> Candidate<'a> {
                 pool_path: pool_path.as_deref(),
                 pool,
             };
-            if service.mode != Mode::Tunnel {
+            let either = [
+                ServiceMode::L4(Mode::Tunnel),
+                ServiceMode::L7(ProxyMode::Reverse),
+            ];
+            if !either.contains(&service.mode) {
                 fit.check_families(violations);
             }
             if service.affinity == Affinity::QuicCid {
@@ -232,6 +240,15 @@ impl<'a> Candidate<'a> {
             }
         }
         violations.extend(nesting.violations());
+    }
+
+    /// What the layer-7 engine listens at reaches it.
+    fn check_engine_vips(&self, violations: &mut Vec<Violation>) {
+        let mut vips = EngineVips::default();
+        for (path, service) in self.services.values() {
+            vips.add(path.as_deref(), service);
+        }
+        violations.extend(vips.violations());
     }
 
     /// Where servers believe what connections say of their clients, all that come there must come from services that say it.

@@ -6,6 +6,7 @@ use crate::{
 };
 
 mod certificates;
+mod engine;
 mod l4_features;
 
 fn backend(name: &str, addresses: &[&str]) -> v1::BackendSpec {

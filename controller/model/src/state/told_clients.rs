@@ -25,7 +25,8 @@ impl<'a> ToldClients<'a> {
         service: &'a Service,
         pool: &'a Pool,
     ) {
-        if !matches!(service.mode, Mode::Fullnat | Mode::Dnat) || service.protocol != Protocol::Tcp
+        if !matches!(service.mode.l4(), Some(Mode::Fullnat | Mode::Dnat))
+            || service.protocol != Protocol::Tcp
         {
             return;
         }

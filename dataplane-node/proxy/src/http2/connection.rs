@@ -2,6 +2,7 @@
 
 use std::{
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -16,7 +17,7 @@ use super::{
     watch::{Open, Watch, Watched},
     wire::{Pipe, Wire},
 };
-use crate::{config::ProxyConfig, stream::Stream};
+use crate::{config::ProxyConfig, site::Place, stream::Stream};
 
 /// What a client says first, RFC 9113 section 3.4: as a head of HTTP/1.1 it is a request that nobody makes.
 pub(crate) const PREFACE_HEAD: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -24,7 +25,7 @@ pub(crate) const PREFACE_HEAD: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 const PREFACE_BYTES: usize = 24;
 
 /// Serves a client that speaks HTTP/2 until its connection ends. Its preface is still to be read.
-pub(crate) async fn serve(stream: Stream, service: Service) {
+pub(crate) async fn serve(stream: Stream, service: Service, place: Place) {
     let now = Instant::now();
     let config = &service.config;
     let meter = Meter::new(&config.http2, PREFACE_BYTES, config.limits.head_bytes, now);
@@ -36,7 +37,9 @@ pub(crate) async fn serve(stream: Stream, service: Service) {
             connection,
             watch,
             service: Rc::new(service),
+            place,
             is_refused: false,
+            is_leaving: false,
         };
         std::future::poll_fn(|cx| driver.poll(cx)).await;
     }
@@ -62,9 +65,13 @@ fn builder(config: &ProxyConfig) -> server::Builder {
 struct Driver {
     connection: server::Connection<Pipe, Bytes>,
     watch: Watch,
+    /// What requests that begin now are served with.
     service: Rc<Service>,
+    place: Place,
     /// It ends because of what the client does.
     is_refused: bool,
+    /// The client has been told that it ends.
+    is_leaving: bool,
 }
 
 impl Driver {
@@ -73,6 +80,7 @@ impl Driver {
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.follow();
                     let open = Open::new(&self.watch.streams);
                     let exchange = exchange::serve(request, respond, self.service.clone(), open);
                     task::spawn_local(exchange);
@@ -87,11 +95,29 @@ impl Driver {
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 continue;
             }
+            if !self.is_leaving && self.place.is_leaving(cx) {
+                self.is_leaving = true;
+                self.connection.graceful_shutdown();
+                continue;
+            }
             match self.watch.poll(cx) {
                 Poll::Ready(Watched::End) => self.connection.graceful_shutdown(),
                 Poll::Ready(Watched::Over) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    /// A request begins: it is served as its service says now.
+    fn follow(&mut self) {
+        let current = self.place.site.current();
+        current.counters.requests.increment();
+        if !Arc::ptr_eq(&current.config, &self.service.config) {
+            self.service = Rc::new(Service {
+                config: Arc::clone(&current.config),
+                upstreams: Rc::clone(&current.upstreams),
+                ..Service::clone(&self.service)
+            });
         }
     }
 }

@@ -275,13 +275,13 @@ async fn answer(
     loop {
         let length = {
             let head = pin!(async {
-                from.some(silence).await?;
+                from.some(silence, |_| false).await?;
                 from.head(&config.limits, silence).await
             });
             to.or_gone(head).await?
         };
         let length = length.map_err(|error| match error {
-            NoHead::Closed | NoHead::Broken => Failed::Unanswered,
+            NoHead::Closed | NoHead::Leaving | NoHead::Broken => Failed::Unanswered,
             NoHead::Refused(_) => Failed::End(End::Told(502)),
             NoHead::Silent | NoHead::Late => Failed::End(End::Told(504)),
         })?;

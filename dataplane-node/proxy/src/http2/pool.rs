@@ -6,6 +6,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -57,7 +58,7 @@ impl Pool {
         &self,
         upstreams: &Upstreams,
         server: usize,
-        config: &Rc<ProxyConfig>,
+        config: &Arc<ProxyConfig>,
     ) -> io::Result<Place> {
         let limit = config.timeouts.connect;
         let place = async {
@@ -156,7 +157,7 @@ impl Drop for Coming<'_> {
 }
 
 /// Makes a connection one of HTTP/2, with prior knowledge.
-async fn connect(stream: Stream, config: &Rc<ProxyConfig>) -> io::Result<Rc<Peer>> {
+async fn connect(stream: Stream, config: &Arc<ProxyConfig>) -> io::Result<Rc<Peer>> {
     let now = Instant::now();
     let meter = Meter::new(&config.http2, 0, config.limits.head_bytes, now);
     let wire = Rc::new(Wire::new(stream, meter, now));

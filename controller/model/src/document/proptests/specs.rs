@@ -101,7 +101,7 @@ fn service() -> impl Strategy<Value = v1::ServiceSpec> {
         name(),
         prop::collection::vec(vip(), 0..3),
         prop::collection::vec(port(), 0..3),
-        (0i32..5, 0i32..6, 0i32..6),
+        (0i32..5, 0i32..8, 0i32..6),
         name(),
         prop_oneof![9 => Just(0u32), 1 => any::<u32>()],
         options(),
@@ -148,9 +148,18 @@ fn options() -> impl Strategy<Value = v1::ServiceSpec> {
         prop::option::weighted(0.3, limits),
         sources(),
         sources(),
+        prop::option::weighted(0.2, proxy()),
     )
         .prop_map(
-            |(tunnel, clamp_mss, client_address_option, limits, allow_sources, deny_sources)| {
+            |(
+                tunnel,
+                clamp_mss,
+                client_address_option,
+                limits,
+                allow_sources,
+                deny_sources,
+                proxy,
+            )| {
                 v1::ServiceSpec {
                     tunnel,
                     clamp_mss,
@@ -158,10 +167,35 @@ fn options() -> impl Strategy<Value = v1::ServiceSpec> {
                     limits,
                     allow_sources,
                     deny_sources,
+                    proxy,
                     ..v1::ServiceSpec::default()
                 }
             },
         )
+}
+
+/// What the layer-7 engine is told, often out of range.
+fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
+    let number = || prop_oneof![2 => Just(0u32), 2 => 1u32..20_000, 1 => any::<u32>()];
+    (0i32..5, 0i32..5, [number(), number(), number(), number()]).prop_map(
+        |(x_forwarded, forwarded, [a, b, c, d])| v1::ProxySpec {
+            forwarded: (x_forwarded != 4).then_some(v1::ForwardedSpec {
+                x_forwarded,
+                forwarded,
+            }),
+            timeouts: (a != 0).then_some(v1::ProxyTimeoutsSpec {
+                connect_ms: a,
+                head_ms: b,
+                idle_ms: c,
+                silence_ms: d,
+            }),
+            head_limits: (d != 0).then_some(v1::HeadLimitsSpec {
+                head_bytes: b,
+                target_bytes: c,
+                fields: d,
+            }),
+        },
+    )
 }
 
 /// A specification of anything at all.
@@ -221,7 +255,7 @@ fn sound_pool(at: usize) -> impl Strategy<Value = v1::PoolSpec> {
 /// A service without mistakes, if the pool is there: no two of them share a VIP.
 fn sound_service(at: usize, pools: usize) -> impl Strategy<Value = v1::ServiceSpec> {
     let ports = prop::collection::btree_set(1u16..60_000, 1..4);
-    let kind = (0i32..4, 1i32..5, 0i32..5, any::<[bool; 4]>());
+    let kind = (0i32..4, 1i32..7, 0i32..5, any::<[bool; 4]>());
     (ports, 0u16..5, kind, sound_options(), 0..pools).prop_map(
         move |(
             ports,
@@ -230,6 +264,9 @@ fn sound_service(at: usize, pools: usize) -> impl Strategy<Value = v1::ServiceSp
             options,
             pool,
         )| {
+            if mode > 4 {
+                return sound_proxy(at, &ports, width, mode, pool, options.proxy);
+            }
             let any = protocol == 3 && mode >= 3;
             let protocol = if protocol == 3 && !any { 2 } else { protocol };
             let tcp = protocol < 2;
@@ -259,10 +296,35 @@ fn sound_service(at: usize, pools: usize) -> impl Strategy<Value = v1::ServiceSp
                 client_address_option: toa && tcp && mode == 2,
                 tunnel: options.tunnel.filter(|_| mode == 4),
                 limits: options.limits.filter(|_| !any),
+                proxy: None,
                 ..options
             }
         },
     )
+}
+
+/// One of layer 7.
+fn sound_proxy(
+    at: usize,
+    ports: &std::collections::BTreeSet<u16>,
+    width: u16,
+    mode: i32,
+    pool: usize,
+    proxy: Option<v1::ProxySpec>,
+) -> v1::ServiceSpec {
+    v1::ServiceSpec {
+        name: format!("v{at}"),
+        vips: vec![
+            format!("192.0.2.{}", at << 4),
+            format!("2001:db8:{at}::{width}"),
+        ],
+        ports: ports.iter().map(u16::to_string).collect(),
+        mode,
+        pool: format!("p{pool}"),
+        backend_port: width.into(),
+        proxy,
+        ..v1::ServiceSpec::default()
+    }
 }
 
 /// What any service may have, but for its mode and protocol.
@@ -281,8 +343,31 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
         source_new_flow_burst: burst / 2,
     });
     let sources = prop::collection::btree_set((0u8..16, 20u8..33), 0..6);
-    (prop::option::of(tunnel), prop::option::of(limits), sources).prop_map(
-        |(tunnel, limits, sources)| {
+    let proxy = (0i32..4, 0u32..=3_600_000, 256u32..16_384);
+    let proxy = proxy.prop_map(|(policy, ms, bytes)| v1::ProxySpec {
+        forwarded: Some(v1::ForwardedSpec {
+            x_forwarded: policy,
+            forwarded: 3 - policy,
+        }),
+        timeouts: Some(v1::ProxyTimeoutsSpec {
+            connect_ms: ms,
+            silence_ms: ms / 2,
+            ..v1::ProxyTimeoutsSpec::default()
+        }),
+        head_limits: Some(v1::HeadLimitsSpec {
+            head_bytes: bytes,
+            fields: bytes % 129,
+            ..v1::HeadLimitsSpec::default()
+        }),
+    });
+    let of = |it| prop::option::of(it);
+    (
+        prop::option::of(tunnel),
+        prop::option::of(limits),
+        sources,
+        of(proxy),
+    )
+        .prop_map(|(tunnel, limits, sources, proxy)| {
             // Bit 4 is in the prefix of every length.
             let text = |(n, bits): &(u8, u8)| format!("10.0.{}.0/{bits}", n << 4);
             let (allow, deny): (Vec<_>, Vec<_>) = sources.iter().partition(|(n, _)| n % 2 == 0);
@@ -291,10 +376,10 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
                 limits,
                 allow_sources: allow.into_iter().map(text).collect(),
                 deny_sources: deny.into_iter().map(text).collect(),
+                proxy,
                 ..v1::ServiceSpec::default()
             }
-        },
-    )
+        })
 }
 
 /// A specification without mistakes.

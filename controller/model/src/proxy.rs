@@ -1,0 +1,374 @@
+use lbfabric_proto::v1;
+
+use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
+
+/// What the layer-7 engine does for a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// What servers are told of their clients.
+    pub forwarded: Forwarded,
+    /// How long things may take.
+    pub timeouts: ProxyTimeouts,
+    /// How large heads may be.
+    pub head_limits: HeadLimits,
+}
+
+/// What servers are told of their clients in header fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    pub x_forwarded: ForwardedPolicy,
+    /// `Forwarded`, RFC 7239.
+    pub forwarded: ForwardedPolicy,
+}
+
+/// What becomes of a field that says where a request comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedPolicy {
+    /// The client's is taken off, and the node's is written.
+    #[default]
+    Replace,
+    /// The node's is written behind the client's.
+    Append,
+    /// The client's goes on alone.
+    Leave,
+}
+
+/// How long things may take, in milliseconds: 1 to 3,600,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyTimeouts {
+    /// Until a connection to a server is there.
+    pub connect_ms: u32,
+    /// Until a client's head has come, from its first byte on.
+    pub head_ms: u32,
+    /// A client's connection between two requests.
+    pub idle_ms: u32,
+    /// Until an answer begins, and between two parts of a body.
+    pub silence_ms: u32,
+}
+
+/// How large heads may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// All of it.
+    pub head_bytes: u32,
+    /// A request's target.
+    pub target_bytes: u32,
+    /// Header fields.
+    pub fields: u32,
+}
+
+const TIMEOUT_MS_MAX: u32 = 3_600_000;
+/// The buffer that the engine reads heads into.
+const HEAD_BYTES_MAX: u32 = 16 << 10;
+/// Those that the engine has room for.
+const HEAD_FIELDS_MAX: u32 = 128;
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Checks the specification at `path`. After a violation the result is of no use.
+    pub(crate) fn parse(
+        spec: &v1::ProxySpec,
+        path: &str,
+        violations: &mut Vec<Violation>,
+    ) -> Option<Self> {
+        let v1::ProxySpec {
+            forwarded,
+            timeouts,
+            head_limits,
+        } = spec;
+        let forwarded = forwarded.unwrap_or_default();
+        let forwarded = Forwarded::parse(forwarded, &format!("{path}.forwarded"), violations);
+        let timeouts = timeouts.unwrap_or_default();
+        let timeouts = ProxyTimeouts::parse(timeouts, &format!("{path}.timeouts"), violations);
+        let limits = head_limits.unwrap_or_default();
+        let head_limits = HeadLimits::parse(limits, &format!("{path}.head_limits"), violations);
+        Some(Self {
+            forwarded: forwarded?,
+            timeouts,
+            head_limits,
+        })
+    }
+
+    /// The specification with every default filled in.
+    pub fn to_spec(self) -> v1::ProxySpec {
+        let Self {
+            forwarded,
+            timeouts,
+            head_limits,
+        } = self;
+        v1::ProxySpec {
+            forwarded: Some(forwarded.to_spec()),
+            timeouts: Some(timeouts.to_spec()),
+            head_limits: Some(head_limits.to_spec()),
+        }
+    }
+
+    pub(crate) fn fields(self, fields: &mut Fields) {
+        let Self {
+            forwarded:
+                Forwarded {
+                    x_forwarded,
+                    forwarded,
+                },
+            timeouts:
+                ProxyTimeouts {
+                    connect_ms,
+                    head_ms,
+                    idle_ms,
+                    silence_ms,
+                },
+            head_limits:
+                HeadLimits {
+                    head_bytes,
+                    target_bytes,
+                    fields: head_fields,
+                },
+        } = self;
+        fields.put("proxy.forwarded.x_forwarded", x_forwarded.name());
+        fields.put("proxy.forwarded.forwarded", forwarded.name());
+        fields.put("proxy.timeouts.connect_ms", connect_ms);
+        fields.put("proxy.timeouts.head_ms", head_ms);
+        fields.put("proxy.timeouts.idle_ms", idle_ms);
+        fields.put("proxy.timeouts.silence_ms", silence_ms);
+        fields.put("proxy.head_limits.head_bytes", head_bytes);
+        fields.put("proxy.head_limits.target_bytes", target_bytes);
+        fields.put("proxy.head_limits.fields", head_fields);
+    }
+}
+
+// === impl Forwarded ===
+
+impl Forwarded {
+    fn parse(spec: v1::ForwardedSpec, path: &str, violations: &mut Vec<Violation>) -> Option<Self> {
+        let v1::ForwardedSpec {
+            x_forwarded,
+            forwarded,
+        } = spec;
+        let mut policy = |value, field| {
+            ForwardedPolicy::parse_field(value, &format!("{path}.{field}"), violations)
+        };
+        let (x_forwarded, forwarded) = (
+            policy(x_forwarded, "x_forwarded"),
+            policy(forwarded, "forwarded"),
+        );
+        Some(Self {
+            x_forwarded: x_forwarded?,
+            forwarded: forwarded?,
+        })
+    }
+
+    fn to_spec(self) -> v1::ForwardedSpec {
+        v1::ForwardedSpec {
+            x_forwarded: self.x_forwarded.to_proto().into(),
+            forwarded: self.forwarded.to_proto().into(),
+        }
+    }
+}
+
+// === impl ProxyTimeouts ===
+
+impl ProxyTimeouts {
+    fn parse(spec: v1::ProxyTimeoutsSpec, path: &str, violations: &mut Vec<Violation>) -> Self {
+        let v1::ProxyTimeoutsSpec {
+            connect_ms,
+            head_ms,
+            idle_ms,
+            silence_ms,
+        } = spec;
+        let default = Self::default();
+        let mut within = |field: &str, value, default| {
+            or_default(
+                &format!("{path}.{field}"),
+                value,
+                default,
+                (1, TIMEOUT_MS_MAX),
+                violations,
+            )
+        };
+        Self {
+            connect_ms: within("connect_ms", connect_ms, default.connect_ms),
+            head_ms: within("head_ms", head_ms, default.head_ms),
+            idle_ms: within("idle_ms", idle_ms, default.idle_ms),
+            silence_ms: within("silence_ms", silence_ms, default.silence_ms),
+        }
+    }
+
+    fn to_spec(self) -> v1::ProxyTimeoutsSpec {
+        let Self {
+            connect_ms,
+            head_ms,
+            idle_ms,
+            silence_ms,
+        } = self;
+        v1::ProxyTimeoutsSpec {
+            connect_ms,
+            head_ms,
+            idle_ms,
+            silence_ms,
+        }
+    }
+}
+
+impl Default for ProxyTimeouts {
+    fn default() -> Self {
+        Self {
+            connect_ms: 5_000,
+            head_ms: 10_000,
+            idle_ms: 60_000,
+            silence_ms: 60_000,
+        }
+    }
+}
+
+// === impl HeadLimits ===
+
+impl HeadLimits {
+    fn parse(spec: v1::HeadLimitsSpec, path: &str, violations: &mut Vec<Violation>) -> Self {
+        let v1::HeadLimitsSpec {
+            head_bytes,
+            target_bytes,
+            fields,
+        } = spec;
+        let default = Self::default();
+        let mut within = |field: &str, value, default, range| {
+            or_default(
+                &format!("{path}.{field}"),
+                value,
+                default,
+                range,
+                violations,
+            )
+        };
+        Self {
+            head_bytes: within(
+                "head_bytes",
+                head_bytes,
+                default.head_bytes,
+                (256, HEAD_BYTES_MAX),
+            ),
+            target_bytes: within(
+                "target_bytes",
+                target_bytes,
+                default.target_bytes,
+                (16, HEAD_BYTES_MAX),
+            ),
+            fields: within("fields", fields, default.fields, (1, HEAD_FIELDS_MAX)),
+        }
+    }
+
+    fn to_spec(self) -> v1::HeadLimitsSpec {
+        let Self {
+            head_bytes,
+            target_bytes,
+            fields,
+        } = self;
+        v1::HeadLimitsSpec {
+            head_bytes,
+            target_bytes,
+            fields,
+        }
+    }
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            head_bytes: HEAD_BYTES_MAX,
+            target_bytes: 8 << 10,
+            fields: 100,
+        }
+    }
+}
+
+/// A number of a range, inclusive, or the default for 0.
+fn or_default(
+    path: &str,
+    value: u32,
+    default: u32,
+    (min, max): (u32, u32),
+    violations: &mut Vec<Violation>,
+) -> u32 {
+    if value == 0 {
+        return default;
+    }
+    if !(min..=max).contains(&value) {
+        violations.push(Violation::new(
+            path,
+            format!("{value} is out of range: use {min} to {max}, or leave it out for {default}"),
+        ));
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(spec: &v1::ProxySpec) -> Result<Proxy, Vec<String>> {
+        let mut violations = Vec::new();
+        let parsed = Proxy::parse(spec, "proxy", &mut violations);
+        let paths: Vec<_> = violations.into_iter().map(|v| v.path).collect();
+        parsed.filter(|_| paths.is_empty()).ok_or(paths)
+    }
+
+    #[test]
+    fn defaults() {
+        assert_eq!(parse(&v1::ProxySpec::default()), Ok(Proxy::default()));
+        let filled = Proxy::default().to_spec();
+        assert_eq!(parse(&filled), Ok(Proxy::default()));
+        assert_eq!(filled.head_limits.unwrap().head_bytes, 16_384);
+    }
+
+    #[test]
+    fn what_is_said_is_kept() {
+        let spec = v1::ProxySpec {
+            forwarded: Some(v1::ForwardedSpec {
+                x_forwarded: v1::ForwardedPolicy::Append.into(),
+                forwarded: v1::ForwardedPolicy::Leave.into(),
+            }),
+            timeouts: Some(v1::ProxyTimeoutsSpec {
+                connect_ms: 1,
+                head_ms: 2,
+                idle_ms: 3,
+                silence_ms: TIMEOUT_MS_MAX,
+            }),
+            head_limits: Some(v1::HeadLimitsSpec {
+                head_bytes: 256,
+                target_bytes: 16,
+                fields: 128,
+            }),
+        };
+        assert_eq!(parse(&spec).unwrap().to_spec(), spec);
+    }
+
+    #[test]
+    fn mistakes_are_told_by_their_paths() {
+        let spec = v1::ProxySpec {
+            forwarded: Some(v1::ForwardedSpec {
+                x_forwarded: 9,
+                forwarded: 0,
+            }),
+            timeouts: Some(v1::ProxyTimeoutsSpec {
+                silence_ms: TIMEOUT_MS_MAX + 1,
+                ..Default::default()
+            }),
+            head_limits: Some(v1::HeadLimitsSpec {
+                head_bytes: 255,
+                target_bytes: 16_385,
+                fields: 129,
+            }),
+        };
+        assert_eq!(
+            parse(&spec).unwrap_err(),
+            [
+                "proxy.forwarded.x_forwarded",
+                "proxy.timeouts.silence_ms",
+                "proxy.head_limits.head_bytes",
+                "proxy.head_limits.target_bytes",
+                "proxy.head_limits.fields",
+            ]
+        );
+    }
+}

@@ -1,0 +1,76 @@
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use crate::{Prefix, Protocol, Service, ServiceMode, Violation};
+
+/// What the layer-7 engine listens at, and the VIPs of layer-4 services that would take it away: their program sees a packet first,
+/// and knows nothing of the engine.
+#[derive(Default)]
+pub(super) struct EngineVips<'a> {
+    listening: Vec<(Option<&'a str>, &'a Service)>,
+    packets: HashMap<Prefix, Vec<(Option<&'a str>, &'a Service)>>,
+}
+
+impl<'a> EngineVips<'a> {
+    /// Adds a service, with its path if it is in the document.
+    pub(super) fn add(&mut self, path: Option<&'a str>, service: &'a Service) {
+        match service.mode {
+            ServiceMode::L7(_) => self.listening.push((path, service)),
+            ServiceMode::L4(_) if service.protocol == Protocol::Udp => {}
+            ServiceMode::L4(_) => {
+                for vip in &service.vips {
+                    self.packets.entry(*vip).or_default().push((path, service));
+                }
+            }
+        }
+    }
+
+    /// Each VIP of the engine whose packets another service would get.
+    pub(super) fn violations(&self) -> Vec<Violation> {
+        let lengths: BTreeSet<u8> = self.packets.keys().map(|vip| vip.bits()).collect();
+        let mut found = Vec::new();
+        for (path, service) in &self.listening {
+            for (v, vip) in service.vips.iter().enumerate() {
+                let mut over = lengths
+                    .iter()
+                    .filter_map(|bits| self.taker(service, vip.address(), *bits));
+                let Some((their_path, their_vip, other)) = over.next_back() else {
+                    continue;
+                };
+                let path = match (path, their_path) {
+                    (Some(path), _) => format!("{path}.vips[{v}]"),
+                    (None, Some(path)) => format!("{path}.vips"),
+                    (None, None) => continue,
+                };
+                found.push(Violation::new(
+                    path,
+                    format!(
+                        "{vip} of service `{}` is in VIP {their_vip} of service `{}`, which takes its packets before the engine: give one \
+                         of them another VIP or port",
+                        service.name, other.name
+                    ),
+                ));
+            }
+        }
+        found
+    }
+
+    /// Who has a port of the service at a prefix of this length around its VIP.
+    fn taker(
+        &self,
+        service: &Service,
+        vip: IpAddr,
+        bits: u8,
+    ) -> Option<(Option<&'a str>, Prefix, &'a Service)> {
+        let prefix = Prefix::around(vip, bits)?;
+        let (path, other) = self.packets.get(&prefix)?.iter().find(|(_, other)| {
+            // The same VIP, port and protocol is a mistake of its own.
+            let is_same = prefix.is_single() && other.protocol == service.protocol;
+            let mut ports = service.ports.ranges().iter();
+            !is_same && ports.any(|a| other.ports.ranges().iter().any(|b| a.overlaps(*b)))
+        })?;
+        Some((*path, prefix, other))
+    }
+}

@@ -1,0 +1,154 @@
+//! The engine as its owner sees it: a thread for each core, all of which get the whole configuration each time.
+//!
+//! ```text
+//! Engine::apply ── Arc<EngineConfig> ──► worker thread ── Site for each address ──► Client for each connection
+//!        ◄────────── what failed ───────┘    (each has listeners, connections and servers of its own)
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{
+    config::ProxyConfig,
+    counters::{Registry, Traffic},
+    worker::{Command, WorkerThread},
+};
+
+/// How long a worker may take to do what it is told, before it counts as stuck.
+const WORKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Worker threads and what they serve. Dropping it ends them as [`Engine::stop`] does, without waiting.
+#[derive(Debug)]
+pub struct Engine {
+    workers: Vec<WorkerThread>,
+    drain: Duration,
+}
+
+/// Names a service of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// The service's id in the fabric.
+    pub id: u32,
+    /// Which of its parts, of which each has its own configuration.
+    pub part: u32,
+}
+
+/// All that the engine is to serve.
+#[derive(Clone, Debug, Default)]
+pub struct EngineConfig {
+    /// The services. One whose `Arc` is the same as before has not changed.
+    pub services: BTreeMap<ServiceKey, EngineService>,
+}
+
+/// A service, and where clients reach it.
+#[derive(Clone, Debug)]
+pub struct EngineService {
+    /// The addresses to listen at. They need not be the machine's own yet.
+    pub listen: Vec<SocketAddr>,
+    /// What it does.
+    pub proxy: Arc<ProxyConfig>,
+}
+
+/// A service is not served as it is to be.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An address cannot be listened at. The service is served at the others.
+    #[error("listen at {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another service of the same configuration has the address.
+    #[error("{address} is another service's")]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A worker does not answer, or has ended.
+    #[error("worker {worker} does not answer")]
+    Worker {
+        /// Its number.
+        worker: usize,
+    },
+}
+
+impl Engine {
+    /// Starts worker threads, in the calling thread's network namespace. `drain` is for how long connections of a listener that is
+    /// taken away may go on.
+    pub fn start(workers: usize, drain: Duration) -> io::Result<Self> {
+        let workers = (0..workers).map(|number| WorkerThread::start(number, drain));
+        Ok(Self {
+            workers: workers.collect::<io::Result<_>>()?,
+            drain,
+        })
+    }
+
+    /// Makes the workers serve this and nothing else, and gives what cannot be served, or not everywhere. No request in progress is
+    /// touched: those of a service that has changed end as they began, and what a service had of connections to servers stays.
+    pub async fn apply(&self, config: EngineConfig) -> BTreeMap<ServiceKey, ApplyError> {
+        let config = Arc::new(config);
+        let replies: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let (reply, answer) = oneshot::channel();
+                let config = Arc::clone(&config);
+                worker
+                    .send(Command::Apply { config, reply })
+                    .then_some(answer)
+            })
+            .collect();
+        let deadline = Instant::now() + WORKER_PATIENCE;
+        let mut errors = BTreeMap::new();
+        for (worker, answer) in replies.into_iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let failed = match answer {
+                Some(answer) => timeout(left, answer).await.ok().and_then(Result::ok),
+                None => None,
+            };
+            match failed {
+                Some(failed) => {
+                    for (key, error) in failed {
+                        errors.entry(key).or_insert(error);
+                    }
+                }
+                None => {
+                    for key in config.services.keys() {
+                        errors.entry(*key).or_insert(ApplyError::Worker { worker });
+                    }
+                }
+            }
+        }
+        errors
+    }
+
+    /// What was counted for each service that is served now.
+    pub fn traffic(&self) -> BTreeMap<ServiceKey, Traffic> {
+        let mut sums: BTreeMap<ServiceKey, Traffic> = BTreeMap::new();
+        for worker in &self.workers {
+            Registry::add_to(&worker.registry, &mut sums);
+        }
+        sums
+    }
+
+    /// Stops listening, and waits until every connection has ended, at most for the drain time.
+    pub async fn stop(self) {
+        let Self { workers, drain } = self;
+        // A worker begins to end when nobody can tell it anything any more.
+        let ends: Vec<_> = workers.into_iter().map(WorkerThread::end).collect();
+        for end in ends {
+            // One that is stuck ends with the process.
+            let _late = timeout(drain + WORKER_PATIENCE, end).await;
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One address that a worker listens at, and the connections that came there.
+//!
+//! ```text
+//! Serving ─ drain ─► draining: no new connections, idle ones close, answers say `Connection: close` ─ limit ─► all connections are ended
+//! ```
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{self, AbortHandle},
+    time::sleep,
+};
+
+use crate::{
+    client::Client, config::ProxyConfig, counters::Counters, stream::Stream, upstream::Upstreams,
+};
+
+/// How long a worker waits that has no room for one more connection.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a service does now. A request keeps the one that it began with.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) config: Arc<ProxyConfig>,
+    pub(crate) upstreams: Rc<Upstreams>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// An address that a worker listens at.
+#[derive(Debug)]
+pub(crate) struct Site {
+    current: RefCell<Rc<Current>>,
+    is_draining: Cell<bool>,
+    /// The task that takes connections.
+    acceptor: RefCell<Option<Waker>>,
+    /// The connections, by place.
+    connections: RefCell<Vec<Connection>>,
+    free: RefCell<Vec<u32>>,
+}
+
+/// A connection, or a place for one.
+#[derive(Debug, Default)]
+struct Connection {
+    /// Of the task, once it has waited for a request.
+    waker: Option<Waker>,
+    task: Option<AbortHandle>,
+}
+
+/// A connection's place among those of its site.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) site: Rc<Site>,
+    at: u32,
+}
+
+// === impl Site ===
+
+impl Site {
+    pub(crate) fn new(current: Rc<Current>) -> Rc<Self> {
+        Rc::new(Self {
+            current: RefCell::new(current),
+            is_draining: Cell::new(false),
+            acceptor: RefCell::default(),
+            connections: RefCell::default(),
+            free: RefCell::default(),
+        })
+    }
+
+    /// What a request that begins now gets.
+    pub(crate) fn current(&self) -> Rc<Current> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Requests that begin from now on get this.
+    pub(crate) fn swap(&self, current: &Rc<Current>) {
+        self.current.replace(Rc::clone(current));
+    }
+
+    /// Whether connections are to close as soon as they can.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    pub(crate) fn has_connections(&self) -> bool {
+        self.connections.borrow().len() > self.free.borrow().len()
+    }
+
+    /// Stops listening; connections have so long.
+    pub(crate) fn drain(self: &Rc<Self>, limit: Duration) {
+        self.is_draining.set(true);
+        for connection in &*self.connections.borrow() {
+            connection.waker.iter().for_each(Waker::wake_by_ref);
+        }
+        self.acceptor.borrow().iter().for_each(Waker::wake_by_ref);
+        let site = Rc::clone(self);
+        task::spawn_local(async move {
+            sleep(limit).await;
+            for connection in &*site.connections.borrow() {
+                connection.task.iter().for_each(AbortHandle::abort);
+            }
+        });
+    }
+
+    /// Takes connections until the site is drained; those that the kernel has already taken then are served, too.
+    pub(crate) async fn accept(self: Rc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = poll_fn(|context| self.poll_accept(&listener, context)).await;
+            match accepted {
+                Some(Ok((socket, from))) => self.take(socket, from),
+                Some(Err(error)) if is_of_one(&error) => {}
+                // No descriptor or memory is left: the connection waits in the kernel.
+                Some(Err(_)) => sleep(FULL_PAUSE).await,
+                None => return,
+            }
+        }
+    }
+
+    fn poll_accept(
+        &self,
+        listener: &TcpListener,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<(TcpStream, SocketAddr)>>> {
+        match listener.poll_accept(context) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending if self.is_draining() => Poll::Ready(None),
+            Poll::Pending => {
+                let mut acceptor = self.acceptor.borrow_mut();
+                acceptor.get_or_insert_with(|| context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, socket: TcpStream, from: SocketAddr) {
+        let current = self.current();
+        current.counters.connections.increment();
+        let place = Place::new(self);
+        let at = place.at;
+        let client = Client {
+            stream: Stream::new(socket),
+            address: from.ip().to_canonical(),
+            place,
+            current,
+        };
+        let task = task::spawn_local(client.serve()).abort_handle();
+        // It has not run yet: its place is there.
+        self.with(at, |connection| connection.task = Some(task));
+    }
+
+    fn with<T>(&self, at: u32, what: impl FnOnce(&mut Connection) -> T) -> T {
+        what(&mut self.connections.borrow_mut()[at as usize])
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn new(site: &Rc<Site>) -> Self {
+        let mut connections = site.connections.borrow_mut();
+        let free = site.free.borrow_mut().pop();
+        let at = free.unwrap_or_else(|| {
+            connections.push(Connection::default());
+            u32::try_from(connections.len() - 1).expect("a process has fewer descriptors")
+        });
+        Self {
+            site: Rc::clone(site),
+            at,
+        }
+    }
+
+    /// Whether the connection is to close instead of waiting for a request. If not, the task hears of it when it is.
+    pub(crate) fn is_leaving(&self, context: &Context<'_>) -> bool {
+        if self.site.is_draining() {
+            return true;
+        }
+        self.site.with(self.at, |connection| {
+            // It is the same for the task's life.
+            let waker = &mut connection.waker;
+            waker.get_or_insert_with(|| context.waker().clone());
+        });
+        false
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.site.with(self.at, std::mem::take);
+        self.site.free.borrow_mut().push(self.at);
+    }
+}
+
+/// Whether an error concerns the connection that was to be accepted, and not the listener.
+fn is_of_one(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,199 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
+use lbfabric_proto::v1;
+use lbfabric_proxy::{Engine, EngineConfig, EngineService, ServiceKey};
+use tracing::{error, warn};
+
+use super::wanted::{Behaviour, Part, Wanted};
+use crate::{
+    chain::Chain,
+    plan::{Desired, HealthView},
+    server::{ServerSetup, SetupError},
+};
+
+/// How long connections of a service that is gone may go on, and its VIPs stay for them.
+const DRAIN: Duration = Duration::from_secs(10);
+/// What failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Keeps the engine, and the VIPs that it listens at, as they are to be.
+pub(crate) struct EngineDriver {
+    engine: Engine,
+    setup: ServerSetup,
+    /// The interfaces that clients come in by.
+    interfaces: Vec<String>,
+    /// What the engine was told last.
+    told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
+    members: BTreeMap<ServiceId, Vec<BackendId>>,
+    /// What the engine could not do then.
+    failed: BTreeMap<ServiceId, String>,
+    /// When to try or look again, though nothing has happened.
+    wake_at: Option<Instant>,
+}
+
+impl EngineDriver {
+    /// Starts the engine's workers, one for each core, in the calling thread's network namespace.
+    pub(crate) fn start(setup: ServerSetup, interfaces: &[String]) -> io::Result<Self> {
+        let workers = std::thread::available_parallelism()?.get();
+        Ok(Self {
+            engine: Engine::start(workers, DRAIN)?,
+            setup,
+            interfaces: interfaces.to_vec(),
+            told: BTreeMap::new(),
+            members: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            wake_at: None,
+        })
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
+    /// Follows what is desired, and gives the services that are not served, or not everywhere.
+    pub(crate) async fn apply(
+        &mut self,
+        desired: &Desired,
+        health: &HealthView,
+    ) -> BTreeMap<ObjectKey, String> {
+        let wanted = Wanted::new(desired, health, &self.members);
+        let Wanted {
+            parts,
+            vips,
+            members,
+            mut refusals,
+        } = wanted;
+        self.members = members;
+        self.wake_at = None;
+        let held = self.hold(&vips);
+        if let Err(error) = &held {
+            self.refuse_all(desired, error, &mut refusals);
+        }
+        self.tell(parts).await;
+        refusals.extend(self.failed.clone());
+        if let Ok(held) = held
+            && let Err(error) = self.move_vips(&vips, &held).await
+        {
+            self.refuse_all(desired, &error, &mut refusals);
+        }
+        let key = |id: ServiceId| ObjectKey {
+            kind: ObjectKind::Service,
+            id: id.0,
+        };
+        refusals
+            .into_iter()
+            .map(|(id, reason)| (key(id), reason))
+            .collect()
+    }
+
+    /// VIPs that are not wanted any more are held until their last connections have ended.
+    fn hold(&mut self, vips: &BTreeSet<Prefix>) -> Result<BTreeSet<Prefix>, SetupError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let drain_secs = u32::try_from(DRAIN.as_secs()).unwrap_or(u32::MAX);
+        let (held, next_end) = self.setup.hold(vips, drain_secs, now)?;
+        if let Some(end) = next_end {
+            self.wake_by(Duration::from_secs(end.saturating_sub(now)));
+        }
+        Ok(held)
+    }
+
+    async fn move_vips(
+        &mut self,
+        vips: &BTreeSet<Prefix>,
+        held: &BTreeSet<Prefix>,
+    ) -> Result<(), SetupError> {
+        if !vips.is_empty()
+            && let Err(error) = self.setup.apply_settings(&self.interfaces)
+        {
+            // Without them the node may answer ARP requests for the VIPs: said, and the operator can set them.
+            error!(error = %Chain(&error), "kernel settings for the VIPs");
+        }
+        self.setup.add_vips(vips).await?;
+        self.setup.remove_vips_except(held).await
+    }
+
+    /// Tells the engine what is new, if something is, or if it has failed before.
+    async fn tell(&mut self, parts: BTreeMap<ServiceKey, Part>) {
+        let is_same = self.failed.is_empty()
+            && parts.len() == self.told.len()
+            && parts.iter().all(|(key, part)| {
+                let told = self.told.get(key);
+                told.is_some_and(|(behaviour, service)| {
+                    *behaviour == part.behaviour && service.listen == part.listen
+                })
+            });
+        if is_same {
+            return;
+        }
+        let before = std::mem::take(&mut self.told);
+        for (key, Part { listen, behaviour }) in parts {
+            let proxy = match before.get(&key) {
+                Some((had, service)) if *had == behaviour => Arc::clone(&service.proxy),
+                Some(_) | None => Arc::new(behaviour.config()),
+            };
+            let service = EngineService { listen, proxy };
+            self.told.insert(key, (behaviour, service));
+        }
+        let services = self.told.iter();
+        let config = EngineConfig {
+            services: services
+                .map(|(key, (_, service))| (*key, service.clone()))
+                .collect(),
+        };
+        self.failed.clear();
+        for (key, error) in self.engine.apply(config).await {
+            let reason = Chain(&error).to_string();
+            self.failed.entry(ServiceId(key.id)).or_insert(reason);
+        }
+        if !self.failed.is_empty() {
+            self.wake_by(RETRY);
+        }
+    }
+
+    fn refuse_all(
+        &mut self,
+        desired: &Desired,
+        error: &SetupError,
+        refusals: &mut BTreeMap<ServiceId, String>,
+    ) {
+        let reason = Chain(error).to_string();
+        warn!(%reason, "the VIPs of layer-7 services are not as desired");
+        for id in desired.proxies.keys() {
+            refusals.entry(*id).or_insert_with(|| reason.clone());
+        }
+        self.wake_by(RETRY);
+    }
+
+    fn wake_by(&mut self, time: Duration) {
+        let at = Instant::now() + time;
+        self.wake_at = Some(self.wake_at.map_or(at, |other| other.min(at)));
+    }
+
+    /// What the engine counted, by service.
+    pub(crate) fn reports(&self) -> Vec<v1::NodeServiceReport> {
+        let mut sums: BTreeMap<u32, v1::ProxyTraffic> = BTreeMap::new();
+        for (key, traffic) in self.engine.traffic() {
+            let sum = sums.entry(key.id).or_default();
+            sum.connections += traffic.connections;
+            sum.requests += traffic.requests;
+            sum.refusals += traffic.refusals;
+        }
+        let report = |(id, traffic)| v1::NodeServiceReport {
+            id,
+            proxy: Some(traffic),
+            ..v1::NodeServiceReport::default()
+        };
+        sums.into_iter().map(report).collect()
+    }
+
+    /// Lets connections end, and takes away what was put on the machine.
+    pub(crate) async fn stop(self) -> Result<(), SetupError> {
+        self.engine.stop().await;
+        self.setup.undo().await
+    }
+}

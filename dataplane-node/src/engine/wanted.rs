@@ -1,0 +1,167 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use lbfabric_model::{
+    BackendId, ForwardedPolicy, Prefix, Proxy, ProxyMode, ServiceId,
+    snapshot::{NodeBackend, NodePool, NodeProxy},
+};
+use lbfabric_proxy::{
+    ForwardedConfig, ProxyConfig, ServiceKey, Timeouts,
+    http1::{self, HeadLimits},
+};
+
+use crate::plan::{Desired, HealthView, RingMembers};
+
+/// A part of a service that has one configuration: its VIPs of a family at one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) behaviour: Behaviour,
+}
+
+/// All that a configuration is made of: as long as this is the same, so is that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Behaviour {
+    servers: Vec<SocketAddr>,
+    mode: ProxyMode,
+    proxy: Proxy,
+}
+
+/// What the engine is to do.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) parts: BTreeMap<ServiceKey, Part>,
+    pub(super) vips: std::collections::BTreeSet<Prefix>,
+    /// The servers of each service that get requests.
+    pub(super) members: BTreeMap<ServiceId, Vec<BackendId>>,
+    /// Services that cannot be served, and why.
+    pub(super) refusals: BTreeMap<ServiceId, String>,
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// What follows from what is desired; `before` are the members of the last time, of which a server is one until something is known
+    /// of it.
+    pub(super) fn new(
+        desired: &Desired,
+        health: &HealthView,
+        before: &BTreeMap<ServiceId, Vec<BackendId>>,
+    ) -> Self {
+        let mut wanted = Self::default();
+        for (id, service) in &desired.proxies {
+            let Some(pool) = desired.pools.get(&service.pool) else {
+                let reason = format!(
+                    "its pool, id {}, has not been sent to this node",
+                    service.pool
+                );
+                wanted.refusals.insert(*id, reason);
+                continue;
+            };
+            let was_member = |server: BackendId| {
+                let members = before.get(id);
+                members.is_none_or(|members| members.contains(&server))
+            };
+            let RingMembers { members, panic: _ } = RingMembers::choose(pool, health, was_member);
+            wanted.add(*id, service, pool, &members);
+        }
+        wanted
+    }
+
+    fn add(&mut self, id: ServiceId, service: &NodeProxy, pool: &NodePool, members: &[usize]) {
+        let servers: Vec<&NodeBackend> = members.iter().map(|at| &pool.backends[*at]).collect();
+        for v6 in [false, true] {
+            let vips: Vec<IpAddr> = service
+                .vips
+                .iter()
+                .copied()
+                .filter(|vip| vip.is_ipv6() == v6)
+                .collect();
+            if vips.is_empty() {
+                continue;
+            }
+            let ports = service.ports.iter().flat_map(|it| it.first..=it.last);
+            for port in ports {
+                let to = service.backend_port.map_or(port, u16::from);
+                let addresses = servers
+                    .iter()
+                    .filter_map(|server| address_of(server, v6, service.mode));
+                let part = Part {
+                    listen: vips.iter().map(|vip| SocketAddr::new(*vip, port)).collect(),
+                    behaviour: Behaviour {
+                        servers: addresses.map(|it| SocketAddr::new(it, to)).collect(),
+                        mode: service.mode,
+                        proxy: service.proxy,
+                    },
+                };
+                let key = ServiceKey {
+                    id: id.0,
+                    part: u32::from(port) << 1 | u32::from(v6),
+                };
+                self.parts.insert(key, part);
+            }
+        }
+        self.vips
+            .extend(service.vips.iter().copied().map(Prefix::from));
+        let ids = servers.iter().map(|server| server.id).collect();
+        self.members.insert(id, ids);
+    }
+}
+
+/// A server's address for a VIP of a family: of the same one, if it has one; from the client's address only of that.
+fn address_of(server: &NodeBackend, v6: bool, mode: ProxyMode) -> Option<IpAddr> {
+    let v4 = server.ipv4.map(IpAddr::V4);
+    let six = server.ipv6.map(IpAddr::V6);
+    let (same, other) = if v6 { (six, v4) } else { (v4, six) };
+    match mode {
+        ProxyMode::Reverse => same.or(other),
+        ProxyMode::Transparent => same,
+    }
+}
+
+// === impl Behaviour ===
+
+impl Behaviour {
+    pub(super) fn config(&self) -> ProxyConfig {
+        let Self {
+            servers,
+            mode: _,
+            proxy:
+                Proxy {
+                    forwarded,
+                    timeouts,
+                    head_limits,
+                },
+        } = self;
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
+        ProxyConfig {
+            servers: servers.clone(),
+            forwarded: ForwardedConfig {
+                x_forwarded: policy(forwarded.x_forwarded),
+                forwarded: policy(forwarded.forwarded),
+            },
+            limits: HeadLimits {
+                head_bytes: size(head_limits.head_bytes),
+                target_bytes: size(head_limits.target_bytes),
+                fields: size(head_limits.fields),
+            },
+            timeouts: Timeouts {
+                connect: ms(timeouts.connect_ms),
+                head: ms(timeouts.head_ms),
+                idle: ms(timeouts.idle_ms),
+                silence: ms(timeouts.silence_ms),
+            },
+            ..ProxyConfig::default()
+        }
+    }
+}
+
+const fn policy(policy: ForwardedPolicy) -> http1::ForwardedPolicy {
+    match policy {
+        ForwardedPolicy::Replace => http1::ForwardedPolicy::Replace,
+        ForwardedPolicy::Append => http1::ForwardedPolicy::Append,
+        ForwardedPolicy::Leave => http1::ForwardedPolicy::Leave,
+    }
+}

@@ -1,0 +1,219 @@
+//! `l7-reverse` from the API to the last byte: VIPs on the loopback, requests through the engine, and all of it taken away again.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lbfabric_node::Role;
+use lbfabric_proto::v1;
+use tokio::process::{Child, Command};
+
+use crate::{
+    fixture::{Fixture, attached, eventually},
+    load_balancer::web,
+    namespace::Namespace,
+    played_controller::PlayedController,
+};
+
+const VIPS: [&str; 2] = ["10.99.0.1:80", "[fd99::1]:80"];
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers each request with the address that it came from and the `X-Forwarded-For` that it had, for as long as the process lives.
+fn serve_in(namespace: &Namespace, address: &str) {
+    let address: SocketAddr = address.parse().expect("an address and a port");
+    let listener = namespace.within(|| TcpListener::bind(address).expect("the port is free"));
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            thread::spawn(move || answer(client));
+        }
+    });
+}
+
+/// A health check sends nothing, and gets nothing.
+fn answer(mut client: TcpStream) -> Option<()> {
+    loop {
+        let head = read_head(&mut client).ok()?;
+        let told = head
+            .lines()
+            .find_map(|line| line.strip_prefix("X-Forwarded-For: "));
+        let body = format!(
+            "{} {}\n",
+            client.peer_addr().ok()?.ip(),
+            told.unwrap_or("-")
+        );
+        let length = body.len();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+        client.write_all(answer.as_bytes()).ok()?;
+    }
+}
+
+fn read_head(client: &mut TcpStream) -> io::Result<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+fn connect(vip: &str) -> io::Result<TcpStream> {
+    let vip = vip.parse().expect("an address and a port");
+    let client = TcpStream::connect_timeout(&vip, PATIENCE)?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    Ok(client)
+}
+
+/// What a request over a connection of its own is answered with.
+fn ask(vip: &str) -> io::Result<String> {
+    let mut client = connect(vip)?;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    client.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn is_applied(report: &v1::NodeReport) -> bool {
+    attached(report) && report.refusals.is_empty() && report.backends.iter().any(|it| it.healthy)
+}
+
+/// The addresses on the node's loopback that are not its own.
+fn vips_of(node: &Namespace) -> BTreeSet<String> {
+    let text = node.ip(&["-br", "addr", "show", "lo"]);
+    let words = text.split_whitespace().skip(2);
+    let own = ["127.0.0.1/8", "::1/128"];
+    words
+        .filter(|it| !own.contains(it))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn both_vips() -> BTreeSet<String> {
+    ["10.99.0.1/32", "fd99::1/128"].map(str::to_owned).into()
+}
+
+#[test]
+fn requests_reach_servers_from_the_nodes_address() {
+    let fixture = Fixture::new();
+    fixture.route_vips();
+    serve_in(&fixture.peer, "10.88.0.2:80");
+    serve_in(&fixture.peer, "[fd88::2]:80");
+    fixture.run(|| async {
+        let mut controller = PlayedController::start().await;
+        controller.apply(&web(v1::Mode::L7Reverse));
+        let agent = fixture
+            .start(fixture.config(Role::LoadBalancer, controller.address))
+            .await;
+        eventually("the service", || controller.report_if(is_applied)).await;
+        assert_eq!(vips_of(&fixture.node), both_vips());
+        for (vip, seen) in VIPS
+            .into_iter()
+            .zip(["10.88.0.1 10.88.0.2\n", "fd88::1 fd88::2\n"])
+        {
+            let answer = fixture.peer.within(|| ask(vip)).expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(answer.ends_with(seen), "{answer}");
+        }
+        let counted = v1::ProxyTraffic {
+            connections: 2,
+            requests: 2,
+            refusals: 0,
+        };
+        let counts = |report: &v1::NodeReport| report.services[0].proxy == Some(counted);
+        eventually("the counters", || controller.report_if(counts)).await;
+
+        // A connection that is idle when its service goes is closed; the VIPs stay until all of them have ended.
+        let mut idle = fixture
+            .peer
+            .within(|| connect(VIPS[0]))
+            .expect("a connection");
+        controller.apply(&v1::FabricSpec::default());
+        let closed = tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            let mut rest = String::new();
+            idle.read_to_string(&mut rest)
+                .map(|_| (rest, begun.elapsed()))
+        });
+        let (rest, took) = closed.await.expect("it ends").expect("in order");
+        assert_eq!(rest, "");
+        assert!(took < PATIENCE / 2, "{took:?}");
+        let is_gone = || vips_of(&fixture.node).is_empty().then_some(());
+        eventually("no VIP", is_gone).await;
+        agent.stop().await;
+    });
+}
+
+/// The agent as a process of its own, in the namespace of this thread.
+fn start_process(fixture: &Fixture, state: &Path, controller: &PlayedController) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_lbfabric-node"))
+        .args(["--name", "lb1", "--interface", "lb0"])
+        .args(["--ring-slots", "16384", "--nat-flows", "1024"])
+        .args(["--controller", &controller.address.to_string()])
+        .arg("--pin-dir")
+        .arg(&fixture.pin_dir)
+        .arg("--state-dir")
+        .arg(state)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the agent's binary")
+}
+
+#[test]
+fn what_a_killed_agent_left_is_used_and_taken_away_by_the_next() {
+    let fixture = Fixture::new();
+    fixture.route_vips();
+    serve_in(&fixture.peer, "10.88.0.2:80");
+    serve_in(&fixture.peer, "[fd88::2]:80");
+    fixture.run(|| async {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let mut controller = PlayedController::start().await;
+        controller.apply(&web(v1::Mode::L7Reverse));
+        let mut agent = start_process(&fixture, state.path(), &controller);
+        eventually("the service", || controller.report_if(is_applied)).await;
+        agent.kill().await.expect("the agent still runs");
+        assert_eq!(vips_of(&fixture.node), both_vips());
+
+        controller.forget();
+        let mut agent = start_process(&fixture, state.path(), &controller);
+        eventually("the next agent", || controller.report_if(is_applied)).await;
+        let answer = fixture.peer.within(|| ask(VIPS[1])).expect("an answer");
+        assert!(answer.ends_with("fd88::1 fd88::2\n"), "{answer}");
+        let mut other = web(v1::Mode::L7Reverse);
+        other.services[0].vips.pop();
+        controller.apply(&other);
+        let first = BTreeSet::from(["10.99.0.1/32".to_owned()]);
+        let is_gone = || (vips_of(&fixture.node) == first).then_some(());
+        eventually("the VIP that is gone", is_gone).await;
+        agent.kill().await.expect("the agent still runs");
+    });
+}
+
+/// A port that another program has is told, and the service comes when the port is free.
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let fixture = Fixture::new();
+    serve_in(&fixture.peer, "10.88.0.2:80");
+    serve_in(&fixture.peer, "[fd88::2]:80");
+    fixture.run(|| async {
+        let other = TcpListener::bind("0.0.0.0:80").expect("the port is free");
+        let mut controller = PlayedController::start().await;
+        controller.apply(&web(v1::Mode::L7Reverse));
+        let agent = fixture
+            .start(fixture.config(Role::LoadBalancer, controller.address))
+            .await;
+        let refused = |report: &v1::NodeReport| {
+            let mut reasons = report.refusals.iter().map(|it| it.reason.as_str());
+            reasons.any(|it| it.starts_with("listen at 10.99.0.1:80: Address already in use"))
+        };
+        let report = eventually("the refusal", || controller.report_if(refused)).await;
+        assert_eq!(report.fault, "", "the node itself works");
+        drop(other);
+        eventually("the service", || controller.report_if(is_applied)).await;
+        agent.stop().await;
+    });
+}
