@@ -8,21 +8,27 @@
 //!    ◄── body ──  pump::body ◄──────────────────────────── body ──
 //! ```
 
-use std::{io, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context};
+use std::{
+    cell::Cell, io, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context, time::Duration,
+};
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
+    buffer::Buffer,
     config::ProxyConfig,
     http1::{
-        Answering, Body, FieldRoom, Forwarding, Refusal, Request, RequestHead, Response,
-        ResponseHead, write_request, write_response,
+        Answering, Body, FieldEdits, FieldRoom, Forwarding, Refusal, Request, RequestHead,
+        Response, ResponseHead, reason, write_request, write_response,
     },
     http2::{self, PREFACE_HEAD},
     pump::{self, Broken, Framed},
+    route::{Failure, RouteRequest},
+    routing::Routed,
     site::{Current, Place, Site},
     stream::{Incoming, NoHead, Stream, write},
+    upstream::Upstream,
 };
 
 /// A client's connection.
@@ -46,6 +52,17 @@ struct Asked {
     is_idempotent: bool,
     /// Where the answer is the last one once it drains.
     site: Rc<Site>,
+    routed: Routed,
+    /// Something of an answer is on its way to the client.
+    has_answer: Cell<bool>,
+}
+
+/// What was written for a request's head.
+enum Rewritten {
+    /// The head as it goes on.
+    Request(Asked),
+    /// An answer.
+    Answer { persists: bool },
 }
 
 /// Why a client's connection ends.
@@ -104,6 +121,7 @@ impl Client {
             scheme: "http",
             config: Arc::clone(&self.current.config),
             upstreams: Rc::clone(&self.current.upstreams),
+            routes: Rc::clone(&self.current.routes),
         };
         // On the heap, as one of HTTP/1.1 does not need the room.
         Box::pin(http2::serve(self.stream, service, self.place))
@@ -121,8 +139,8 @@ impl Client {
             NoHead::Late => End::Told(408),
         })?;
         let mut head = Vec::with_capacity(head_bytes + 256);
-        let asked = self.rewrite(head_bytes, &mut head);
-        let asked = asked.map_err(|refusal| {
+        let rewritten = self.rewrite(head_bytes, &mut head);
+        let rewritten = rewritten.map_err(|refusal| {
             let is_preface = is_first && self.stream.incoming().filled().starts_with(PREFACE_HEAD);
             if is_preface && self.current.config.http2.clients {
                 End::Http2
@@ -132,24 +150,23 @@ impl Client {
         })?;
         self.current.counters.requests.increment();
         self.stream.incoming().consume(head_bytes);
-        let server = self.current.upstreams.choose().ok_or(End::Told(503))?;
-        let limit = self.current.config.timeouts.connect;
-        let upstream = self.current.upstreams.connect(server, limit).await;
-        let mut upstream = upstream.map_err(|error| told_of_connect(&error))?;
-        let (answered, is_sent) = loop {
-            match self.exchange(&asked, &head, &mut upstream.stream).await {
-                // The server has closed it before the request came, and nothing of the body is gone.
-                Err(Failed::Unanswered) if upstream.is_reused && asked.is_idempotent => {
-                    let limit = self.current.config.timeouts.connect;
-                    let anew = self.current.upstreams.connect_anew(server, limit);
-                    let anew = Box::pin(anew).await;
-                    upstream = anew.map_err(|error| told_of_connect(&error))?;
-                }
-                Err(Failed::Unanswered) => return Err(End::Told(502)),
-                Err(Failed::End(end)) => return Err(end),
-                Ok(answered) => break answered,
+        let asked = match rewritten {
+            Rewritten::Request(asked) => asked,
+            Rewritten::Answer { persists } => {
+                let sent = write(&self.stream.socket, &head, b"").await;
+                sent.map_err(|_gone| End::Quietly)?;
+                return if persists { Ok(()) } else { Err(End::Answered) };
             }
         };
+        let exchanged = match asked.routed.total(&self.current.config) {
+            None => self.attempts(&asked, &head).await?,
+            Some(total) => self.attempts_within(total, &asked, &head).await?,
+        };
+        let Exchanged {
+            mut upstream,
+            answered,
+            is_sent,
+        } = exchanged;
         if answered.switches {
             Box::pin(tunnel(&mut self.stream, &mut upstream.stream)).await;
             return Err(End::Answered);
@@ -169,10 +186,64 @@ impl Client {
         })
     }
 
+    /// Sends a request to a server, and to further ones as far as its route allows it, and gives the answer back.
+    async fn attempts(&mut self, asked: &Asked, head: &[u8]) -> Result<Exchanged, End> {
+        'servers: loop {
+            let limit = asked.routed.timeouts(&self.current.config).connect;
+            let server = self.current.upstreams.choose().ok_or(End::Told(503))?;
+            let mut connected = self.current.upstreams.connect(server, limit).await;
+            loop {
+                let mut upstream = match connected {
+                    Ok(upstream) => upstream,
+                    Err(_) if asked.again(Failure::Connect, &self.current.config) => {
+                        continue 'servers;
+                    }
+                    Err(error) => return Err(told_of_connect(&error)),
+                };
+                match self.exchange(asked, head, &mut upstream.stream).await {
+                    Ok((answered, is_sent)) => {
+                        return Ok(Exchanged {
+                            upstream,
+                            answered,
+                            is_sent,
+                        });
+                    }
+                    // The server has closed it before the request came, and nothing of the body is gone.
+                    Err(Failed::Unanswered) if upstream.is_reused && asked.may_repeat() => {
+                        let limit = asked.routed.timeouts(&self.current.config).connect;
+                        let anew = self.current.upstreams.connect_anew(server, limit);
+                        connected = Box::pin(anew).await;
+                    }
+                    Err(Failed::Unanswered)
+                        if asked.again(Failure::Reset, &self.current.config) =>
+                    {
+                        continue 'servers;
+                    }
+                    Err(Failed::Unanswered) => return Err(End::Told(502)),
+                    Err(Failed::Again) => continue 'servers,
+                    Err(Failed::End(end)) => return Err(end),
+                }
+            }
+        }
+    }
+
+    /// [`Client::attempts`] that may take so long altogether.
+    fn attempts_within<'a>(
+        &'a mut self,
+        total: Duration,
+        asked: &'a Asked,
+        head: &'a [u8],
+    ) -> Pin<Box<dyn Future<Output = Result<Exchanged, End>> + 'a>> {
+        Box::pin(async move {
+            let attempts = timeout(total, self.attempts(asked, head)).await;
+            attempts.map_err(|_late| asked.end(504))?
+        })
+    }
+
     /// Reads the head in the buffer, and writes it as it goes on.
-    fn rewrite(&mut self, head_bytes: usize, out: &mut Vec<u8>) -> Result<Asked, Refusal> {
-        let incoming = self.stream.incoming();
-        let bytes = &incoming.filled()[..head_bytes];
+    fn rewrite(&self, head_bytes: usize, out: &mut Vec<u8>) -> Result<Rewritten, Refusal> {
+        let filled = self.stream.buffer.as_ref().map_or(&b""[..], Buffer::filled);
+        let bytes = &filled[..head_bytes];
         let mut room = FieldRoom::new();
         let head = RequestHead::parse(bytes, &mut room, &self.current.config.limits)?;
         let request = Request::of(&head)?;
@@ -180,25 +251,58 @@ impl Client {
             // It would make this a proxy of another kind.
             return Err(Refusal::Method);
         }
+        let asked = RouteRequest {
+            method: head.method,
+            host: request.host,
+            target: request.path,
+            scheme: "http",
+            client: self.address,
+            body: request.body,
+            head_bytes,
+            fields: &head,
+        };
+        let way = match self
+            .current
+            .routes
+            .decide(&self.current.config.routes, &asked)
+        {
+            Ok(way) => way,
+            Err(answer) => {
+                // What comes of a body is not looked for behind its answer.
+                let persists = request.persists && request.body == Body::Length(0);
+                answer.write(out, head.method, head.minor, persists);
+                return Ok(Rewritten::Answer { persists });
+            }
+        };
+        let routed = self.current.routes.routed(&way, &self.current.config);
         let forwarding = Forwarding {
             client: self.address,
             scheme: "http",
+            host: None,
+            edits: FieldEdits::NONE,
             x_forwarded: self.current.config.forwarded.x_forwarded,
             forwarded: self.current.config.forwarded.forwarded,
         };
+        let forwarding = routed.forwarding(forwarding, &self.current.config);
+        let request = Request {
+            path: way.target.as_deref().unwrap_or(request.path),
+            ..request
+        };
         write_request(out, &head, &request, &forwarding);
-        let is_safe = matches!(
+        let is_idempotent = matches!(
             head.method,
             "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
         );
-        Ok(Asked {
+        Ok(Rewritten::Request(Asked {
             method: if head.method == "HEAD" { "HEAD" } else { "" },
             minor: head.minor,
             body: request.body,
             persists: request.persists,
-            is_idempotent: is_safe && request.body == Body::Length(0),
+            is_idempotent,
             site: Rc::clone(&self.place.site),
-        })
+            routed,
+            has_answer: Cell::new(false),
+        }))
     }
 
     /// Sends a request and gives its answer back; with it, whether all of the request is gone.
@@ -227,19 +331,7 @@ impl Client {
 
     /// Answers for the server, and closes.
     async fn tell(&mut self, status: u16) {
-        let reason = match status {
-            400 => "Bad Request",
-            408 => "Request Timeout",
-            414 => "URI Too Long",
-            417 => "Expectation Failed",
-            431 => "Request Header Fields Too Large",
-            501 => "Not Implemented",
-            502 => "Bad Gateway",
-            503 => "Service Unavailable",
-            504 => "Gateway Timeout",
-            505 => "HTTP Version Not Supported",
-            _ => "Error",
-        };
+        let reason = reason(status);
         let body = format!("{status} {reason}\n");
         let head = format!(
             "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -247,6 +339,29 @@ impl Client {
         );
         // A client that is gone does not hear it.
         let _heard = write(&self.stream.socket, head.as_bytes(), body.as_bytes()).await;
+    }
+}
+
+impl Asked {
+    /// Whether nothing is lost or done twice when it is sent again.
+    fn may_repeat(&self) -> bool {
+        self.is_idempotent && self.body == Body::Length(0)
+    }
+
+    /// Whether its route has it sent again.
+    fn again(&self, failure: Failure, config: &ProxyConfig) -> bool {
+        let has_body = self.body != Body::Length(0);
+        self.routed
+            .again(failure, self.is_idempotent, has_body, config)
+    }
+
+    /// What the client is told if it is not to have an answer: nothing, once it has a part of one.
+    fn end(&self, status: u16) -> End {
+        if self.has_answer.get() {
+            End::Quietly
+        } else {
+            End::Told(status)
+        }
     }
 }
 
@@ -258,10 +373,20 @@ struct Answered {
     switches: bool,
 }
 
+/// A request and its answer, done with.
+struct Exchanged {
+    upstream: Upstream,
+    answered: Answered,
+    /// The whole body is gone.
+    is_sent: bool,
+}
+
 /// Why there is no answer.
 enum Failed {
     /// Nothing of one has come.
     Unanswered,
+    /// The one that came is not what the client is to have.
+    Again,
     End(End),
 }
 
@@ -283,13 +408,13 @@ async fn both(
         buffer: &mut server.buffer,
         alarm: &server.alarm,
     };
-    let silence = config.timeouts.silence;
-    let body = pump::body(
+    let body = pump::body_up_to(
         from_client,
         &server.socket,
         asked.body,
         Framed::Same,
-        silence,
+        asked.routed.timeouts(config).silence,
+        asked.routed.body_bytes(config),
     );
     let answer = answer(from_server, &client.socket, asked, config);
     tokio::pin!(body, answer);
@@ -303,7 +428,7 @@ async fn both(
                 // It may have answered without reading all of it.
                 Err(Broken::Receiver) => is_sent = Some(false),
                 Err(Broken::Refused(refusal)) => {
-                    return Err(Failed::End(End::Told(refusal.status())));
+                    return Err(Failed::End(asked.end(refusal.status())));
                 }
                 Err(Broken::Sender(_)) => return Err(Failed::End(End::Quietly)),
             },
@@ -331,7 +456,7 @@ async fn answer(
     asked: &Asked,
     config: &ProxyConfig,
 ) -> Result<Answered, Failed> {
-    let silence = config.timeouts.silence;
+    let silence = asked.routed.timeouts(config).silence;
     loop {
         let length = match from.some(silence, |_| false).await {
             Ok(()) => from.head(&config.limits, silence).await,
@@ -347,6 +472,11 @@ async fn answer(
             rewrite_answer(&from.filled()[..length], asked, config, &mut head)
                 .map_err(|_refusal| Failed::End(End::Told(502)))?;
         from.consume(length);
+        let failure = Failure::of_status(response.status);
+        if failure.is_some_and(|failure| asked.again(failure, config)) {
+            return Err(Failed::Again);
+        }
+        asked.has_answer.set(!response.is_interim);
         // The first bytes of the body in the same write.
         let inline = match (response.body, framed) {
             (Body::Length(length), Framed::Same) => {
@@ -400,9 +530,15 @@ fn rewrite_answer(
     };
     let has_end = asked.minor == 1 || matches!(response.body, Body::Length(_));
     let persists = asked.persists && has_end && !asked.site.is_draining();
+    let edits = if response.is_interim {
+        FieldEdits::NONE
+    } else {
+        asked.routed.edits(config)
+    };
     let answering = Answering {
         minor: asked.minor,
         persists,
+        edits,
     };
     write_response(out, &head, &response, answering);
     Ok((response, framed, persists))

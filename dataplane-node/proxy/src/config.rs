@@ -1,8 +1,9 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     http1::{ForwardedPolicy, HeadLimits},
     http2::Http2Config,
+    route::RouteTable,
 };
 
 /// What one service of the engine does.
@@ -10,6 +11,8 @@ use crate::{
 pub struct ProxyConfig {
     /// Where requests go, in turn. Without one, every request is answered with 503.
     pub servers: Vec<SocketAddr>,
+    /// What is done with requests before that. The default lets all of them through.
+    pub routes: Arc<RouteTable>,
     /// What servers are told of their clients.
     pub forwarded: ForwardedConfig,
     /// How large heads may be, of both sides; at most [`BUFFER_BYTES`](crate::BUFFER_BYTES).
@@ -48,6 +51,7 @@ impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
+            routes: Arc::default(),
             forwarded: ForwardedConfig::default(),
             limits: HeadLimits::default(),
             timeouts: Timeouts::default(),

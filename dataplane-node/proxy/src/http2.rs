@@ -30,7 +30,7 @@ pub use config::{Allowance, Http2Config, ServerProtocol};
 pub(crate) use connection::{PREFACE_HEAD, serve};
 pub(crate) use pool::Pool;
 
-use crate::{config::ProxyConfig, upstream::Upstreams};
+use crate::{config::ProxyConfig, routing::RouteWorker, upstream::Upstreams};
 
 /// What a client's requests are served with.
 #[derive(Clone)]
@@ -40,4 +40,5 @@ pub(crate) struct Service {
     pub(crate) scheme: &'static str,
     pub(crate) config: Arc<ProxyConfig>,
     pub(crate) upstreams: Rc<Upstreams>,
+    pub(crate) routes: Rc<RouteWorker>,
 }

@@ -14,6 +14,7 @@ pub mod http1;
 mod http2;
 mod pump;
 pub mod route;
+mod routing;
 mod site;
 mod stream;
 mod upstream;

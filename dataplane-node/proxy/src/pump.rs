@@ -32,18 +32,31 @@ pub(crate) enum Broken {
 }
 
 /// Sends a body on, beginning with what the buffer has of it.
-pub(crate) async fn body(
+pub(crate) fn body<'a>(
+    from: Incoming<'a>,
+    to: &'a TcpStream,
+    body: Body,
+    framed: Framed,
+    silence: Duration,
+) -> impl Future<Output = Result<(), Broken>> + use<'a> {
+    body_up_to(from, to, body, framed, silence, u64::MAX)
+}
+
+/// The same, of a body with so many bytes at most; more are refused.
+pub(crate) async fn body_up_to(
     from: Incoming<'_>,
     to: &TcpStream,
     body: Body,
     framed: Framed,
     silence: Duration,
+    most: u64,
 ) -> Result<(), Broken> {
     let mut pump = Pump {
         from,
         to,
         framed,
         silence,
+        left: most,
     };
     match body {
         Body::Length(length) => pump.length(length).await,
@@ -57,6 +70,8 @@ struct Pump<'a> {
     to: &'a TcpStream,
     framed: Framed,
     silence: Duration,
+    /// So many bytes of data may come yet, in chunks: a length is known before.
+    left: u64,
 }
 
 impl Pump<'_> {
@@ -82,6 +97,10 @@ impl Pump<'_> {
                     Chunked::Data(count) => (count, true),
                     Chunked::Frame(count) | Chunked::End(count) => (count, false),
                 };
+                if is_data {
+                    let left = self.left.checked_sub(count as u64);
+                    self.left = left.ok_or(Broken::Refused(Refusal::BodyTooLong))?;
+                }
                 if self.framed == Framed::Bare && is_data {
                     let data = &bytes[at..at + count];
                     write(self.to, data, b"")

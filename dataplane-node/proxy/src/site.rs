@@ -22,7 +22,8 @@ use tokio::{
 };
 
 use crate::{
-    client::Client, config::ProxyConfig, counters::Counters, stream::Stream, upstream::Upstreams,
+    client::Client, config::ProxyConfig, counters::Counters, route::Counted, routing::RouteWorker,
+    stream::Stream, upstream::Upstreams,
 };
 
 /// How long a worker waits that has no room for one more connection.
@@ -33,6 +34,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Current {
     pub(crate) config: Arc<ProxyConfig>,
     pub(crate) upstreams: Rc<Upstreams>,
+    pub(crate) routes: Rc<RouteWorker>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -61,6 +63,8 @@ struct Connection {
 pub(crate) struct Place {
     pub(crate) site: Rc<Site>,
     at: u32,
+    /// Its place among those that are counted.
+    _counted: Option<Box<Counted>>,
 }
 
 // === impl Site ===
@@ -143,12 +147,18 @@ impl Site {
 
     fn take(self: &Rc<Self>, socket: TcpStream, from: SocketAddr) {
         let current = self.current();
+        let address = from.ip().to_canonical();
+        let counted = current.config.routes.connections();
+        let Ok(counted) = counted.map(|it| it.admit(address)).transpose() else {
+            // There are as many as there may be.
+            return;
+        };
         current.counters.connections.increment();
-        let place = Place::new(self);
+        let place = Place::new(self, counted.map(Box::new));
         let at = place.at;
         let client = Client {
             stream: Stream::new(socket),
-            address: from.ip().to_canonical(),
+            address,
             place,
             current,
         };
@@ -165,7 +175,7 @@ impl Site {
 // === impl Place ===
 
 impl Place {
-    fn new(site: &Rc<Site>) -> Self {
+    fn new(site: &Rc<Site>, counted: Option<Box<Counted>>) -> Self {
         let mut connections = site.connections.borrow_mut();
         let free = site.free.borrow_mut().pop();
         let at = free.unwrap_or_else(|| {
@@ -175,6 +185,7 @@ impl Place {
         Self {
             site: Rc::clone(site),
             at,
+            _counted: counted,
         }
     }
 

@@ -179,6 +179,7 @@ impl Worker {
         Rc::new(Current {
             config: Arc::clone(config),
             upstreams: Rc::new(upstreams),
+            routes: before.map_or_else(Rc::default, |current| Rc::clone(&current.routes)),
             counters: self.registry.of(key),
         })
     }
@@ -243,6 +244,7 @@ pub async fn serve(listener: std::net::TcpListener, config: ProxyConfig) -> io::
     let config = Arc::new(config);
     let current = Current {
         upstreams: Rc::new(Upstreams::new(&config, None)),
+        routes: Rc::default(),
         config,
         counters: Arc::new(Counters::default()),
     };

@@ -27,6 +27,11 @@ impl FieldEdits {
         self.dropped.iter().any(|name| field.is(name))
     }
 
+    /// Names that are left out, in lower case.
+    pub fn dropped(&self) -> impl Iterator<Item = &str> {
+        self.dropped.iter().map(|name| &**name)
+    }
+
     /// What is put in: whole lines with their ends.
     pub fn lines(&self) -> &[u8] {
         &self.lines

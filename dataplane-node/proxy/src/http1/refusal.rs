@@ -57,11 +57,13 @@ pub enum Refusal {
     TooManyFields,
     /// A trailer that is longer than is allowed.
     TrailerTooLong,
+    /// A body that is longer than its route allows.
+    BodyTooLong,
 }
 
 impl Refusal {
     /// All of them, in order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BareLf,
         Self::BareCr,
         Self::StartLine,
@@ -89,6 +91,7 @@ impl Refusal {
         Self::TargetTooLong,
         Self::TooManyFields,
         Self::TrailerTooLong,
+        Self::BodyTooLong,
     ];
 
     /// The status that a client gets, RFC 9110 section 15.
@@ -97,6 +100,7 @@ impl Refusal {
             Self::Version => 505,
             Self::Coding => 501,
             Self::Expectation => 417,
+            Self::BodyTooLong => 413,
             Self::TargetTooLong => 414,
             Self::HeadTooLong | Self::TooManyFields | Self::TrailerTooLong => 431,
             Self::BareLf
@@ -152,6 +156,7 @@ impl Refusal {
             Self::TargetTooLong => "target-too-long",
             Self::TooManyFields => "too-many-fields",
             Self::TrailerTooLong => "trailer-too-long",
+            Self::BodyTooLong => "body-too-long",
         }
     }
 

@@ -3,7 +3,9 @@
 
 use std::{io::Write as _, net::IpAddr};
 
-use super::{Body, Field, Request, RequestHead, Response, ResponseHead, request::is_hop_by_hop};
+use super::{
+    Body, Field, FieldEdits, Request, RequestHead, Response, ResponseHead, request::is_hop_by_hop,
+};
 
 /// What a server is told of where a request comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub struct Forwarding<'a> {
     pub client: IpAddr,
     /// `http` or `https`: how the client has come.
     pub scheme: &'a str,
+    /// The host that the server is told; none for the request's own.
+    pub host: Option<&'a str>,
+    /// Changes to the fields.
+    pub edits: &'a FieldEdits,
     /// `X-Forwarded-For`, `-Proto` and `-Host`.
     pub x_forwarded: ForwardedPolicy,
     /// `Forwarded`, RFC 7239.
@@ -44,7 +50,7 @@ pub fn write_request(
         request.path.as_bytes(),
         b" HTTP/1.1\r\n",
     ]);
-    if let Some(host) = request.host {
+    if let Some(host) = forwarding.host.or(request.host) {
         line.field("Host", host.as_bytes());
     }
     let length = copy(&mut line, head.bytes(), head.fields(), |field| {
@@ -59,7 +65,9 @@ pub fn write_request(
         };
         let is_x = matches!(field.name.len(), 15..=17);
         replaced && !(is_x && forwarding.x_forwarded == ForwardedPolicy::Leave)
+            || forwarding.edits.drops(field)
     });
+    line.all(&[forwarding.edits.lines()]);
     match request.body {
         Body::Chunked => line.field("Transfer-Encoding", b"chunked"),
         Body::Length(value) if length.is_some() => line.number("Content-Length", value),
@@ -76,11 +84,13 @@ pub fn write_request(
 
 /// How an answer goes back.
 #[derive(Clone, Copy, Debug)]
-pub struct Answering {
+pub struct Answering<'a> {
     /// The version of the client's request: 0 of HTTP/1.0, 1 of HTTP/1.1.
     pub minor: u8,
     /// Whether another request may come over the client's connection.
     pub persists: bool,
+    /// Changes to the fields.
+    pub edits: &'a FieldEdits,
 }
 
 /// Writes a server's answer as it goes to the client. A body in chunks, or one without a known end, is for a client of HTTP/1.0 one
@@ -89,11 +99,15 @@ pub fn write_response(
     out: &mut Vec<u8>,
     head: &ResponseHead<'_, '_>,
     response: &Response,
-    answering: Answering,
+    answering: Answering<'_>,
 ) {
     let mut line = Line(out);
     line.status(head.status, head.reason);
-    let length = copy(&mut line, head.bytes(), head.fields(), |_| false);
+    let edits = answering.edits;
+    let length = copy(&mut line, head.bytes(), head.fields(), |field| {
+        edits.drops(field)
+    });
+    line.all(&[edits.lines()]);
     match response.body {
         Body::Chunked | Body::UntilClose if answering.minor == 1 => {
             line.field("Transfer-Encoding", b"chunked");

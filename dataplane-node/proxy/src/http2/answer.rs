@@ -10,7 +10,10 @@ use h2::{Reason, SendStream, server::SendResponse};
 use http::{HeaderMap, Response};
 
 use super::response;
-use crate::alarm::{Alarm, Late};
+use crate::{
+    alarm::{Alarm, Late},
+    http1::FieldEdits,
+};
 
 /// The way back to a client: a stream's sending half.
 pub(super) struct Answer {
@@ -19,6 +22,8 @@ pub(super) struct Answer {
     stream: Option<SendStream<Bytes>>,
     alarm: Alarm,
     silence: Duration,
+    /// Changes to its head.
+    edits: FieldEdits,
 }
 
 /// Nobody waits for the answer any more, or nobody reads it.
@@ -33,7 +38,28 @@ impl Answer {
             stream: None,
             alarm: Alarm::new(),
             silence,
+            edits: FieldEdits::default(),
         }
+    }
+
+    /// Changes its head when it comes.
+    pub(super) fn edit(&mut self, edits: &FieldEdits) {
+        self.edits.clone_from(edits);
+    }
+
+    /// An answer with its body, not to be changed any more.
+    pub(super) async fn give(&mut self, head: Response<()>, body: Bytes) -> Result<(), Gone> {
+        self.edits = FieldEdits::default();
+        self.head(head, body.is_empty())?;
+        if body.is_empty() {
+            return Ok(());
+        }
+        self.data(body, true).await
+    }
+
+    /// Whether nothing of it has gone but interim ones.
+    pub(super) const fn is_open(&self) -> bool {
+        self.stream.is_none()
     }
 
     /// Does something else for as long as somebody waits for the answer. What is done is pinned where it is: an `async` function would
@@ -61,7 +87,8 @@ impl Answer {
             .map_err(|_closed| Gone)
     }
 
-    pub(super) fn head(&mut self, head: Response<()>, ends: bool) -> Result<(), Gone> {
+    pub(super) fn head(&mut self, mut head: Response<()>, ends: bool) -> Result<(), Gone> {
+        response::edit(head.headers_mut(), &self.edits);
         let stream = self.respond.send_response(head, ends);
         self.stream = Some(stream.map_err(|_closed| Gone)?);
         Ok(())

@@ -23,6 +23,8 @@ pub(super) enum NotSent {
     /// The client breaks it off, or says nothing for too long.
     Client,
     Server,
+    /// It is longer than its route allows.
+    TooLong,
 }
 
 /// Why an answer's body does not arrive whole.
@@ -45,6 +47,7 @@ pub(super) async fn send(
     to: &TcpStream,
     framed: Body,
     silence: Duration,
+    mut most: u64,
 ) -> Result<(), NotSent> {
     let (alarm, mut chunk) = (Alarm::new(), Vec::new());
     loop {
@@ -54,6 +57,8 @@ pub(super) async fn send(
             Ok(None) => break,
             Ok(Some(Err(_))) | Err(Late) => return Err(NotSent::Client),
         };
+        let left = most.checked_sub(data.len() as u64);
+        most = left.ok_or(NotSent::TooLong)?;
         let sent = match framed {
             _ if data.is_empty() => Ok(()),
             Body::Chunked => {
@@ -269,7 +274,7 @@ pub(super) async fn tunnel(
 ) -> Result<(), NotAnswered> {
     let socket = server.socket;
     let there = async {
-        let sent = send(client, socket, Body::UntilClose, Duration::MAX).await;
+        let sent = send(client, socket, Body::UntilClose, Duration::MAX, u64::MAX).await;
         if sent.is_ok() {
             // A connection that is gone is shut down already.
             let _gone = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
@@ -284,7 +289,7 @@ pub(super) async fn tunnel(
             biased;
             ended = &mut back => return ended,
             sent = &mut there, if is_open => match sent {
-                Ok(()) | Err(NotSent::Server) => is_open = false,
+                Ok(()) | Err(NotSent::Server | NotSent::TooLong) => is_open = false,
                 Err(NotSent::Client) => return Err(NotAnswered::Client(Gone)),
             },
         }

@@ -1,27 +1,34 @@
 //! One request that came over HTTP/2, with its answer from a server of HTTP/1.1.
 
-use std::{io, pin::pin, rc::Rc};
+use std::{io, pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{Request, header, request::Parts};
+use tokio::time::timeout;
 
 use super::{
     Service,
     answer::{Answer, Gone},
     body::{self, NotAnswered, NotSent},
     config::ServerProtocol,
-    relay::{NotRelayed, relay},
-    request::{self, Asked, Writing},
+    relay::{NotRelayed, Relaying, relay},
+    request::{self, Asked, NotWritten, Writing},
     response,
     watch::Open,
     websocket,
 };
 use crate::{
-    http1::{Body, FieldRoom, Forwarding, Refusal, Response, ResponseHead},
+    http1::{Body, FieldEdits, FieldRoom, Forwarding, Refusal, Response, ResponseHead},
+    route::Failure,
+    routing::Routed,
     stream::{Incoming, NoHead, write},
     upstream::Upstream,
 };
+
+/// How long, and for how many bytes, a body is read on that nobody wants.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
 
 /// Why there is no answer, or not all of it.
 enum End {
@@ -29,6 +36,8 @@ enum End {
     Gone,
     /// It gets this one instead.
     Told(u16),
+    /// It has got another one, whole.
+    Given,
     Reset(Reason),
 }
 
@@ -36,6 +45,8 @@ enum End {
 enum Failed {
     /// Nothing of one has come.
     Unanswered,
+    /// The one that came is not what the client is to have.
+    Again,
     End(End),
 }
 
@@ -61,101 +72,214 @@ pub(super) async fn serve(
     service: Rc<Service>,
     _open: Open,
 ) {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let mut answer = Answer::new(respond, service.config.timeouts.silence);
-    match run(&parts, body, &mut answer, &service).await {
+    match run(&parts, &mut body, &mut answer, &service).await {
         Ok(()) => {}
         // Whoever is still there hears that it is over.
         Err(End::Gone) => answer.reset(Reason::CANCEL),
-        Err(End::Told(status)) => answer.tell(status),
+        Err(End::Told(status)) => {
+            answer.tell(status);
+            linger(&mut body).await;
+        }
+        Err(End::Given) => linger(&mut body).await,
         Err(End::Reset(reason)) => answer.reset(reason),
     }
 }
 
+/// Reads on what is sent of a body that nobody wants, for a while: not every client hears an answer behind which its stream is reset.
+async fn linger(body: &mut RecvStream) {
+    let gone = async {
+        let mut left = LINGER_BYTES;
+        while let Some(Ok(data)) = body.data().await {
+            left = left.saturating_sub(data.len());
+            let is_closed = body.flow_control().release_capacity(data.len()).is_err();
+            if left == 0 || is_closed {
+                break;
+            }
+        }
+    };
+    // Who goes on sending for longer has not read it.
+    let _late = timeout(LINGER, gone).await;
+}
+
 async fn run(
     parts: &Parts,
-    mut body: RecvStream,
+    body: &mut RecvStream,
     answer: &mut Answer,
     service: &Service,
 ) -> Result<(), End> {
     let key = websocket::Key::random();
     let mut head = Vec::with_capacity(512);
-    let asked = write_head(&mut head, parts, body.is_end_stream(), key.text(), service)
-        .map_err(told_of_refusal)?;
-    let connect = service.config.timeouts.connect;
-    let server = service.upstreams.choose().ok_or(End::Told(503))?;
-    if service.config.http2.servers == ServerProtocol::Http2 {
-        return Box::pin(over_http2(
-            head, parts, asked, body, answer, service, server,
-        ))
-        .await;
+    let written = write_head(&mut head, parts, body.is_end_stream(), key.text(), service);
+    let (asked, routed) = match written {
+        Ok(written) => written,
+        Err(NotWritten::Refused(refusal)) => return Err(told_of_refusal(refusal)),
+        Err(NotWritten::Answered(head, body)) => {
+            let given = Box::pin(answer.give(*head, body)).await;
+            return Err(if given.is_ok() { End::Given } else { End::Gone });
+        }
+    };
+    answer.edit(routed.edits(&service.config));
+    let total = routed.total(&service.config);
+    let mut request = Sending {
+        head,
+        parts,
+        asked,
+        routed,
+        key,
+        body,
+        answer: &mut *answer,
+        service,
+    };
+    let Some(total) = total else {
+        return request.attempts().await;
+    };
+    // On the heap, as requests without such a limit do not need the room.
+    let done = Box::pin(timeout(total, request.attempts())).await;
+    done.unwrap_or_else(|_late| Err(answer_late(answer)))
+}
+
+/// What a client hears that has waited for too long.
+const fn answer_late(answer: &Answer) -> End {
+    if answer.is_open() {
+        End::Told(504)
+    } else {
+        End::Reset(Reason::INTERNAL_ERROR)
     }
-    // On the heap, as the rest does not need the room.
-    let mut connected = Box::pin(service.upstreams.connect(server, connect));
-    let mut upstream = told_of_connect(answer.or_gone(connected.as_mut()).await)?;
-    drop(connected);
-    loop {
-        let is_reused = upstream.is_reused;
-        let mut exchange = Exchange {
-            asked,
-            service,
-            key: &key,
-            body: &mut body,
-            answer: &mut *answer,
-        };
-        match exchange.run(&head, upstream).await {
-            // The server has closed it before the request came, and nothing of the body is gone.
-            Err(Failed::Unanswered) if is_reused && asked.is_idempotent => {
-                let mut anew = Box::pin(service.upstreams.connect_anew(server, connect));
-                upstream = told_of_connect(answer.or_gone(anew.as_mut()).await)?;
+}
+
+/// A request that goes to one server after the other, until one answers.
+struct Sending<'a> {
+    head: Vec<u8>,
+    parts: &'a Parts,
+    asked: Asked,
+    routed: Routed,
+    key: websocket::Key,
+    body: &'a mut RecvStream,
+    answer: &'a mut Answer,
+    service: &'a Service,
+}
+
+impl Sending<'_> {
+    async fn attempts(&mut self) -> Result<(), End> {
+        let service = self.service;
+        if service.config.http2.servers == ServerProtocol::Http2 {
+            return Box::pin(self.over_http2()).await;
+        }
+        'servers: loop {
+            let connect = self.routed.timeouts(&service.config).connect;
+            let server = service.upstreams.choose().ok_or(End::Told(503))?;
+            // On the heap, as the rest does not need the room.
+            let mut coming = Box::pin(service.upstreams.connect(server, connect));
+            let mut connected = self.answer.or_gone(coming.as_mut()).await;
+            drop(coming);
+            loop {
+                let upstream = match connected {
+                    Ok(Err(_)) if self.again(Failure::Connect) => continue 'servers,
+                    connected => told_of_connect(connected)?,
+                };
+                let is_reused = upstream.is_reused;
+                let mut exchange = Exchange {
+                    asked: self.asked,
+                    routed: &self.routed,
+                    service,
+                    key: &self.key,
+                    body: &mut *self.body,
+                    answer: &mut *self.answer,
+                };
+                match exchange.run(&self.head, upstream).await {
+                    // The server has closed it before the request came, and nothing of the body is gone.
+                    Err(Failed::Unanswered) if is_reused && self.asked.is_idempotent => {
+                        let mut anew = Box::pin(service.upstreams.connect_anew(server, connect));
+                        connected = self.answer.or_gone(anew.as_mut()).await;
+                    }
+                    Err(Failed::Unanswered) if self.again(Failure::Reset) => continue 'servers,
+                    Err(Failed::Unanswered) => return Err(End::Told(502)),
+                    Err(Failed::Again) => continue 'servers,
+                    Err(Failed::End(end)) => return Err(end),
+                    Ok(()) => return Ok(()),
+                }
             }
-            Err(Failed::Unanswered) => return Err(End::Told(502)),
-            Err(Failed::End(end)) => return Err(end),
-            Ok(()) => return Ok(()),
+        }
+    }
+
+    fn again(&self, failure: Failure) -> bool {
+        again(failure, self.asked, &self.routed, self.service)
+    }
+
+    /// The same to a server of HTTP/2.
+    async fn over_http2(&mut self) -> Result<(), End> {
+        let config = &self.service.config;
+        let accepts_trailers = self.parts.headers.contains_key(header::TE);
+        let head = Bytes::from(std::mem::take(&mut self.head));
+        if self.asked.is_tunnel {
+            return Err(End::Told(501));
+        }
+        let request = request::convert(&head, &config.limits, "http", accepts_trailers);
+        let request = request.ok_or(End::Told(400))?;
+        let has_body = !self.body.is_end_stream();
+        let upstreams = &self.service.upstreams;
+        let timeouts = self.routed.timeouts(config);
+        let mut is_first = true;
+        let mut server = upstreams.choose().ok_or(End::Told(503))?;
+        loop {
+            let place = pin!(
+                upstreams
+                    .http2
+                    .place(upstreams, server, config, timeouts.connect)
+            );
+            let place = self
+                .answer
+                .or_gone(place)
+                .await
+                .map_err(|_gone| End::Gone)?;
+            let place = match place {
+                Err(_) if self.again(Failure::Connect) => {
+                    server = upstreams.choose().ok_or(End::Told(503))?;
+                    continue;
+                }
+                place => place.map_err(|error| status_of_connect(&error))?,
+            };
+            let body = has_body.then_some(&mut *self.body);
+            let relaying = Relaying {
+                silence: timeouts.silence,
+                body_bytes: self.routed.body_bytes(config),
+                again: &|status| {
+                    let failure = Failure::of_status(status);
+                    failure.is_some_and(|it| again(it, self.asked, &self.routed, self.service))
+                },
+            };
+            let send = place.send.clone();
+            let relayed = relay(send, request.clone(), body, self.answer, relaying).await;
+            return match relayed {
+                Ok(()) => Ok(()),
+                Err(NotRelayed::Untouched) if is_first && !has_body => {
+                    is_first = false;
+                    continue;
+                }
+                Err(NotRelayed::Unanswered) if self.again(Failure::Reset) => {
+                    server = upstreams.choose().ok_or(End::Told(503))?;
+                    continue;
+                }
+                Err(NotRelayed::Again) => {
+                    server = upstreams.choose().ok_or(End::Told(503))?;
+                    continue;
+                }
+                Err(NotRelayed::Untouched | NotRelayed::Unanswered) => Err(End::Told(502)),
+                Err(NotRelayed::Late) => Err(End::Told(504)),
+                Err(NotRelayed::TooLong) => Err(End::Told(413)),
+                Err(NotRelayed::Broken(reason)) => Err(End::Reset(reason)),
+                Err(NotRelayed::Client(Gone)) => Err(End::Gone),
+            };
         }
     }
 }
 
-/// The same to a server of HTTP/2.
-async fn over_http2(
-    head: Vec<u8>,
-    parts: &Parts,
-    asked: Asked,
-    mut body: RecvStream,
-    answer: &mut Answer,
-    service: &Service,
-    server: usize,
-) -> Result<(), End> {
-    let config = &service.config;
-    let accepts_trailers = parts.headers.contains_key(header::TE);
-    let (head, limits) = (Bytes::from(head), &config.limits);
-    if asked.is_tunnel {
-        return Err(End::Told(501));
-    }
-    let request = request::convert(&head, limits, "http", accepts_trailers);
-    let request = request.ok_or(End::Told(400))?;
-    let has_body = !body.is_end_stream();
-    let pool = &service.upstreams.http2;
-    let mut is_first = true;
-    loop {
-        let place = pin!(pool.place(&service.upstreams, server, config));
-        let place = answer.or_gone(place).await.map_err(|_gone| End::Gone)?;
-        let place = place.map_err(|error| status_of_connect(&error))?;
-        let body = has_body.then_some(&mut body);
-        let silence = config.timeouts.silence;
-        let relayed = relay(place.send.clone(), request.clone(), body, answer, silence).await;
-        return match relayed {
-            Ok(()) => Ok(()),
-            Err(NotRelayed::Untouched) if is_first && !has_body => {
-                is_first = false;
-                continue;
-            }
-            Err(NotRelayed::Untouched | NotRelayed::Unanswered) => Err(End::Told(502)),
-            Err(NotRelayed::Late) => Err(End::Told(504)),
-            Err(NotRelayed::Broken(reason)) => Err(End::Reset(reason)),
-            Err(NotRelayed::Client(Gone)) => Err(End::Gone),
-        };
-    }
+/// Whether the request's route has it sent again.
+fn again(failure: Failure, asked: Asked, routed: &Routed, service: &Service) -> bool {
+    let has_body = asked.is_tunnel || asked.body != Body::Length(0);
+    routed.again(failure, asked.is_idempotent, has_body, &service.config)
 }
 
 fn write_head(
@@ -164,17 +288,21 @@ fn write_head(
     is_whole: bool,
     key: &str,
     service: &Service,
-) -> Result<Asked, Refusal> {
+) -> Result<(Asked, Routed), NotWritten> {
     let config = &service.config;
     let writing = Writing {
         forwarding: Forwarding {
             client: service.address,
             scheme: service.scheme,
+            host: None,
+            edits: FieldEdits::NONE,
             x_forwarded: config.forwarded.x_forwarded,
             forwarded: config.forwarded.forwarded,
         },
         limits: &config.limits,
         is_whole,
+        config,
+        routes: &service.routes,
         key,
     };
     request::write(out, parts, &writing)
@@ -204,6 +332,7 @@ fn status_of_connect(error: &io::Error) -> End {
 /// A request on its way over a connection to a server.
 struct Exchange<'a> {
     asked: Asked,
+    routed: &'a Routed,
     service: &'a Service,
     key: &'a websocket::Key,
     body: &'a mut RecvStream,
@@ -219,7 +348,8 @@ impl Exchange<'_> {
             Box::pin(self.both(&mut upstream)).await?
         } else {
             let from = upstream.stream.incoming();
-            let response = answer(from, self.answer, self.asked, self.key, self.service).await?;
+            let (asked, routed) = (self.asked, self.routed);
+            let response = answer(from, self.answer, asked, routed, self.key, self.service).await?;
             (response, true)
         };
         if response.switches {
@@ -236,15 +366,17 @@ impl Exchange<'_> {
     /// The body there and the answer back at the same time, as neither waits for the other; with the answer, whether the whole body is
     /// gone.
     async fn both(&mut self, upstream: &mut Upstream) -> Result<(Response, bool), Failed> {
-        let silence = self.service.config.timeouts.silence;
+        let silence = self.routed.timeouts(&self.service.config).silence;
+        let most = self.routed.body_bytes(&self.service.config);
         let stream = &mut upstream.stream;
         let from = Incoming {
             socket: &stream.socket,
             buffer: &mut stream.buffer,
             alarm: &stream.alarm,
         };
-        let body = body::send(self.body, &stream.socket, self.asked.body, silence);
-        let answer = answer(from, self.answer, self.asked, self.key, self.service);
+        let body = body::send(self.body, &stream.socket, self.asked.body, silence, most);
+        let (asked, routed) = (self.asked, self.routed);
+        let answer = answer(from, self.answer, asked, routed, self.key, self.service);
         tokio::pin!(body, answer);
         let mut is_sent = None;
         loop {
@@ -256,6 +388,8 @@ impl Exchange<'_> {
                     // It may have answered without reading all of it.
                     Err(NotSent::Server) => is_sent = Some(false),
                     Err(NotSent::Client) => return Err(Failed::End(End::Gone)),
+                    // One that has begun to answer is broken off.
+                    Err(NotSent::TooLong) => return Err(Failed::End(End::Told(413))),
                 },
             }
         }
@@ -267,11 +401,12 @@ async fn answer(
     mut from: Incoming<'_>,
     to: &mut Answer,
     asked: Asked,
+    routed: &Routed,
     key: &websocket::Key,
     service: &Service,
 ) -> Result<Response, Failed> {
     let config = &service.config;
-    let silence = config.timeouts.silence;
+    let silence = routed.timeouts(config).silence;
     loop {
         let length = {
             let head = pin!(async {
@@ -292,6 +427,10 @@ async fn answer(
         if response.is_interim {
             to.interim(head)?;
             continue;
+        }
+        let failure = Failure::of_status(response.status);
+        if failure.is_some_and(|failure| again(failure, asked, routed, service)) {
+            return Err(Failed::Again);
         }
         let is_whole = response.body == Body::Length(0) && !response.switches;
         to.head(head, is_whole)?;

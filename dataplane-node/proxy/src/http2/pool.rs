@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -59,8 +59,8 @@ impl Pool {
         upstreams: &Upstreams,
         server: usize,
         config: &Arc<ProxyConfig>,
+        limit: Duration,
     ) -> io::Result<Place> {
-        let limit = config.timeouts.connect;
         let place = async {
             let of_server = self.server(server);
             loop {

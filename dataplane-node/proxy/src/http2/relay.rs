@@ -29,6 +29,10 @@ pub(super) enum NotRelayed {
     Unanswered,
     /// It does not answer in time.
     Late,
+    /// Its answer is not what the client is to have.
+    Again,
+    /// The request's body is longer than its route allows.
+    TooLong,
     /// It breaks its answer off, for this reason.
     Broken(Reason),
     Client(Gone),
@@ -40,24 +44,38 @@ impl From<Gone> for NotRelayed {
     }
 }
 
+/// How a request is relayed.
+pub(super) struct Relaying<'a> {
+    pub(super) silence: Duration,
+    /// The most bytes of its body.
+    pub(super) body_bytes: u64,
+    /// Whether it is sent again after an answer with a status.
+    pub(super) again: &'a dyn Fn(u16) -> bool,
+}
+
 /// Sends a request, and its body at the same time as the answer comes, as neither waits for the other.
 pub(super) async fn relay(
     mut server: SendRequest<Bytes>,
     request: Request<()>,
     body: Option<&mut RecvStream>,
     answer: &mut Answer,
-    silence: Duration,
+    relaying: Relaying<'_>,
 ) -> Result<(), NotRelayed> {
+    let Relaying {
+        silence,
+        body_bytes,
+        again,
+    } = relaying;
     let sent = server.send_request(request, body.is_none());
     let (response, to) = sent.map_err(|error| not_answered(&error))?;
     drop(server);
     let mut sending = pin!(async {
         match body {
-            Some(body) => send(body, to, silence).await,
+            Some(body) => send(body, to, silence, body_bytes).await,
             None => Sent::Whole,
         }
     });
-    let mut answering = pin!(answered(response, answer, silence));
+    let mut answering = pin!(answered(response, answer, silence, again));
     let mut is_sending = true;
     poll_fn(|cx| {
         if let Poll::Ready(done) = answering.as_mut().poll(cx) {
@@ -65,8 +83,10 @@ pub(super) async fn relay(
         }
         if is_sending && let Poll::Ready(sent) = sending.as_mut().poll(cx) {
             is_sending = false;
-            if sent == Sent::Broken {
-                return Poll::Ready(Err(Gone.into()));
+            match sent {
+                Sent::Broken => return Poll::Ready(Err(Gone.into())),
+                Sent::TooLong => return Poll::Ready(Err(NotRelayed::TooLong)),
+                Sent::Whole | Sent::Unwanted => {}
             }
         }
         Poll::Pending
@@ -82,9 +102,15 @@ enum Sent {
     Unwanted,
     /// The client breaks it off, or says nothing for too long.
     Broken,
+    TooLong,
 }
 
-async fn send(from: &mut RecvStream, mut to: SendStream<Bytes>, silence: Duration) -> Sent {
+async fn send(
+    from: &mut RecvStream,
+    mut to: SendStream<Bytes>,
+    silence: Duration,
+    mut most: u64,
+) -> Sent {
     let alarm = Alarm::new();
     loop {
         let next = alarm.within(silence, |cx| from.poll_data(cx)).await;
@@ -94,6 +120,11 @@ async fn send(from: &mut RecvStream, mut to: SendStream<Bytes>, silence: Duratio
             Ok(Some(Err(_))) | Err(Late) => return broken(&mut to),
         };
         let length = data.len();
+        let Some(left) = most.checked_sub(length as u64) else {
+            to.send_reset(Reason::CANCEL);
+            return Sent::TooLong;
+        };
+        most = left;
         while !data.is_empty() {
             let Ok(room) = room(&mut to, data.len(), &alarm, silence).await else {
                 return Sent::Unwanted;
@@ -131,6 +162,7 @@ async fn answered(
     mut response: ResponseFuture,
     to: &mut Answer,
     silence: Duration,
+    again: &dyn Fn(u16) -> bool,
 ) -> Result<(), NotRelayed> {
     let alarm = Alarm::new();
     let response = loop {
@@ -142,6 +174,9 @@ async fn answered(
             Err(Late) => return Err(NotRelayed::Late),
         }
     };
+    if again(response.status().as_u16()) {
+        return Err(NotRelayed::Again);
+    }
     let (head, mut body) = response::relayed(response);
     let is_whole = body.is_end_stream();
     to.head(head, is_whole)?;

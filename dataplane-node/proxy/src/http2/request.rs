@@ -1,10 +1,18 @@
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use httparse::Header;
 
-use crate::http1::{
-    Body, FIELDS_MAX, FieldRoom, Forwarding, HeadLimits, Refusal, Request, RequestHead,
-    write_request,
+use super::response;
+use crate::{
+    config::ProxyConfig,
+    http1::{
+        Body, FIELDS_MAX, FieldRoom, Forwarding, HeadLimits, Refusal, Request, RequestHead,
+        write_request,
+    },
+    route::RouteRequest,
+    routing::{RouteWorker, Routed},
 };
 
 /// What of a request is needed after its head has been sent on.
@@ -25,8 +33,25 @@ pub(super) struct Writing<'a> {
     pub(super) limits: &'a HeadLimits,
     /// No body follows.
     pub(super) is_whole: bool,
+    /// What the service does with requests, and what of it is the worker's.
+    pub(super) config: &'a ProxyConfig,
+    pub(super) routes: &'a Rc<RouteWorker>,
     /// The key of a WebSocket handshake, RFC 6455 section 4.1: HTTP/2 has none.
     pub(super) key: &'a str,
+}
+
+/// Why a request does not go on.
+#[derive(Debug)]
+pub(super) enum NotWritten {
+    Refused(Refusal),
+    /// Its route gives this answer, with this body.
+    Answered(Box<http::Response<()>>, Bytes),
+}
+
+impl From<Refusal> for NotWritten {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// Writes a request as it goes to a server of HTTP/1.1. The codec has seen to what RFC 9113 section 8 says of pseudo-fields, of
@@ -35,7 +60,7 @@ pub(super) fn write(
     out: &mut Vec<u8>,
     parts: &Parts,
     writing: &Writing<'_>,
-) -> Result<Asked, Refusal> {
+) -> Result<(Asked, Routed), NotWritten> {
     let is_tunnel = is_tunnel(parts)?;
     let method = if is_tunnel {
         "GET"
@@ -48,7 +73,7 @@ pub(super) fn write(
     fields.push(field("host", host));
     for (name, value) in &parts.headers {
         if !is_token(name) {
-            return Err(Refusal::FieldName);
+            return Err(Refusal::FieldName.into());
         }
         check_value(value.as_bytes())?;
         let is_replaced = *name == header::HOST
@@ -75,17 +100,47 @@ pub(super) fn write(
     }
     let head = RequestHead::of_fields(method, target(parts)?, &fields, writing.limits)?;
     let request = Request::of(&head)?;
-    write_request(out, &head, &request, &writing.forwarding);
+    let asked = RouteRequest {
+        method,
+        host: request.host,
+        target: request.path,
+        scheme: writing.forwarding.scheme,
+        client: writing.forwarding.client,
+        body: request.body,
+        head_bytes: head_bytes(&head),
+        fields: &head,
+    };
+    let table = &writing.config.routes;
+    let way = writing.routes.decide(table, &asked).map_err(|answer| {
+        let (head, body) = response::of_route(answer, method == "HEAD");
+        NotWritten::Answered(Box::new(head), body)
+    })?;
+    let routed = writing.routes.routed(&way, writing.config);
+    let forwarding = routed.forwarding(writing.forwarding, writing.config);
+    let request = Request {
+        path: way.target.as_deref().unwrap_or(request.path),
+        ..request
+    };
+    write_request(out, &head, &request, &forwarding);
     let is_safe = matches!(
         method,
         "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
     );
-    Ok(Asked {
+    let asked = Asked {
         method: if method == "HEAD" { "HEAD" } else { "" },
         body: request.body,
         is_idempotent: is_safe && !is_tunnel && request.body == Body::Length(0),
         is_tunnel,
-    })
+    };
+    Ok((asked, routed))
+}
+
+/// As many as it would have in HTTP/1.1.
+fn head_bytes(head: &RequestHead<'_, '_>) -> usize {
+    let fields = head
+        .fields()
+        .map(|it| it.name.len() + it.value.len() + ": \r\n".len());
+    head.method.len() + head.target.len() + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
 }
 
 /// A request's head of HTTP/1.1, as [`write`] and `write_request` write it, as one of HTTP/2. `accepts_trailers` is what a client says with

@@ -1,7 +1,10 @@
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::http1::{Refusal, Response, ResponseHead, is_hop_by_hop};
+use crate::{
+    http1::{FieldEdits, Refusal, Response, ResponseHead, is_hop_by_hop},
+    route,
+};
 
 /// A server's answer as it goes back over HTTP/2. `bytes` is what its head was read from, and stays for as long as a value of it does.
 pub(super) fn convert(
@@ -45,6 +48,47 @@ pub(super) fn relayed<B>(response: http::Response<B>) -> (http::Response<()>, B)
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
     (answer, body)
+}
+
+/// Changes the fields of a head as a route says.
+pub(super) fn edit(fields: &mut HeaderMap, edits: &FieldEdits) {
+    for name in edits.dropped() {
+        fields.remove(name);
+    }
+    append_lines(fields, edits.lines());
+}
+
+/// An answer of our own by a route, with its body.
+pub(super) fn of_route(answer: route::Answer<'_>, is_head: bool) -> (http::Response<()>, Bytes) {
+    let mut head = of_status(answer.status);
+    append_lines(head.headers_mut(), &answer.lines);
+    if matches!(answer.status, 204 | 304) {
+        head.headers_mut().remove(header::CONTENT_LENGTH);
+    } else {
+        let length = HeaderValue::from(answer.body.len());
+        head.headers_mut().insert(header::CONTENT_LENGTH, length);
+    }
+    let body = if is_head {
+        Bytes::new()
+    } else {
+        Bytes::from(answer.body.into_owned())
+    };
+    (head, body)
+}
+
+/// Adds fields that are written as HTTP/1.1 has them.
+fn append_lines(fields: &mut HeaderMap, lines: &[u8]) {
+    let lines = lines.split(|byte| *byte == b'\n');
+    let parts = lines.filter_map(|line| {
+        let line = line.strip_suffix(b"\r")?;
+        let colon = memchr::memchr(b':', line)?;
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+        Some((name, value))
+    });
+    for (name, value) in parts {
+        fields.append(name, value);
+    }
 }
 
 /// An answer of our own.

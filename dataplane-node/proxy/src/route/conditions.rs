@@ -1,7 +1,7 @@
 use std::{borrow::Cow, iter};
 
 use super::{
-    FieldName, Fields, HostPattern, InvalidRoute, Methods, Pattern, Prefixes, RouteRequest,
+    FieldName, Fields, HostPattern, InvalidRoute, Methods, Pattern, Prefixes, RouteRequest, Scheme,
     path::{self, hexadecimal},
 };
 
@@ -12,6 +12,8 @@ pub struct Conditions {
     pub host: HostPattern,
     /// Its path.
     pub path: PathPattern,
+    /// How the client has come; none for both.
+    pub scheme: Option<Scheme>,
     /// Its method; none for all.
     pub methods: Option<Methods>,
     /// Of its fields.
@@ -104,14 +106,16 @@ impl Conditions {
         let Self {
             host: _,
             path: _,
+            scheme,
             methods,
             fields,
             query: parameters,
             clients,
         } = self;
-        methods
-            .as_ref()
-            .is_none_or(|it| it.contains(request.method))
+        scheme.is_none_or(|it| it.name() == request.scheme)
+            && methods
+                .as_ref()
+                .is_none_or(|it| it.contains(request.method))
             && clients
                 .as_ref()
                 .is_none_or(|it| it.contains(request.client))

@@ -82,7 +82,14 @@ struct Line([AtomicU64; WAYS]);
 pub struct Counted {
     connections: Arc<Connections>,
     /// Its source's place.
-    place: Option<(usize, usize)>,
+    place: Option<Place>,
+}
+
+/// Where a source is counted; small, as every connection has one.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    line: u32,
+    way: u8,
 }
 
 /// Why a connection is not let in.
@@ -144,12 +151,13 @@ impl Connections {
     }
 
     /// Counts one more of a source; none if there is no place.
-    fn place(&self, number: u64, limit: u64) -> Result<Option<(usize, usize)>, TooMany> {
+    fn place(&self, number: u64, limit: u64) -> Result<Option<Place>, TooMany> {
         let line = place(number, self.lines.len());
+        let at = u32::try_from(line).expect("there are fewer lines than sources");
         let tag = number & !COUNT_MASK;
         let Line(ways) = &self.lines[line];
         for want_free in [false, true] {
-            for (way, word) in ways.iter().enumerate() {
+            for (way, word) in (0..).zip(ways) {
                 let updated = word.fetch_update(Relaxed, Relaxed, |word| match word & COUNT_MASK {
                     0 if want_free => Some(tag | 1),
                     0 => None,
@@ -157,7 +165,7 @@ impl Connections {
                     _ => None,
                 });
                 match updated {
-                    Ok(_) => return Ok(Some((line, way))),
+                    Ok(_) => return Ok(Some(Place { line: at, way })),
                     Err(word) if word & COUNT_MASK != 0 && word & !COUNT_MASK == tag => {
                         return Err(TooMany::Source);
                     }
@@ -172,9 +180,9 @@ impl Connections {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.connections.all.fetch_sub(1, Relaxed);
-        if let Some((line, way)) = self.place {
+        if let Some(Place { line, way }) = self.place {
             // The place is this source's as long as it counts anything, so this one is in it.
-            self.connections.lines[line].0[way].fetch_sub(1, Relaxed);
+            self.connections.lines[line as usize].0[usize::from(way)].fetch_sub(1, Relaxed);
         }
     }
 }

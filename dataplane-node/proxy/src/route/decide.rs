@@ -6,6 +6,7 @@ use super::{
     split::{SplitBy, point_of_turn},
     table::Target,
 };
+use crate::http1::FieldEdits;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -88,12 +89,17 @@ impl RouteTable {
         }
     }
 
-    /// How a request is forwarded, by the way that was decided; none without routes.
-    pub fn forward(&self, way: &Way) -> Option<&Forward> {
-        match &self.config.routes[way.route?].action {
+    /// How the requests of a route are forwarded; none without one, or if they are not.
+    pub fn forward(&self, route: Option<usize>) -> Option<&Forward> {
+        match &self.config.routes[route?].action {
             Action::Forward(forward) => Some(forward),
             Action::Redirect(_) | Action::Answer(_) => None,
         }
+    }
+
+    /// The changes to the heads of answers to the requests of a route.
+    pub fn answer_edits(&self, route: Option<usize>) -> &FieldEdits {
+        route.map_or(FieldEdits::NONE, |at| &self.config.routes[at].answer)
     }
 
     fn way<F: Fields>(

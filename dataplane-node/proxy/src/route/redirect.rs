@@ -65,7 +65,7 @@ impl RedirectStatus {
 }
 
 impl Scheme {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",

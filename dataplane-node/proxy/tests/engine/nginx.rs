@@ -122,6 +122,10 @@ http {{
         root html;
         location /put {{ root .; dav_methods PUT; }}
         location /port {{ return 200 "$server_port\n"; }}
+        location /echo {{
+            add_header X-Old server;
+            return 200 "$request_method $request_uri|$http_host|$http_x_set|$http_x_gone|$http_x_added\n";
+        }}
         location /seen {{
             return 200 "$http_x_forwarded_for|$http_x_forwarded_proto|$http_forwarded|$http_host\n";
         }}

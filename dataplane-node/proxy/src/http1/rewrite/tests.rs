@@ -9,6 +9,8 @@ fn forwarding(x_forwarded: ForwardedPolicy, forwarded: ForwardedPolicy) -> Forwa
     Forwarding {
         client: CLIENT,
         scheme: "http",
+        host: None,
+        edits: FieldEdits::NONE,
         x_forwarded,
         forwarded,
     }
@@ -40,7 +42,16 @@ fn response(lines: &[&str], method: &str, minor: u8) -> String {
     let response = Response::of(&parsed, method).unwrap();
     let mut out = Vec::new();
     let persists = response.persists;
-    write_response(&mut out, &parsed, &response, Answering { minor, persists });
+    write_response(
+        &mut out,
+        &parsed,
+        &response,
+        Answering {
+            minor,
+            persists,
+            edits: FieldEdits::NONE,
+        },
+    );
     String::from_utf8(out).unwrap()
 }
 

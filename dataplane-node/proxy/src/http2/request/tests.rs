@@ -1,5 +1,5 @@
 use super::*;
-use crate::http1::ForwardedPolicy;
+use crate::http1::{FieldEdits, ForwardedPolicy};
 
 fn parts(fields: &[(&str, &str)]) -> Parts {
     let mut request = http::Request::builder().method("POST");
@@ -20,18 +20,22 @@ fn writing(is_whole: bool, x_forwarded: ForwardedPolicy) -> Writing<'static> {
         forwarding: Forwarding {
             client: std::net::IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)),
             scheme: "https",
+            host: None,
+            edits: FieldEdits::NONE,
             x_forwarded,
             forwarded: ForwardedPolicy::Leave,
         },
         limits: &LIMITS,
         is_whole,
+        config: Box::leak(Box::default()),
+        routes: Box::leak(Box::default()),
         key: "dGhlIHNhbXBsZSBub25jZQ==",
     }
 }
 
 fn written(parts: &Parts, writing: &Writing<'_>) -> (Vec<String>, Asked) {
     let mut out = Vec::new();
-    let asked = write(&mut out, parts, writing).unwrap();
+    let (asked, _) = write(&mut out, parts, writing).unwrap();
     let text = String::from_utf8(out).unwrap();
     let lines = text.strip_suffix("\r\n\r\n").unwrap().split("\r\n");
     (lines.map(str::to_owned).collect(), asked)

@@ -57,6 +57,13 @@ fn every_condition_has_to_be_met() {
         &[("x-a", "2")]
     ));
     assert!(meets(&Conditions::default(), "X", "::1", None, &[]));
+    for (scheme, is_met) in [(Scheme::Http, true), (Scheme::Https, false)] {
+        let conditions = Conditions {
+            scheme: Some(scheme),
+            ..Conditions::default()
+        };
+        assert_eq!(meets(&conditions, "GET", "::1", None, &[]), is_met);
+    }
 }
 
 #[test]
