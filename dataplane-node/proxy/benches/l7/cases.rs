@@ -80,7 +80,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "HTTP/2 in, HTTP/1.1 out",
         kind: Kind::Http2,
         limit: Limit::AtLeast(0.80),
-        is_there: false,
+        is_there: true,
     },
     Case {
         name: "99th percentile of latency at equal load",

@@ -112,7 +112,11 @@ http {{
 
     /// Starts a proxy.
     pub(crate) fn start(&self, name: Name) -> Proxy {
-        let listens = Listens::free();
+        let mut listens = Listens::free();
+        if name == Name::Ours {
+            // A client's first bytes say which it is.
+            listens.http2 = listens.http;
+        }
         let process = match name {
             Name::HaProxy => self.haproxy(&listens),
             Name::Nginx => self.nginx(&listens),
@@ -142,7 +146,7 @@ http {{
     nbthread 1
     maxconn 9000
     tune.ssl.cachesize 0
-    ssl-default-bind-options no-tls-tickets
+    ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
 defaults
     mode http
     timeout connect 5s
@@ -193,6 +197,7 @@ http {{
     }}
     ssl_certificate {path}/certificate.pem;
     ssl_certificate_key {path}/key.pem;
+    ssl_protocols TLSv1.3;
     ssl_session_cache off;
     ssl_session_tickets off;
     server {{
