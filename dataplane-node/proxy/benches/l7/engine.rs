@@ -1,12 +1,15 @@
-//! Ours: a worker of the engine in a process of its own, which this program starts itself as.
+//! Ours: the engine with one worker in a process of its own, which this program starts itself as.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use lbfabric_proxy::{ForwardedConfig, ProxyConfig, http1::ForwardedPolicy, listener, work};
+use lbfabric_proxy::{
+    Engine, EngineConfig, EngineService, ForwardedConfig, ProxyConfig, ServiceKey,
+    http1::ForwardedPolicy,
+};
 
 /// Serves until it is ended.
 pub(crate) fn run(listens: SocketAddr, server: SocketAddr) {
-    let config = ProxyConfig {
+    let proxy = ProxyConfig {
         servers: vec![server],
         // The others say less of a client: its address alone.
         forwarded: ForwardedConfig {
@@ -16,5 +19,22 @@ pub(crate) fn run(listens: SocketAddr, server: SocketAddr) {
         idle_connections: 128,
         ..ProxyConfig::default()
     };
-    work(listener(listens).unwrap(), config).unwrap();
+    let service = EngineService {
+        listen: vec![listens],
+        proxy: Arc::new(proxy),
+    };
+    let key = ServiceKey { id: 1, part: 0 };
+    let config = EngineConfig {
+        services: BTreeMap::from([(key, service)]),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let engine = Engine::start(1, Duration::ZERO).unwrap();
+        let failed = engine.apply(config).await;
+        assert!(failed.is_empty(), "{failed:?}");
+        std::future::pending::<()>().await;
+    });
 }
