@@ -12,7 +12,6 @@ use std::{
     cell::Cell, io, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context, time::Duration,
 };
 
-use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
     routing::Routed,
     site::{Current, Place, Site},
     stream::{Incoming, NoHead, Stream, write},
+    tcp::relay,
     upstream::Upstream,
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Client {
     pub(crate) place: Place,
     /// What its service does, as of the request that is served.
     pub(crate) current: Rc<Current>,
+    /// The client speaks TLS, with us or with a proxy before us.
+    pub(crate) is_tls: bool,
 }
 
 /// What of a request is needed after its head has been sent on.
@@ -114,11 +116,15 @@ impl Client {
         }
     }
 
+    const fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+
     /// Serves it as one of HTTP/2.
     fn into_http2(self) -> Pin<Box<impl Future<Output = ()>>> {
         let service = http2::Service {
             address: self.address,
-            scheme: "http",
+            scheme: self.scheme(),
             config: Arc::clone(&self.current.config),
             upstreams: Rc::clone(&self.current.upstreams),
             routes: Rc::clone(&self.current.routes),
@@ -129,7 +135,7 @@ impl Client {
 
     /// One request with its answer, after which another may follow.
     async fn request(&mut self, is_first: bool) -> Result<(), End> {
-        self.current = self.place.site.current();
+        self.current = self.place.current();
         let config = &*self.current.config;
         let limit = config.timeouts.head;
         let head = self.stream.incoming().head(&config.limits, limit).await;
@@ -168,7 +174,9 @@ impl Client {
             is_sent,
         } = exchanged;
         if answered.switches {
-            Box::pin(tunnel(&mut self.stream, &mut upstream.stream)).await;
+            // Neither says how it ended: that is between the two.
+            let idle = self.current.config.tcp.idle;
+            let _relayed = Box::pin(relay(&mut self.stream, &mut upstream.stream, idle)).await;
             return Err(End::Answered);
         }
         if answered.server_persists && is_sent {
@@ -255,7 +263,7 @@ impl Client {
             method: head.method,
             host: request.host,
             target: request.path,
-            scheme: "http",
+            scheme: self.scheme(),
             client: self.address,
             body: request.body,
             head_bytes,
@@ -277,7 +285,7 @@ impl Client {
         let routed = self.current.routes.routed(&way, &self.current.config);
         let forwarding = Forwarding {
             client: self.address,
-            scheme: "http",
+            scheme: self.scheme(),
             host: None,
             edits: FieldEdits::NONE,
             x_forwarded: self.current.config.forwarded.x_forwarded,
@@ -542,33 +550,4 @@ fn rewrite_answer(
     };
     write_response(out, &head, &response, answering);
     Ok((response, framed, persists))
-}
-
-/// Both directions as they come, each until its end.
-async fn tunnel(client: &mut Stream, server: &mut Stream) {
-    let silence = std::time::Duration::MAX;
-    let from_client = Incoming {
-        socket: &client.socket,
-        buffer: &mut client.buffer,
-        alarm: &client.alarm,
-    };
-    let from_server = Incoming {
-        socket: &server.socket,
-        buffer: &mut server.buffer,
-        alarm: &server.alarm,
-    };
-    let there = one_way(from_client, &server.socket, silence);
-    let back = one_way(from_server, &client.socket, silence);
-    tokio::join!(there, back);
-}
-
-async fn one_way(from: Incoming<'_>, to: &TcpStream, silence: std::time::Duration) {
-    let ended = pump::body(from, to, Body::UntilClose, Framed::Same, silence).await;
-    let how = if ended.is_ok() {
-        std::net::Shutdown::Write
-    } else {
-        std::net::Shutdown::Both
-    };
-    // A connection that is gone is shut down already.
-    let _gone = SockRef::from(to).shutdown(how);
 }

@@ -3,12 +3,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use crate::{
     http1::{ForwardedPolicy, HeadLimits},
     http2::Http2Config,
+    proxy_protocol::ProxyProtocolConfig,
     route::RouteTable,
+    tcp::{SniConfig, TcpConfig},
 };
 
 /// What one service of the engine does.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
+    /// What its connections carry.
+    pub protocol: Protocol,
     /// Where requests go, in turn. Without one, every request is answered with 503.
     pub servers: Vec<SocketAddr>,
     /// What is done with requests before that. The default lets all of them through.
@@ -23,6 +27,24 @@ pub struct ProxyConfig {
     pub idle_connections: usize,
     /// How HTTP/2 is spoken.
     pub http2: Http2Config,
+    /// How connections are relayed whose content is not looked at, those of HTTP after an upgrade among them.
+    pub tcp: TcpConfig,
+    /// Where connections of [`Protocol::TlsPassthrough`] go.
+    pub sni: SniConfig,
+    /// Headers ahead of connections, from proxies before this one and to servers.
+    pub proxy_protocol: ProxyProtocolConfig,
+}
+
+/// What a service's connections carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/2.
+    #[default]
+    Http,
+    /// Anything: it is not looked at.
+    Tcp,
+    /// TLS, of which only the server's name is looked at.
+    TlsPassthrough,
 }
 
 /// What servers are told of their clients, and how.
@@ -50,6 +72,7 @@ pub struct Timeouts {
 impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
+            protocol: Protocol::default(),
             servers: Vec::new(),
             routes: Arc::default(),
             forwarded: ForwardedConfig::default(),
@@ -57,6 +80,9 @@ impl Default for ProxyConfig {
             timeouts: Timeouts::default(),
             idle_connections: 64,
             http2: Http2Config::default(),
+            tcp: TcpConfig::default(),
+            sni: SniConfig::default(),
+            proxy_protocol: ProxyProtocolConfig::default(),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The layer-7 engine of `l7-reverse` and `l7-transparent`.
 //!
-//! So far: HTTP/1.1 and HTTP/2, over plain TCP, to servers in turn. The [`Engine`] has a worker for each core: a thread with listeners
-//! (`site.rs`) and connections of its own (`worker.rs`); a client's connection is a task (`client.rs`); how messages are read and written
-//! is pure (`http1`).
+//! So far: HTTP/1.1 and HTTP/2, over plain TCP, to servers in turn; TCP, TLS and datagrams as they come. The [`Engine`] has a worker for
+//! each core: a thread with listeners (`site.rs`) and connections of its own (`worker.rs`). What a connection carries is found out in
+//! `arrived.rs`: HTTP is a task for each client (`client.rs`), and how messages are read and written is pure (`http1`); what is not
+//! looked at is relayed (`tcp`, `udp`).
 
 mod alarm;
+mod arrived;
 mod buffer;
 mod client;
 mod config;
@@ -12,17 +14,23 @@ mod counters;
 mod engine;
 pub mod http1;
 mod http2;
+pub mod proxy_protocol;
 mod pump;
 pub mod route;
 mod routing;
 mod site;
 mod stream;
+mod tcp;
+pub mod tls_hello;
+mod udp;
 mod upstream;
 mod worker;
 
 pub use buffer::BUFFER_BYTES;
-pub use config::{ForwardedConfig, ProxyConfig, Timeouts};
+pub use config::{ForwardedConfig, Protocol, ProxyConfig, Timeouts};
 pub use counters::Traffic;
 pub use engine::{ApplyError, Engine, EngineConfig, EngineService, ServiceKey};
 pub use http2::{Allowance, Http2Config, ServerProtocol};
+pub use tcp::{InvalidServerNames, ServerNames, SniConfig, SniRoute, TcpConfig, Unrouted};
+pub use udp::{UdpConfig, UdpCounters, UdpCounts, serve_udp, udp_listener};
 pub use worker::{listener, serve, work};

@@ -22,8 +22,13 @@ use tokio::{
 };
 
 use crate::{
-    client::Client, config::ProxyConfig, counters::Counters, route::Counted, routing::RouteWorker,
-    stream::Stream, upstream::Upstreams,
+    arrived::Arrived,
+    config::ProxyConfig,
+    counters::Counters,
+    route::Counted,
+    routing::RouteWorker,
+    tcp::{SniTable, sni_table},
+    upstream::Upstreams,
 };
 
 /// How long a worker waits that has no room for one more connection.
@@ -35,6 +40,8 @@ pub(crate) struct Current {
     pub(crate) config: Arc<ProxyConfig>,
     pub(crate) upstreams: Rc<Upstreams>,
     pub(crate) routes: Rc<RouteWorker>,
+    /// For TLS that is passed through.
+    pub(crate) sni: Rc<SniTable<Rc<Upstreams>>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -64,7 +71,46 @@ pub(crate) struct Place {
     pub(crate) site: Rc<Site>,
     at: u32,
     /// Its place among those that are counted.
-    _counted: Option<Box<Counted>>,
+    counted: Option<Box<Counted>>,
+    /// Where servers are told whose connections theirs are.
+    told: Option<Box<Told>>,
+}
+
+/// What servers are told of a client, and its own connections to them.
+#[derive(Debug)]
+struct Told {
+    header: Box<[u8]>,
+    /// What the service does, and the same with the client's own connections.
+    last: RefCell<Option<(Rc<Current>, Rc<Current>)>>,
+}
+
+// === impl Current ===
+
+impl Current {
+    /// By a configuration, with the connections that there were `before`.
+    pub(crate) fn new(
+        config: Arc<ProxyConfig>,
+        before: Option<&Self>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            upstreams: Rc::new(Upstreams::new(&config, before.map(|it| &*it.upstreams))),
+            routes: before.map_or_else(Rc::default, |it| Rc::clone(&it.routes)),
+            sni: Rc::new(sni_table(&config)),
+            config,
+            counters,
+        }
+    }
+
+    fn of_client(&self, header: &[u8]) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            upstreams: Rc::new(self.upstreams.of_client(header.into())),
+            routes: Rc::clone(&self.routes),
+            sni: Rc::clone(&self.sni),
+            counters: Arc::clone(&self.counters),
+        }
+    }
 }
 
 // === impl Site ===
@@ -147,22 +193,17 @@ impl Site {
 
     fn take(self: &Rc<Self>, socket: TcpStream, from: SocketAddr) {
         let current = self.current();
-        let address = from.ip().to_canonical();
-        let counted = current.config.routes.connections();
-        let Ok(counted) = counted.map(|it| it.admit(address)).transpose() else {
-            // There are as many as there may be.
-            return;
-        };
-        current.counters.connections.increment();
-        let place = Place::new(self, counted.map(Box::new));
-        let at = place.at;
-        let client = Client {
-            stream: Stream::new(socket),
-            address,
-            place,
+        let arrived = Arrived {
+            socket,
+            place: Place::new(self),
             current,
         };
-        let task = task::spawn_local(client.serve()).abort_handle();
+        arrived.serve(from);
+    }
+
+    /// Begins the task of a connection by the number of its place, which ends with the site.
+    pub(crate) fn spawn(&self, at: u32, task: impl Future<Output = ()> + 'static) {
+        let task = task::spawn_local(task).abort_handle();
         // It has not run yet: its place is there.
         self.with(at, |connection| connection.task = Some(task));
     }
@@ -172,10 +213,26 @@ impl Site {
     }
 }
 
+// === impl Told ===
+
+impl Told {
+    fn current(&self, current: Rc<Current>) -> Rc<Current> {
+        let mut last = self.last.borrow_mut();
+        match &*last {
+            Some((of, own)) if Rc::ptr_eq(of, &current) => Rc::clone(own),
+            Some(_) | None => {
+                let own = Rc::new(current.of_client(&self.header));
+                *last = Some((current, Rc::clone(&own)));
+                own
+            }
+        }
+    }
+}
+
 // === impl Place ===
 
 impl Place {
-    fn new(site: &Rc<Site>, counted: Option<Box<Counted>>) -> Self {
+    fn new(site: &Rc<Site>) -> Self {
         let mut connections = site.connections.borrow_mut();
         let free = site.free.borrow_mut().pop();
         let at = free.unwrap_or_else(|| {
@@ -185,8 +242,36 @@ impl Place {
         Self {
             site: Rc::clone(site),
             at,
-            _counted: counted,
+            counted: None,
+            told: None,
         }
+    }
+
+    /// What a request that begins now gets.
+    pub(crate) fn current(&self) -> Rc<Current> {
+        let current = self.site.current();
+        match &self.told {
+            None => current,
+            Some(told) => told.current(current),
+        }
+    }
+
+    /// The connection is one of those that are counted.
+    pub(crate) fn count(&mut self, counted: Option<Counted>) {
+        self.counted = counted.map(Box::new);
+    }
+
+    /// From now on servers are told this of the client.
+    pub(crate) fn tell(&mut self, header: Box<[u8]>) {
+        self.told = Some(Box::new(Told {
+            header,
+            last: RefCell::default(),
+        }));
+    }
+
+    /// For [`Site::spawn`], which the place itself is a part of.
+    pub(crate) const fn number(&self) -> u32 {
+        self.at
     }
 
     /// Whether the connection is to close instead of waiting for a request. If not, the task hears of it when it is.

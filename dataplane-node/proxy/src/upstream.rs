@@ -1,15 +1,28 @@
-use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
 
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::{config::ProxyConfig, http2, stream::Stream};
+use crate::{
+    config::ProxyConfig,
+    http2,
+    stream::{Stream, write},
+};
 
-/// A worker's connections to servers that wait for their next request.
+/// Connections to servers that wait for their next request: a worker's, or those of one client.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     servers: Vec<Rc<Server>>,
-    turn: std::cell::Cell<usize>,
+    /// Of all those of a service and worker.
+    turn: Rc<Cell<usize>>,
     idle_max: usize,
+    /// What each begins with.
+    told: Box<[u8]>,
     /// Those to servers of HTTP/2.
     pub(crate) http2: http2::Pool,
 }
@@ -32,6 +45,11 @@ pub(crate) struct Upstream {
 impl Upstreams {
     /// Those of a configuration. What those before it have to the same servers stays.
     pub(crate) fn new(config: &ProxyConfig, before: Option<&Self>) -> Self {
+        Self::of(&config.servers, config.idle_connections, before)
+    }
+
+    /// As [`Self::new`], with so many connections to each server that wait.
+    pub(crate) fn of(servers: &[SocketAddr], idle_max: usize, before: Option<&Self>) -> Self {
         let known = |address: &SocketAddr| {
             let mut servers = before?.servers.iter();
             servers.find(|server| server.address == *address).cloned()
@@ -45,9 +63,28 @@ impl Upstreams {
             })
         };
         Self {
-            servers: config.servers.iter().map(server).collect(),
-            turn: std::cell::Cell::new(before.map_or(0, |it| it.turn.get())),
-            idle_max: config.idle_connections,
+            servers: servers.iter().map(server).collect(),
+            turn: before.map_or_else(Rc::default, |it| it.turn.clone()),
+            idle_max,
+            told: Box::default(),
+            http2: http2::Pool::default(),
+        }
+    }
+
+    /// One client's own, to the same servers in the same turn: a server that was told at the beginning whose connection it is believes
+    /// that until its end. They go with the client.
+    pub(crate) fn of_client(&self, told: Box<[u8]>) -> Self {
+        let server = |server: &Rc<Server>| {
+            Rc::new(Server {
+                address: server.address,
+                idle: RefCell::default(),
+            })
+        };
+        Self {
+            servers: self.servers.iter().map(server).collect(),
+            turn: self.turn.clone(),
+            idle_max: 1,
+            told,
             http2: http2::Pool::default(),
         }
     }
@@ -84,9 +121,22 @@ impl Upstreams {
         server: usize,
         limit: Duration,
     ) -> io::Result<Upstream> {
+        self.connect_told(server, limit, &self.told).await
+    }
+
+    /// A new connection, which begins with what the server is told of it.
+    pub(crate) async fn connect_told(
+        &self,
+        server: usize,
+        limit: Duration,
+        told: &[u8],
+    ) -> io::Result<Upstream> {
         let socket = timeout(limit, TcpStream::connect(self.servers[server].address)).await;
         let socket = socket.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
         socket.set_nodelay(true)?;
+        if !told.is_empty() {
+            write(&socket, told, b"").await?;
+        }
         Ok(Upstream {
             stream: Stream::new(socket),
             is_reused: false,

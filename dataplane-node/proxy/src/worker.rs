@@ -22,7 +22,6 @@ use crate::{
     counters::{Counters, Registry},
     engine::{ApplyError, EngineConfig, ServiceKey},
     site::{Current, Site},
-    upstream::Upstreams,
 };
 
 /// Connections that the kernel keeps until a worker takes them.
@@ -175,13 +174,11 @@ impl Worker {
         config: &Arc<ProxyConfig>,
         before: Option<&Rc<Current>>,
     ) -> Rc<Current> {
-        let upstreams = Upstreams::new(config, before.map(|current| &*current.upstreams));
-        Rc::new(Current {
-            config: Arc::clone(config),
-            upstreams: Rc::new(upstreams),
-            routes: before.map_or_else(Rc::default, |current| Rc::clone(&current.routes)),
-            counters: self.registry.of(key),
-        })
+        Rc::new(Current::new(
+            Arc::clone(config),
+            before.map(|it| &**it),
+            self.registry.of(key),
+        ))
     }
 
     /// Serves an address by a configuration, with the listener that is there.
@@ -242,12 +239,7 @@ pub fn work(listener: std::net::TcpListener, config: ProxyConfig) -> io::Result<
 pub async fn serve(listener: std::net::TcpListener, config: ProxyConfig) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let config = Arc::new(config);
-    let current = Current {
-        upstreams: Rc::new(Upstreams::new(&config, None)),
-        routes: Rc::default(),
-        config,
-        counters: Arc::new(Counters::default()),
-    };
+    let current = Current::new(config, None, Arc::new(Counters::default()));
     Site::new(Rc::new(current)).accept(listener).await;
     Ok(())
 }

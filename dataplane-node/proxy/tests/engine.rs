@@ -6,6 +6,8 @@
 
 #[path = "engine/nginx.rs"]
 mod nginx;
+#[path = "engine/proxied.rs"]
+mod proxied;
 #[path = "engine/worker.rs"]
 mod worker;
 

@@ -16,7 +16,10 @@ use std::{
     thread,
 };
 
-use lbfabric_proxy::ProxyConfig;
+use lbfabric_proxy::{
+    ProxyConfig,
+    proxy_protocol::{ProxyProtocolConfig, Version},
+};
 use nginx::Nginx;
 use worker::engine;
 
@@ -41,6 +44,24 @@ fn curl(arguments: &[&str]) -> String {
     let output = curl_of(arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Streams of one client's connection go over connections of its own.
+#[test]
+fn a_server_hears_who_its_client_is() {
+    let nginx = Nginx::start();
+    let engine = engine(ProxyConfig {
+        proxy_protocol: ProxyProtocolConfig {
+            send: Some(Version::Two),
+            ..ProxyProtocolConfig::default()
+        },
+        ..to(&[nginx.proxied])
+    });
+    let url = format!("http://{engine}/");
+    let said = curl(&["--write-out", "%{local_port}", &url]);
+    let (seen, port) = said.split_once('\n').expect("two lines");
+    let expected = format!("127.0.0.1:{port} {engine} ");
+    assert!(seen.starts_with(&expected), "{said}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Driver {
 
     /// A request begins: it is served as its service says now.
     fn follow(&mut self) {
-        let current = self.place.site.current();
+        let current = self.place.current();
         current.counters.requests.increment();
         if !Arc::ptr_eq(&current.config, &self.service.config) {
             self.service = Rc::new(Service {

@@ -14,6 +14,8 @@ pub(crate) const LARGE_BYTES: usize = 1_000_003;
 /// A server on a free port of this machine, which goes with this value.
 pub(crate) struct Nginx {
     pub(crate) address: SocketAddr,
+    /// Where connections begin with a header of the PROXY protocol.
+    pub(crate) proxied: SocketAddr,
     folder: tempfile::TempDir,
     process: Mutex<Child>,
 }
@@ -21,19 +23,23 @@ pub(crate) struct Nginx {
 impl Nginx {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        // Both at the same time, so that they differ.
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [address, proxied] = free.map(|it| it.local_addr().unwrap());
         for name in ["html", "put", "temporary"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         fs::write(folder.path().join("html/hello"), "hello\n").unwrap();
         fs::write(folder.path().join("html/large"), large()).unwrap();
-        fs::write(folder.path().join("nginx.conf"), configuration(address)).unwrap();
+        fs::write(
+            folder.path().join("nginx.conf"),
+            configuration(address, proxied),
+        )
+        .unwrap();
         let process = Mutex::new(run(&folder, address));
         Self {
             address,
+            proxied,
             folder,
             process,
         }
@@ -101,7 +107,7 @@ fn end(process: &mut Child) {
     process.wait().unwrap();
 }
 
-fn configuration(address: SocketAddr) -> String {
+fn configuration(address: SocketAddr, proxied: SocketAddr) -> String {
     format!(
         r#"daemon off;
 user root;
@@ -128,6 +134,12 @@ http {{
         }}
         location /seen {{
             return 200 "$http_x_forwarded_for|$http_x_forwarded_proto|$http_forwarded|$http_host\n";
+        }}
+    }}
+    server {{
+        listen {proxied} proxy_protocol;
+        location / {{
+            return 200 "$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_addr:$proxy_protocol_server_port $connection\n";
         }}
     }}
 }}

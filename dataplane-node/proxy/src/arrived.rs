@@ -1,0 +1,88 @@
+use std::{net::SocketAddr, rc::Rc};
+
+use tokio::net::TcpStream;
+
+use crate::{
+    client::Client,
+    config::Protocol,
+    proxy_protocol::{Endpoints, Expected, Extras, receive},
+    site::{Current, Place},
+    stream::Stream,
+    tcp::{Connection, Passthrough, reset},
+};
+
+/// A connection that somebody has yet to serve.
+pub(crate) struct Arrived {
+    pub(crate) socket: TcpStream,
+    pub(crate) place: Place,
+    pub(crate) current: Rc<Current>,
+}
+
+impl Arrived {
+    /// Begins a task that serves it, if it is to be served.
+    pub(crate) fn serve(self, from: SocketAddr) {
+        let config = &self.current.config.proxy_protocol;
+        match config.expected(from.ip().to_canonical()) {
+            Expected::NoHeader => self.start(Endpoints::of(from)),
+            Expected::Header => {
+                let (site, at) = (Rc::clone(&self.place.site), self.place.number());
+                site.spawn(at, self.behind_header(from));
+            }
+            Expected::Nothing => reset(&self.socket),
+        }
+    }
+
+    /// Waits for the header of a proxy before this one.
+    async fn behind_header(self, from: SocketAddr) {
+        let limit = self.current.config.timeouts.head;
+        match receive(&self.socket, from, limit).await {
+            Ok(endpoints) => self.start(endpoints),
+            Err(_no_header) => reset(&self.socket),
+        }
+    }
+
+    fn start(self, endpoints: Endpoints) {
+        let Self {
+            socket,
+            mut place,
+            mut current,
+        } = self;
+        let counted = current.config.routes.connections();
+        let counted = counted.map(|it| it.admit(endpoints.client.ip()));
+        let Ok(counted) = counted.transpose() else {
+            // There are as many as there may be.
+            return;
+        };
+        place.count(counted);
+        current.counters.connections.increment();
+        let (site, at) = (Rc::clone(&place.site), place.number());
+        let protocol = current.config.protocol;
+        if protocol == Protocol::Http {
+            if let Some(version) = current.config.proxy_protocol.send {
+                let Some(told) = endpoints.told(&socket, version, Extras::default()) else {
+                    return;
+                };
+                place.tell(told);
+                current = place.current();
+            }
+            let client = Client {
+                stream: Stream::new(socket),
+                address: endpoints.client.ip(),
+                place,
+                current,
+                is_tls: endpoints.is_tls,
+            };
+            return site.spawn(at, client.serve());
+        }
+        let connection = Connection {
+            stream: Stream::new(socket),
+            endpoints,
+            place,
+            current,
+        };
+        match protocol {
+            Protocol::TlsPassthrough => site.spawn(at, Passthrough { connection }.serve()),
+            Protocol::Http | Protocol::Tcp => site.spawn(at, connection.serve()),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+use std::{
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use super::{
+    Connection,
+    relay::reset,
+    sni::{SniTable, Unrouted},
+};
+use crate::{
+    alarm::Late,
+    config::ProxyConfig,
+    proxy_protocol::Extras,
+    stream::{Incoming, write},
+    tls_hello::{self, HELLO_BYTES, Name},
+    upstream::Upstreams,
+};
+
+const _: () = assert!(
+    HELLO_BYTES <= crate::buffer::BUFFER_BYTES,
+    "a buffer has a whole one"
+);
+
+/// The alert of a server that has another name, RFC 8446 section 6.2.
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// A client's TLS connection that is relayed as it comes, to where its server's name says.
+pub(crate) struct Passthrough {
+    pub(crate) connection: Connection,
+}
+
+/// Why a client is not served.
+enum Unserved {
+    /// With an alert, if it speaks TLS.
+    Refused(Option<u8>),
+    /// It closes, its connection breaks, or it says too little in time.
+    Gone,
+}
+
+/// What there is for names, each pool with connections of its own.
+pub(crate) fn sni_table(config: &ProxyConfig) -> SniTable<Rc<Upstreams>> {
+    let pools = config.sni.pools.iter();
+    let pools: Vec<_> = pools
+        .map(|it| Rc::new(Upstreams::of(it, 0, None)))
+        .collect();
+    let none = Rc::new(Upstreams::of(&[], 0, None));
+    let routes = config.sni.routes.iter().map(|route| {
+        let pool = pools.get(route.pool).unwrap_or(&none);
+        (route.names.clone(), pool.clone())
+    });
+    SniTable::new(routes)
+}
+
+impl Passthrough {
+    /// Serves the connection to its end.
+    pub(crate) fn serve(self) -> impl Future<Output = ()> {
+        // What is passed to an `async` function is held there twice.
+        let mut passthrough = self;
+        async move {
+            // What this needs is not part of a connection that goes on.
+            match Box::pin(passthrough.routed()).await {
+                Ok((upstreams, told)) => passthrough.connection.relay_to(upstreams, told).await,
+                Err(Unserved::Refused(alert)) => Box::pin(passthrough.refuse(alert)).await,
+                Err(Unserved::Gone) => reset(&passthrough.connection.stream.socket),
+            }
+        }
+    }
+
+    /// Waits for the server's name, and says where it goes and what is told there.
+    async fn routed(&mut self) -> Result<(Rc<Upstreams>, Box<[u8]>), Unserved> {
+        let limit = self.connection.current.config.timeouts.head;
+        let mut incoming = self.connection.stream.incoming();
+        let alarm = incoming.alarm;
+        let name = alarm.within(limit, |context| poll_name(&mut incoming, context));
+        let name = name.await.map_err(|Late| Unserved::Gone)??;
+        let route = name.and_then(|name| self.connection.current.sni.find(&name).cloned());
+        let upstreams = match (route, self.connection.current.config.sni.unrouted) {
+            (Some(upstreams), _) => upstreams,
+            (None, Unrouted::Served) => self.connection.current.upstreams.clone(),
+            (None, Unrouted::Refused) => return Err(Unserved::Refused(Some(UNRECOGNIZED_NAME))),
+        };
+        let extras = Extras {
+            authority: name.as_deref().and_then(|it| std::str::from_utf8(it).ok()),
+            ..Extras::default()
+        };
+        let told = self.connection.told(extras).ok_or(Unserved::Gone)?;
+        Ok((upstreams, told))
+    }
+
+    /// Closes, and says why to a client that understands it.
+    async fn refuse(&mut self, alert: Option<u8>) {
+        let stream = &mut self.connection.stream;
+        if let Some(alert) = alert {
+            // A record with a fatal alert, RFC 8446 sections 5.1 and 6.
+            let record = [21, 3, 3, 0, 2, 2, alert];
+            // A client that is gone does not hear it.
+            let _heard = write(&stream.socket, &record, b"").await;
+        }
+        stream.linger().await;
+    }
+}
+
+/// Reads until the name is there, if there is one. What was read stays for the server.
+fn poll_name(
+    incoming: &mut Incoming<'_>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Option<Name>, Unserved>> {
+    loop {
+        let hello = tls_hello::read(incoming.filled());
+        let hello = hello.map_err(|refusal| Unserved::Refused(refusal.alert()))?;
+        if let Some((hello, _)) = hello {
+            return Poll::Ready(Ok(hello.server_name));
+        }
+        match ready!(incoming.poll_read(context)) {
+            Ok(0) | Err(_) => return Poll::Ready(Err(Unserved::Gone)),
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,126 @@
+use std::{
+    cell::Cell,
+    io,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use socket2::SockRef;
+use tokio::{io::Interest, net::TcpStream};
+
+use super::one_way::OneWay;
+use crate::{
+    alarm::Alarm,
+    stream::{Incoming, Stream},
+};
+
+/// How a relayed connection ended, and what it moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Relayed {
+    pub(crate) end: End,
+    /// Bytes, without those that the servers' sockets have not taken.
+    pub(crate) to_server: u64,
+    pub(crate) to_client: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sides have closed, each its own direction.
+    Closed,
+    /// One side has reset the connection, or it has failed: so is the other.
+    Reset,
+    /// Nothing has moved for too long.
+    Idle,
+}
+
+/// Moves everything in both directions, what is in the buffers first, until both sides have closed. After an end of another kind, both
+/// sockets are reset when they are dropped.
+pub(crate) async fn relay(client: &mut Stream, server: &mut Stream, idle: Duration) -> Relayed {
+    let (to_server, to_client) = (Cell::new(0), Cell::new(0));
+    let last = Cell::new(Instant::now());
+    let there = OneWay {
+        from: Incoming {
+            socket: &client.socket,
+            buffer: &mut client.buffer,
+            alarm: &client.alarm,
+        },
+        to: &server.socket,
+        last: &last,
+        moved: &to_server,
+    };
+    let back = OneWay {
+        from: Incoming {
+            socket: &server.socket,
+            buffer: &mut server.buffer,
+            alarm: &server.alarm,
+        },
+        to: &client.socket,
+        last: &last,
+        moved: &to_client,
+    };
+    keep_urgent_bytes(&client.socket, &server.socket);
+    let mut cut = Cut {
+        sockets: [&client.socket, &server.socket],
+        is_whole: false,
+    };
+    let end = tokio::select! {
+        biased;
+        ended = async { tokio::try_join!(there.run(), back.run()) } => match ended {
+            Ok(_) => End::Closed,
+            Err(_failed) => End::Reset,
+        },
+        () = failed(&client.socket) => End::Reset,
+        () = failed(&server.socket) => End::Reset,
+        () = silent(&client.alarm, &last, idle) => End::Idle,
+    };
+    cut.is_whole = end == End::Closed;
+    Relayed {
+        end,
+        to_server: to_server.get(),
+        to_client: to_client.get(),
+    }
+}
+
+/// Resets both sides of a connection that ends before they have ended it: also one whose task is ended.
+struct Cut<'a> {
+    sockets: [&'a TcpStream; 2],
+    is_whole: bool,
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.sockets.into_iter().for_each(reset);
+        }
+    }
+}
+
+/// Makes closing a socket a reset: what the other side has got is not all.
+pub(crate) fn reset(socket: &TcpStream) {
+    // One that is gone needs none.
+    let _gone = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// Lets a byte that is urgent come where it is in the stream, instead of never.
+fn keep_urgent_bytes(client: &TcpStream, server: &TcpStream) {
+    for socket in [client, server] {
+        // One that is gone has none.
+        let _gone = SockRef::from(socket).set_out_of_band_inline(true);
+    }
+}
+
+/// Waits for a reset, which comes also while nobody reads.
+async fn failed(socket: &TcpStream) {
+    let _error: io::Result<_> = socket.ready(Interest::ERROR).await;
+}
+
+/// Waits until nothing has moved for so long.
+async fn silent(alarm: &Alarm, last: &Cell<Instant>, limit: Duration) {
+    loop {
+        let left = limit.saturating_sub(last.get().elapsed());
+        if left.is_zero() {
+            return;
+        }
+        let _late = alarm.within(left, |_| Poll::<()>::Pending).await;
+    }
+}

@@ -1,0 +1,22 @@
+use std::{net::SocketAddr, time::Duration};
+
+/// How datagrams are relayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpConfig {
+    /// Where sessions go, in turn.
+    pub servers: Vec<SocketAddr>,
+    /// How long a session may be silent in both directions.
+    pub idle: Duration,
+    /// Sessions of each worker, of a socket each. Datagrams that would begin more are dropped.
+    pub sessions_max: usize,
+}
+
+impl Default for UdpConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            idle: Duration::from_secs(30),
+            sessions_max: 16_384,
+        }
+    }
+}

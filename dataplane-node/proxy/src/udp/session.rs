@@ -1,0 +1,98 @@
+use std::{cell::Cell, io, os::fd::AsRawFd as _, rc::Rc};
+
+use tokio::{
+    io::Interest,
+    net::UdpSocket,
+    task,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    counters::Event,
+    piece::{Piece, Way},
+    relay::{AT_A_TURN, Relay},
+};
+
+/// What a client says to a server, and what that answers.
+pub(super) struct Session {
+    /// Connected to the server.
+    socket: UdpSocket,
+    /// When the last datagram came, of either side.
+    last: Cell<Instant>,
+}
+
+impl Session {
+    pub(super) fn new(socket: UdpSocket) -> Rc<Self> {
+        Rc::new(Self {
+            socket,
+            last: Cell::new(Instant::now()),
+        })
+    }
+
+    pub(super) fn socket(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+        UdpSocket::from_std(socket)
+    }
+
+    /// Sends on what the client has sent.
+    pub(super) fn forward(&self, relay: &Relay, piece: &Piece<'_>) {
+        self.last.set(Instant::now());
+        // An error of an earlier datagram is told here: this one is not sent.
+        let sent = piece.send(self.socket.as_raw_fd(), None).unwrap_or(0);
+        relay.counters.add(Event::ToServer, sent);
+        relay
+            .counters
+            .add(Event::ServerFull, piece.datagrams() - sent);
+    }
+
+    /// Sends on what the server answers, until there is nothing for too long.
+    pub(super) async fn answer(self: Rc<Self>, relay: Rc<Relay>, way: Way) {
+        let idle = async {
+            loop {
+                let due = self.last.get() + relay.config.idle;
+                if due <= Instant::now() {
+                    return;
+                }
+                sleep_until(due).await;
+            }
+        };
+        tokio::pin!(idle);
+        loop {
+            tokio::select! {
+                biased;
+                // That nobody is there is told as an error, with nothing to read.
+                ready = self.socket.ready(Interest::READABLE | Interest::ERROR) => {
+                    let is_there = ready.is_ok_and(|it| !it.is_error());
+                    if !is_there || self.receive(&relay, &way).is_err() {
+                        relay.counters.add(Event::ServerGone, 1);
+                        break;
+                    }
+                    task::yield_now().await;
+                }
+                () = &mut idle => break,
+            }
+        }
+        relay.sessions.borrow_mut().remove(&way);
+    }
+
+    /// Sends on what there is, as much as is a turn; an error if the server is not there.
+    fn receive(&self, relay: &Relay, way: &Way) -> io::Result<()> {
+        let mut room = relay.room.borrow_mut();
+        for _ in 0..AT_A_TURN {
+            let room = &mut *room;
+            let fd = self.socket.as_raw_fd();
+            let received = self.socket.try_io(Interest::READABLE, || room.receive(fd));
+            let piece = match received {
+                Ok((piece, _from)) => piece,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            self.last.set(Instant::now());
+            let sent = piece.send(relay.socket.as_raw_fd(), Some(way)).unwrap_or(0);
+            relay.counters.add(Event::ToClient, sent);
+            relay
+                .counters
+                .add(Event::ClientFull, piece.datagrams() - sent);
+        }
+        Ok(())
+    }
+}

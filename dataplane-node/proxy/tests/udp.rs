@@ -1,0 +1,275 @@
+//! Datagrams through the engine.
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use std::{
+    collections::HashSet,
+    io::{ErrorKind, IoSlice},
+    net::{SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lbfabric_proxy::{UdpConfig, UdpCounters, UdpCounts, serve_udp, udp_listener};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt::UdpGroSegment};
+use proptest::prelude::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Engine {
+    address: SocketAddr,
+    counters: Arc<UdpCounters>,
+}
+
+/// A worker on a thread of its own, which lives as long as the process of the tests.
+fn engine(address: &str, config: UdpConfig) -> Engine {
+    let listener = udp_listener(address.parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let counters = Arc::new(UdpCounters::default());
+    let counted = counters.clone();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new()
+            .block_on(&runtime, serve_udp(listener, config, counted))
+            .unwrap();
+    });
+    Engine { address, counters }
+}
+
+fn to(servers: &[&UdpSocket]) -> UdpConfig {
+    UdpConfig {
+        servers: servers.iter().map(|it| it.local_addr().unwrap()).collect(),
+        ..UdpConfig::default()
+    }
+}
+
+fn socket(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut bytes = vec![0; 1 << 16];
+    let (length, from) = socket.recv_from(&mut bytes).unwrap();
+    bytes.truncate(length);
+    (bytes, from)
+}
+
+/// Until the counters say so.
+fn wait(engine: &Engine, is_so: impl Fn(&UdpCounts) -> bool) -> UdpCounts {
+    let begun = Instant::now();
+    loop {
+        let counts = engine.counters.counts();
+        if is_so(&counts) {
+            return counts;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{counts:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn datagrams_go_there_and_back() {
+    let server = socket("127.0.0.1:0");
+    let engine = engine("127.0.0.1:0", to(&[&server]));
+    let (one, other) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
+    let mut sessions = HashSet::new();
+    for round in 0..3u8 {
+        for (client, name) in [(&one, 1u8), (&other, 2)] {
+            // Also those without a byte, and the longest.
+            for length in [0, 1, 1_400, 9_000, 65_507] {
+                let mut bytes = vec![round; length];
+                bytes.iter_mut().step_by(2).for_each(|it| *it = name);
+                client.send_to(&bytes, engine.address).unwrap();
+                let (got, session) = receive(&server);
+                assert!(got == bytes, "{length}");
+                sessions.insert((name, session));
+                bytes.reverse();
+                server.send_to(&bytes, session).unwrap();
+                let (got, from) = receive(client);
+                assert!(got == bytes, "{length}");
+                assert_eq!(from, engine.address);
+            }
+        }
+    }
+    assert_eq!(sessions.len(), 2, "each client has one: {sessions:?}");
+    let counts = engine.counters.counts();
+    let expected = UdpCounts {
+        sessions: 2,
+        to_server: 30,
+        to_client: 30,
+        ..UdpCounts::default()
+    };
+    assert_eq!(counts, expected);
+}
+
+/// On an address for all, the answer's source is what the client went to.
+#[test]
+fn answers_come_from_where_the_client_went() {
+    for (listen, server, services) in [
+        ("0.0.0.0:0", "127.0.0.1:0", ["127.0.0.1", "127.0.7.9"]),
+        ("[::]:0", "[::1]:0", ["::1", "127.0.7.9"]),
+    ] {
+        let server = socket(server);
+        let engine = engine(listen, to(&[&server]));
+        let client_of = |service: &str| {
+            let any = if service.contains(':') {
+                "[::1]:0"
+            } else {
+                "127.0.0.5:0"
+            };
+            let client = socket(any);
+            let service = SocketAddr::new(service.parse().unwrap(), engine.address.port());
+            (client, service)
+        };
+        for (client, service) in services.map(client_of) {
+            client.send_to(b"ask", service).unwrap();
+            let (_, session) = receive(&server);
+            server.send_to(b"answer", session).unwrap();
+            let (got, from) = receive(&client);
+            assert_eq!((&got[..], from), (&b"answer"[..], service), "{listen}");
+        }
+        // One client at two of the addresses is two sessions.
+        let client = socket("0.0.0.0:0");
+        let both = ["127.0.0.1", "127.0.7.9"].map(|service| {
+            let service = SocketAddr::new(service.parse().unwrap(), engine.address.port());
+            client.send_to(b"ask", service).unwrap();
+            receive(&server).1
+        });
+        assert_ne!(both[0], both[1]);
+    }
+}
+
+#[test]
+fn sessions_take_servers_in_turn_and_end_in_silence() {
+    let (one, other) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
+    let engine = engine(
+        "127.0.0.1:0",
+        UdpConfig {
+            idle: Duration::from_millis(800),
+            sessions_max: 2,
+            ..to(&[&one, &other])
+        },
+    );
+    let clients: Vec<_> = (0..3).map(|_| socket("127.0.0.1:0")).collect();
+    for (client, server) in clients.iter().zip([&one, &other]) {
+        client.send_to(b"x", engine.address).unwrap();
+        receive(server);
+    }
+    // There is no room for a third.
+    clients[2].send_to(b"x", engine.address).unwrap();
+    let counts = wait(&engine, |it| it.dropped_no_room > 0);
+    assert_eq!((counts.sessions, counts.to_server), (2, 2));
+    // Until others have ended.
+    let begun = Instant::now();
+    while engine.counters.counts().sessions == 2 {
+        assert!(begun.elapsed() < PATIENCE);
+        clients[2].send_to(b"y", engine.address).unwrap();
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(receive(&one).0, b"y");
+    // Its own datagrams keep it.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        clients[2].send_to(b"z", engine.address).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(engine.counters.counts().sessions, 3);
+}
+
+#[test]
+fn a_server_that_is_gone_is_left() {
+    let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let there = socket("127.0.0.1:0");
+    let config = to(&[&gone, &there]);
+    drop(gone);
+    let relay = engine("127.0.0.1:0", config);
+    let client = socket("127.0.0.1:0");
+    client.send_to(b"first", relay.address).unwrap();
+    wait(&relay, |it| it.servers_gone == 1);
+    client.send_to(b"second", relay.address).unwrap();
+    assert_eq!(receive(&there).0, b"second");
+
+    let none = engine("127.0.0.1:0", UdpConfig::default());
+    client.send_to(b"x", none.address).unwrap();
+    let counts = wait(&none, |it| it.dropped_no_server == 1);
+    assert_eq!(counts.to_server, 0);
+}
+
+/// In one piece, as the kernel gives them: the server gets the datagrams that the client has sent.
+fn check_pieces(length: usize, segment: u16, server_takes_pieces: bool) {
+    let server = socket("127.0.0.1:0");
+    setsockopt(&server, UdpGroSegment, &server_takes_pieces).unwrap();
+    let engine = engine("127.0.0.1:0", to(&[&server]));
+    let client = socket("127.0.0.1:0");
+    client.connect(engine.address).unwrap();
+    let bytes: Vec<u8> = (0..length).map(|n| n.to_le_bytes()[n % 2]).collect();
+    let parts = [IoSlice::new(&bytes)];
+    let control = [ControlMessage::UdpGsoSegments(&segment)];
+    let fd = client.as_raw_fd();
+    sendmsg::<()>(fd, &parts, &control, MsgFlags::empty(), None).unwrap();
+    let mut got: Vec<u8> = Vec::new();
+    while got.len() < bytes.len() {
+        let (datagram, session) = receive(&server);
+        if !server_takes_pieces {
+            let expected = usize::from(segment).min(bytes.len() - got.len());
+            assert_eq!(datagram.len(), expected);
+        }
+        got.extend(&datagram);
+        server.send_to(&datagram[..1], session).unwrap();
+    }
+    assert!(got == bytes);
+    let datagrams = bytes.len().div_ceil(segment.into()) as u64;
+    let counts = wait(&engine, |it| it.to_server == datagrams);
+    assert_eq!(counts.dropped_to_server, 0);
+    assert_eq!(receive(&client).0.len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn datagrams_in_one_piece_stay_what_they_are(
+        segment in 500u16..1_400,
+        count in 1usize..45,
+        less in 0usize..500,
+        server_takes_pieces in any::<bool>(),
+    ) {
+        let length = usize::from(segment) * count - less;
+        check_pieces(length.max(1), segment, server_takes_pieces);
+    }
+}
+
+/// A socket that takes nothing more is no reason to wait.
+#[test]
+fn what_a_client_does_not_take_is_not_kept() {
+    let server = socket("127.0.0.1:0");
+    let engine = engine("127.0.0.1:0", to(&[&server]));
+    let client = socket("127.0.0.1:0");
+    client.send_to(b"x", engine.address).unwrap();
+    let (_, session) = receive(&server);
+    for _ in 0..3_000 {
+        server.send_to(&[7; 1_000], session).unwrap();
+    }
+    client.send_to(b"y", engine.address).unwrap();
+    assert_eq!(receive(&server).0, b"y");
+    client.set_nonblocking(true).unwrap();
+    let mut bytes = [0; 2_000];
+    while client.recv(&mut bytes).is_ok() {}
+    let error = client.recv(&mut bytes).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    client.set_nonblocking(false).unwrap();
+    server.send_to(b"z", session).unwrap();
+    let last = loop {
+        let got = receive(&client).0;
+        if got.len() == 1 {
+            break got;
+        }
+    };
+    assert_eq!(last, b"z");
+}
