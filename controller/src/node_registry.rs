@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use lbfabric_model::{BackendId, FabricState, ObjectKey, ObjectKind, PoolId, ServiceId, Violation};
+use lbfabric_model::{
+    BackendId, CertificateId, FabricState, ObjectKey, ObjectKind, PoolId, ServiceId, Violation,
+};
 use lbfabric_proto::{internal::v1 as internal, v1};
 use tokio::{
     sync::{mpsc, watch},
@@ -322,6 +324,10 @@ fn object_ref(key: ObjectKey, node: &str, state: &FabricState) -> Option<v1::Obj
     let (kind, name) = match key.kind {
         ObjectKind::Service => (v1::Kind::Service, state.service_name(ServiceId(key.id))?),
         ObjectKind::Pool => (v1::Kind::Pool, state.pool_name(PoolId(key.id))?),
+        ObjectKind::Certificate => (
+            v1::Kind::Certificate,
+            state.certificate_name(CertificateId(key.id))?,
+        ),
         ObjectKind::Settings | ObjectKind::ServerVips => (v1::Kind::Node, node),
     };
     Some(v1::ObjectRef {

@@ -7,6 +7,7 @@ mod members;
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -115,6 +116,17 @@ async fn member_with_snapshots() -> Members {
     .await;
     assert!(members.stop(1).success());
     members
+}
+
+/// Private keys are in them.
+#[tokio::test]
+async fn nobody_else_reads_the_state() {
+    let members = member_with_snapshots().await;
+    let log = members.data_dir(1).join("raft.redb");
+    for path in snapshots(&members).iter().chain([&log]) {
+        let mode = fs::metadata(path).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lbfabric_model::digest_of_object;
@@ -82,7 +83,10 @@ impl StateFile {
 
     fn replace(&self, content: &[u8]) -> io::Result<()> {
         let beside = self.path.with_extension("new");
-        let mut file = File::create(&beside)?;
+        // It may hold private keys.
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&beside)?;
         file.write_all(MAGIC)?;
         file.write_all(&digest_of_object(content).to_be_bytes())?;
         file.write_all(content)?;
@@ -108,6 +112,8 @@ impl StateFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
@@ -118,6 +124,8 @@ mod tests {
         file.write(b"first").unwrap();
         file.write(b"second").unwrap();
         assert_eq!(file.read().unwrap().as_deref(), Some(&b"second"[..]));
+        let mode = fs::metadata(dir.path().join("state")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let whole = fs::read(dir.path().join("state")).unwrap();
         for length in 0..whole.len() {
             fs::write(dir.path().join("state"), &whole[..length]).unwrap();

@@ -31,6 +31,15 @@ impl std::fmt::Debug for v1::CertificateSpec {
     }
 }
 
+impl std::fmt::Debug for v1::NodeCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { chain, key: _ } = self;
+        f.debug_struct("NodeCertificate")
+            .field("chain", chain)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What controllers say to each other and write to disk, package `lbfabric.internal.v1`.
 pub mod internal {
     /// Version 1.

@@ -18,7 +18,7 @@ mod encode;
 mod exact_state;
 
 use self::{
-    encode::{encode, encode_pool, encode_ports, encode_service},
+    encode::{encode, encode_certificate, encode_pool, encode_ports, encode_service},
     exact_state::services_with_exact_state,
 };
 
@@ -97,7 +97,7 @@ pub fn digest_in_order(objects: impl Iterator<Item = (ObjectKey, u64)>) -> u64 {
 #[derive(Debug)]
 pub struct CompiledFabric {
     generation: Generation,
-    /// The pools and services.
+    /// The pools and services, and the certificates that services use.
     shared: BTreeMap<ObjectKey, (Version, Arc<EncodedObject>)>,
     hash_key: Option<[u8; 16]>,
     sources: BTreeMap<String, (Generation, Vec<IpAddr>)>,
@@ -150,11 +150,12 @@ impl CompiledFabric {
             };
             shared.insert(key, (version, object));
         };
+        let plain = |generation| Version {
+            generation,
+            exact_state: false,
+        };
         for pool in state.pools() {
-            let version = Version {
-                generation: pool.generation,
-                exact_state: false,
-            };
+            let version = plain(pool.generation);
             share(ObjectKind::Pool, pool.id.0, version, &|| encode_pool(pool));
         }
         let exact = services_with_exact_state(state);
@@ -167,8 +168,20 @@ impl CompiledFabric {
                 generation: service.generation,
                 exact_state: exact.contains(&service.id),
             };
+            let used = service.service.certificates();
+            let used: Vec<_> = used
+                .iter()
+                .filter_map(|name| state.certificate(name))
+                .collect();
+            for certificate in &used {
+                let version = plain(certificate.generation);
+                share(ObjectKind::Certificate, certificate.id.0, version, &|| {
+                    encode_certificate(certificate)
+                });
+            }
+            let used: Vec<_> = used.iter().map(|certificate| certificate.id).collect();
             share(ObjectKind::Service, service.id.0, version, &|| {
-                encode_service(service, pool.id, version.exact_state)
+                encode_service(service, pool.id, version.exact_state, &used)
             });
             if let Some(Mode::Dsr | Mode::Tunnel) = service.service.mode.l4() {
                 add_server_vips(&mut server_vips, service, pool);

@@ -22,8 +22,15 @@ pub struct InvalidDocument {
     pub violations: Vec<Violation>,
     /// The objects without one.
     pub valid: Document,
-    /// Names of pools that are there but not valid: references to them are not mistakes of their own.
-    pub(crate) broken_pools: BTreeSet<String>,
+    /// Names of objects that are there but may not be valid: references to them are not mistakes of their own.
+    pub(crate) broken: Broken,
+}
+
+/// Names that a specification with mistakes has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Broken {
+    pub(crate) pools: BTreeSet<String>,
+    pub(crate) certificates: BTreeSet<String>,
 }
 
 impl Document {
@@ -71,7 +78,10 @@ impl Document {
         Err(Box::new(InvalidDocument {
             violations,
             valid,
-            broken_pools: spec.pools.iter().map(|p| p.name.clone()).collect(),
+            broken: Broken {
+                pools: spec.pools.iter().map(|p| p.name.clone()).collect(),
+                certificates: spec.certificates.iter().map(|c| c.name.clone()).collect(),
+            },
         }))
     }
 

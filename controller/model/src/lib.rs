@@ -64,7 +64,7 @@ pub use pool::Pool;
 pub use port_range::PortRange;
 pub use ports::Ports;
 pub use prefix::Prefix;
-pub use proxy::{Forwarded, ForwardedPolicy, HeadLimits, Proxy, ProxyTimeouts};
+pub use proxy::{Forwarded, ForwardedPolicy, HeadLimits, Proxy, ProxyTimeouts, Tls, TlsVersion};
 pub use quic_server_id::QuicServerId;
 pub use service::Service;
 pub use service_mode::{ProxyMode, ServiceMode};

@@ -20,6 +20,8 @@ pub enum ObjectKind {
     Service,
     /// The VIPs that a server holds; its id is 0.
     ServerVips,
+    /// A certificate.
+    Certificate,
 }
 
 impl From<ObjectKey> for v1::NodeObjectKey {
@@ -38,6 +40,7 @@ impl From<ObjectKind> for v1::NodeObjectKind {
             ObjectKind::Pool => Self::Pool,
             ObjectKind::Service => Self::Service,
             ObjectKind::ServerVips => Self::ServerVips,
+            ObjectKind::Certificate => Self::Certificate,
         }
     }
 }
@@ -51,6 +54,7 @@ impl TryFrom<v1::NodeObjectKey> for ObjectKey {
             v1::NodeObjectKind::Pool => ObjectKind::Pool,
             v1::NodeObjectKind::Service => ObjectKind::Service,
             v1::NodeObjectKind::ServerVips => ObjectKind::ServerVips,
+            v1::NodeObjectKind::Certificate => ObjectKind::Certificate,
             v1::NodeObjectKind::Unspecified => return Err(UnknownObjectKind(proto.kind)),
         };
         Ok(Self { kind, id: proto.id })

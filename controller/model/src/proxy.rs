@@ -2,8 +2,12 @@ use lbfabric_proto::v1;
 
 use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
 
+mod tls;
+
+pub use tls::{Tls, TlsVersion};
+
 /// What the layer-7 engine does for a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxy {
     /// What servers are told of their clients.
     pub forwarded: Forwarded,
@@ -11,6 +15,8 @@ pub struct Proxy {
     pub timeouts: ProxyTimeouts,
     /// How large heads may be.
     pub head_limits: HeadLimits,
+    /// TLS with clients; none: clear text.
+    pub tls: Option<Tls>,
 }
 
 /// What servers are told of their clients in header fields.
@@ -77,6 +83,7 @@ impl Proxy {
             forwarded,
             timeouts,
             head_limits,
+            tls,
         } = spec;
         let forwarded = forwarded.unwrap_or_default();
         let forwarded = Forwarded::parse(forwarded, &format!("{path}.forwarded"), violations);
@@ -84,28 +91,35 @@ impl Proxy {
         let timeouts = ProxyTimeouts::parse(timeouts, &format!("{path}.timeouts"), violations);
         let limits = head_limits.unwrap_or_default();
         let head_limits = HeadLimits::parse(limits, &format!("{path}.head_limits"), violations);
+        let tls = match tls {
+            Some(tls) => Some(Tls::parse(tls, &format!("{path}.tls"), violations)?),
+            None => None,
+        };
         Some(Self {
             forwarded: forwarded?,
             timeouts,
             head_limits,
+            tls,
         })
     }
 
     /// The specification with every default filled in.
-    pub fn to_spec(self) -> v1::ProxySpec {
+    pub fn to_spec(&self) -> v1::ProxySpec {
         let Self {
             forwarded,
             timeouts,
             head_limits,
+            tls,
         } = self;
         v1::ProxySpec {
             forwarded: Some(forwarded.to_spec()),
             timeouts: Some(timeouts.to_spec()),
             head_limits: Some(head_limits.to_spec()),
+            tls: tls.as_ref().map(Tls::to_spec),
         }
     }
 
-    pub(crate) fn fields(self, fields: &mut Fields) {
+    pub(crate) fn fields(&self, fields: &mut Fields) {
         let Self {
             forwarded:
                 Forwarded {
@@ -125,7 +139,11 @@ impl Proxy {
                     target_bytes,
                     fields: head_fields,
                 },
+            tls,
         } = self;
+        if let Some(tls) = tls {
+            tls.fields(fields);
+        }
         fields.put("proxy.forwarded.x_forwarded", x_forwarded.name());
         fields.put("proxy.forwarded.forwarded", forwarded.name());
         fields.put("proxy.timeouts.connect_ms", connect_ms);
@@ -339,6 +357,11 @@ mod tests {
                 target_bytes: 16,
                 fields: 128,
             }),
+            tls: Some(v1::TlsSpec {
+                certificates: vec!["a".to_owned(), "b".to_owned()],
+                min_version: v1::TlsVersion::Tls13.into(),
+                strict_names: true,
+            }),
         };
         assert_eq!(parse(&spec).unwrap().to_spec(), spec);
     }
@@ -359,6 +382,11 @@ mod tests {
                 target_bytes: 16_385,
                 fields: 129,
             }),
+            tls: Some(v1::TlsSpec {
+                certificates: vec!["a".to_owned(), "A".to_owned(), "a".to_owned()],
+                min_version: 3,
+                strict_names: false,
+            }),
         };
         assert_eq!(
             parse(&spec).unwrap_err(),
@@ -368,6 +396,9 @@ mod tests {
                 "proxy.head_limits.head_bytes",
                 "proxy.head_limits.target_bytes",
                 "proxy.head_limits.fields",
+                "proxy.tls.certificates[1]",
+                "proxy.tls.certificates[2]",
+                "proxy.tls.min_version",
             ]
         );
     }

@@ -45,6 +45,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// The certificates that it uses.
+    pub(crate) fn certificates(&self) -> &[Name] {
+        let tls = self.proxy.as_ref().and_then(|proxy| proxy.tls.as_ref());
+        tls.map_or(&[], |tls| &tls.certificates)
+    }
+
     pub(crate) fn parse(
         spec: &v1::ServiceSpec,
         path: &str,
@@ -141,7 +147,7 @@ impl Service {
             limits: limits.to_spec(),
             allow_sources: texts(allow),
             deny_sources: texts(deny),
-            proxy: proxy.map(Proxy::to_spec),
+            proxy: proxy.as_ref().map(Proxy::to_spec),
         }
     }
 

@@ -3,16 +3,18 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
+    sync::Arc,
 };
 
 use lbfabric_abi::BACKENDS_MAX;
 use lbfabric_proto::v1::{self, node_object};
 use prost::Message as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{
-    Affinity, BackendId, FlowKeeping, Generation, HealthCheck, Limits, Mode, PoolId, PortRange,
-    Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId, ServiceMode, SourceRules, Tunnel,
-    vip::address_from_bytes, wire_enum::WireEnum,
+    Affinity, BackendId, CertificateId, FlowKeeping, Generation, HealthCheck, Limits, Mode, PoolId,
+    PortRange, Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId, ServiceMode, SourceRules,
+    Tunnel, vip::address_from_bytes, wire_enum::WireEnum,
 };
 
 /// How [`Ports::Any`] travels: as a range that is none, so that a node which does not know it refuses the service.
@@ -45,6 +47,8 @@ pub enum SnapshotBody {
     Proxy(NodeProxy),
     /// The VIPs that a server holds.
     ServerVips(ServerVips),
+    /// A certificate.
+    Certificate(NodeCertificate),
 }
 
 /// What a server takes in.
@@ -101,6 +105,15 @@ pub struct NodeBackend {
     pub quic_server_id: Option<QuicServerId>,
 }
 
+/// A certificate as a node needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeCertificate {
+    /// The certificate, and those that lead from it to its issuer: at least one.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key.
+    pub key: Arc<PrivateKeyDer<'static>>,
+}
+
 /// A service of layer 7 as a node needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeProxy {
@@ -116,6 +129,8 @@ pub struct NodeProxy {
     pub backend_port: Option<NonZeroU16>,
     /// What the engine does.
     pub proxy: Proxy,
+    /// The certificates of `proxy.tls`, in their order.
+    pub certificates: Vec<CertificateId>,
 }
 
 /// A service of layer 4 as a node needs it.
@@ -172,6 +187,9 @@ impl SnapshotObject {
             }
             node_object::Object::Pool(pool) => SnapshotBody::Pool(decode_pool(pool)?),
             node_object::Object::Service(service) => decode_service(&service)?,
+            node_object::Object::Certificate(certificate) => {
+                SnapshotBody::Certificate(decode_certificate(certificate)?)
+            }
             node_object::Object::ServerVips(vips) => {
                 SnapshotBody::ServerVips(decode_server_vips(&vips)?)
             }
@@ -322,7 +340,31 @@ fn decode_l7(
         mode,
         pool: PoolId(proto.pool_id),
         backend_port: decode_backend_port(proto)?,
+        certificates: decode_certificate_ids(proxy.as_ref(), proto)?,
         proxy: proxy.ok_or(Field("service.proxy"))?,
+    })
+}
+
+fn decode_certificate_ids(
+    proxy: Option<&Proxy>,
+    proto: &v1::NodeServiceObject,
+) -> Result<Vec<CertificateId>, DecodeSnapshotError> {
+    let tls = proxy.and_then(|proxy| proxy.tls.as_ref());
+    let ids = &proto.certificate_ids;
+    if ids.len() != tls.map_or(0, |tls| tls.certificates.len()) {
+        return Err(Field("service.certificate_ids"));
+    }
+    Ok(ids.iter().copied().map(CertificateId).collect())
+}
+
+fn decode_certificate(proto: v1::NodeCertificate) -> Result<NodeCertificate, DecodeSnapshotError> {
+    if proto.chain.is_empty() {
+        return Err(Field("certificate.chain"));
+    }
+    let key = PrivateKeyDer::try_from(proto.key);
+    Ok(NodeCertificate {
+        chain: proto.chain.into_iter().map(CertificateDer::from).collect(),
+        key: Arc::new(key.ok().ok_or(Field("certificate.key"))?),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The replicated state: what all controllers agree on, changed by commands alone.
 
 mod apply;
+mod certificates;
 mod check;
 mod endpoints;
 mod engine_vips;
@@ -16,8 +17,8 @@ use lbfabric_proto::v1;
 
 pub(crate) use self::stored::{Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
-    BackendId, CERTIFICATES_MAX, Command, Generation, Name, Node, Outcome, PoolId, ServiceId,
-    Violation, id::IdAllocator,
+    BackendId, CERTIFICATES_MAX, CertificateId, Command, Generation, Name, Node, Outcome, PoolId,
+    ServiceId, Violation, id::IdAllocator,
 };
 
 /// The fabric as all controllers hold it. Cloning is cheap for the objects, which are shared.
@@ -142,6 +143,12 @@ impl FabricState {
         Some(found.pool.name.as_str())
     }
 
+    /// The name of the certificate with this id.
+    pub fn certificate_name(&self, id: CertificateId) -> Option<&str> {
+        let found = self.certificates.values().find(|c| c.id == id)?;
+        Some(found.certificate.name.as_str())
+    }
+
     /// The names of the pool and the server with this id.
     pub fn pool_of_backend(&self, id: BackendId) -> Option<(&str, &str)> {
         self.pools.values().find_map(|p| {
@@ -164,6 +171,10 @@ impl FabricState {
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Stored<Node>>> {
         self.nodes.values()
+    }
+
+    pub(crate) fn certificate(&self, name: &Name) -> Option<&Arc<StoredCertificate>> {
+        self.certificates.get(name)
     }
 
     pub(crate) fn hash_key(&self) -> Option<[u8; 16]> {

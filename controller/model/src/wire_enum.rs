@@ -2,7 +2,7 @@ use lbfabric_proto::v1;
 
 use crate::{
     Affinity, Encapsulation, ForwardedPolicy, Mode, OuterSource, Protocol, ProxyMode, ServiceMode,
-    Violation,
+    TlsVersion, Violation,
 };
 
 /// An enum of the API and its counterpart here.
@@ -85,6 +85,16 @@ impl WireEnum for ServiceMode {
         ),
     ];
     const DEFAULT: Option<Self> = None;
+}
+
+impl WireEnum for TlsVersion {
+    type Proto = v1::TlsVersion;
+    const FIELD: &'static str = "min_version";
+    const VALUES: &'static [(Self, v1::TlsVersion, &'static str)] = &[
+        (Self::Tls12, v1::TlsVersion::Tls12, "tls12"),
+        (Self::Tls13, v1::TlsVersion::Tls13, "tls13"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Tls12);
 }
 
 impl WireEnum for ForwardedPolicy {

@@ -7,8 +7,9 @@
 //! ```
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -97,7 +98,12 @@ impl DataDir {
             }
             Err(TryLockError::Error(e)) => return Err(unusable(e)),
         }
-        let db = Database::create(path.join("raft.redb")).map_err(|e| unusable(disk_error(e)))?;
+        // It may hold private keys.
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).mode(0o600);
+        let log = path.join("raft.redb");
+        drop(options.truncate(false).open(&log).map_err(unusable)?);
+        let db = Database::create(log).map_err(|e| unusable(disk_error(e)))?;
         let db = Arc::new(db);
         let log = LogStore::open(db.clone()).map_err(unusable)?;
         let owner = claim(&db, id).map_err(unusable)?;

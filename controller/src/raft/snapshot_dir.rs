@@ -10,8 +10,9 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -50,7 +51,10 @@ impl SnapshotDir {
         let path = self.0.join(format!("{index:020}.{EXTENSION}"));
         let partial = path.with_extension("partial");
         let write = || -> io::Result<()> {
-            let mut file = File::create(&partial)?;
+            // It may hold private keys.
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&partial)?;
             file.write_all(&encode(meta, data)?)?;
             file.sync_all()?;
             fs::rename(&partial, &path)?;

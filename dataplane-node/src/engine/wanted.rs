@@ -59,6 +59,11 @@ impl Wanted {
                 wanted.refusals.insert(*id, reason);
                 continue;
             };
+            if service.proxy.tls.is_some() {
+                let reason = "this node's engine does not speak TLS yet";
+                wanted.refusals.insert(*id, reason.to_owned());
+                continue;
+            }
             let was_member = |server: BackendId| {
                 let members = before.get(id);
                 members.is_none_or(|members| members.contains(&server))
@@ -92,7 +97,7 @@ impl Wanted {
                     behaviour: Behaviour {
                         servers: addresses.map(|it| SocketAddr::new(it, to)).collect(),
                         mode: service.mode,
-                        proxy: service.proxy,
+                        proxy: service.proxy.clone(),
                     },
                 };
                 let key = ServiceKey {
@@ -132,6 +137,7 @@ impl Behaviour {
                     forwarded,
                     timeouts,
                     head_limits,
+                    tls: _,
                 },
         } = self;
         let ms = |ms: u32| Duration::from_millis(ms.into());

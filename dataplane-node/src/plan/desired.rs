@@ -1,10 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lbfabric_model::{
-    Generation, ObjectKey, ObjectKind, PoolId, ServiceId,
+    CertificateId, Generation, ObjectKey, ObjectKind, PoolId, ServiceId,
     snapshot::{
-        NodePool, NodeProxy, NodeService, NodeSettings, ServerVips, SnapshotBody, SnapshotObject,
+        NodeCertificate, NodePool, NodeProxy, NodeService, NodeSettings, ServerVips, SnapshotBody,
+        SnapshotObject,
     },
 };
 
@@ -19,6 +21,8 @@ pub(crate) struct Desired {
     pub(crate) services: BTreeMap<ServiceId, NodeService>,
     /// The services of layer 7.
     pub(crate) proxies: BTreeMap<ServiceId, NodeProxy>,
+    /// The certificates of these.
+    pub(crate) certificates: BTreeMap<CertificateId, Arc<NodeCertificate>>,
     /// What a server takes in.
     pub(crate) server: ServerVips,
     /// Names of all objects that were decoded and have one.
@@ -79,6 +83,9 @@ impl Desired {
                 self.proxies.remove(&ServiceId(key.id));
             }
             ObjectKind::ServerVips => self.server = ServerVips::default(),
+            ObjectKind::Certificate => {
+                self.certificates.remove(&CertificateId(key.id));
+            }
         }
     }
 
@@ -105,6 +112,10 @@ impl Desired {
             }
             (ObjectKind::ServerVips, SnapshotBody::ServerVips(vips)) => {
                 self.server = vips;
+            }
+            (ObjectKind::Certificate, SnapshotBody::Certificate(certificate)) => {
+                let id = CertificateId(key.id);
+                self.certificates.insert(id, Arc::new(certificate));
             }
             (kind, _) => {
                 self.undecodable
@@ -169,6 +180,11 @@ mod tests {
                 hold_time_secs: variant.into(),
                 ..v1::NodeServerVips::default()
             }),
+            // What begins like a key in PKCS #8.
+            (ObjectKind::Certificate, _) => Object::Certificate(v1::NodeCertificate {
+                chain: vec![vec![variant]],
+                key: vec![0x30, 5, 2, 1, 0, 0x30, 0],
+            }),
         };
         v1::NodeObject {
             generation: variant.into(),
@@ -184,11 +200,12 @@ mod tests {
             ObjectKind::Pool,
             ObjectKind::Service,
             ObjectKind::ServerVips,
+            ObjectKind::Certificate,
         ]);
         (kind, 0u32..3).prop_map(|(kind, id)| ObjectKey {
             kind,
             id: match kind {
-                ObjectKind::Pool | ObjectKind::Service => id,
+                ObjectKind::Pool | ObjectKind::Service | ObjectKind::Certificate => id,
                 ObjectKind::Settings | ObjectKind::ServerVips => 0,
             },
         })

@@ -7,10 +7,10 @@ use prost::Message as _;
 
 use super::{EncodedObject, digest_of_object};
 use crate::{
-    Generation, HealthCheck, PoolId, PortRange, Ports, Prefix, Proxy, QuicServerId, SourceRules,
-    Tunnel,
+    CertificateId, Generation, HealthCheck, PoolId, PortRange, Ports, Prefix, Proxy, QuicServerId,
+    SourceRules, Tunnel,
     snapshot::ANY_PORT,
-    state::{StoredPool, StoredService},
+    state::{StoredCertificate, StoredPool, StoredService},
     wire_enum::WireEnum as _,
 };
 
@@ -55,6 +55,7 @@ pub(super) fn encode_service(
     stored: &StoredService,
     pool: PoolId,
     exact_state: bool,
+    certificates: &[CertificateId],
 ) -> Arc<EncodedObject> {
     let service = &stored.service;
     let prefixes = |list: &[Prefix]| list.iter().map(|prefix| prefix.to_bytes()).collect();
@@ -74,12 +75,27 @@ pub(super) fn encode_service(
         allow_sources: prefixes(allow),
         deny_sources: prefixes(deny),
         exact_state,
-        proxy: service.proxy.map(Proxy::to_spec),
+        proxy: service.proxy.as_ref().map(Proxy::to_spec),
+        certificate_ids: certificates.iter().map(|id| id.0).collect(),
     };
     encode(
         stored.generation,
         service.name.as_str(),
         node_object::Object::Service(object),
+    )
+}
+
+pub(super) fn encode_certificate(stored: &StoredCertificate) -> Arc<EncodedObject> {
+    let certificate = &stored.certificate;
+    let key = certificate.key.as_ref().map(|key| key.secret_der());
+    let object = v1::NodeCertificate {
+        chain: certificate.chain.iter().map(|it| it.to_vec()).collect(),
+        key: key.unwrap_or_default().to_vec(),
+    };
+    encode(
+        stored.generation,
+        certificate.name.as_str(),
+        node_object::Object::Certificate(object),
     )
 }
 

@@ -199,6 +199,7 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
             pool: _,
             backend_port,
             proxy,
+            certificates,
         }) => {
             let mut services = state.services().map(|stored| &stored.service);
             let stored = services.find(|s| s.name.as_str() == object.name).unwrap();
@@ -206,9 +207,10 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
             prop_assert_eq!(&stored.ports, &Ports::Ranges(ports));
             prop_assert_eq!(stored.mode, ServiceMode::L7(mode));
             prop_assert_eq!(stored.backend_port, backend_port);
-            prop_assert_eq!(stored.proxy, Some(proxy));
+            prop_assert_eq!(&stored.proxy, &Some(proxy));
+            prop_assert!(certificates.is_empty());
         }
-        SnapshotBody::Settings(_) | SnapshotBody::ServerVips(_) => {}
+        SnapshotBody::Settings(_) | SnapshotBody::ServerVips(_) | SnapshotBody::Certificate(_) => {}
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use lbfabric_proto::v1;
 use super::{FabricState, Stored, StoredCertificate, StoredPool, StoredService, check};
 use crate::{
     Apply, BackendId, Certificate, CertificateId, Command, Delete, Document, Generation, Name,
-    Node, ObjectRef, Pool, PoolId, Refusal, RefusalKind, Service, ServiceId,
+    Node, ObjectRef, Pool, PoolId, Refusal, RefusalKind, Service, ServiceId, document::Broken,
 };
 
 /// Whether anything differs after these.
@@ -29,7 +29,7 @@ impl FabricState {
                 expected_generation,
             }) => {
                 self.expect_generation(*expected_generation)?;
-                let violations = check::against_state(self, document, &BTreeSet::new(), *prune);
+                let violations = check::against_state(self, document, &Broken::default(), *prune);
                 if !violations.is_empty() {
                     let kind = RefusalKind::Invalid;
                     return Err(Refusal { kind, violations });
@@ -304,28 +304,34 @@ impl FabricState {
                     .violations,
                 );
             }
-            if object.kind == v1::Kind::Pool {
-                let users: Vec<_> = self
-                    .services
-                    .values()
-                    .filter(|s| s.service.pool.as_str() == object.name)
-                    .filter(|s| !going(v1::Kind::Service, &s.service.name))
-                    .map(|s| format!("`{}`", s.service.name))
-                    .collect();
-                if !users.is_empty() {
-                    in_use.extend(
-                        Refusal::new(
-                            RefusalKind::InUse,
-                            format!("refs[{i}].name"),
-                            format!(
-                                "pool `{}` is used by the services {}: delete them too, or give them another pool first",
-                                object.name,
-                                users.join(", ")
-                            ),
-                        )
-                        .violations,
-                    );
+            let needs_it = |service: &Service| match object.kind {
+                v1::Kind::Pool => service.pool.as_str() == object.name,
+                v1::Kind::Certificate => {
+                    let mut used = service.certificates().iter();
+                    used.any(|name| name.as_str() == object.name)
                 }
+                v1::Kind::Unspecified | v1::Kind::Service | v1::Kind::Node => false,
+            };
+            let users: Vec<_> = self
+                .services
+                .values()
+                .filter(|s| needs_it(&s.service) && !going(v1::Kind::Service, &s.service.name))
+                .map(|s| format!("`{}`", s.service.name))
+                .collect();
+            if !users.is_empty() {
+                let kind = kind_name(object.kind);
+                in_use.extend(
+                    Refusal::new(
+                        RefusalKind::InUse,
+                        format!("refs[{i}].name"),
+                        format!(
+                            "{kind} `{}` is used by the services {}: delete them too, or give them another {kind} first",
+                            object.name,
+                            users.join(", ")
+                        ),
+                    )
+                    .violations,
+                );
             }
         }
         for (kind, violations) in [

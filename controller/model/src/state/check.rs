@@ -11,12 +11,12 @@ use lbfabric_abi::{
 use lbfabric_proto::v1;
 
 use super::{
-    FabricState, endpoints::Endpoints, engine_vips::EngineVips, nesting::Nesting,
+    FabricState, certificates, endpoints::Endpoints, engine_vips::EngineVips, nesting::Nesting,
     told_clients::ToldClients,
 };
 use crate::{
     Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, ProxyMode, Service,
-    ServiceMode, Violation, vip::family, wire_enum::WireEnum as _,
+    ServiceMode, Violation, document::Broken, vip::family, wire_enum::WireEnum as _,
 };
 
 /// Prefixes that a range of ports takes at most: 2 for each of the 16 bits but the first and the last.
@@ -29,15 +29,10 @@ pub(super) fn violations(
     prune: bool,
 ) -> Vec<Violation> {
     match Document::parse(spec) {
-        Ok(document) => against_state(state, &document, &BTreeSet::new(), prune),
+        Ok(document) => against_state(state, &document, &Broken::default(), prune),
         Err(invalid) => {
             let mut violations = invalid.violations.clone();
-            violations.extend(against_state(
-                state,
-                &invalid.valid,
-                &invalid.broken_pools,
-                prune,
-            ));
+            violations.extend(against_state(state, &invalid.valid, &invalid.broken, prune));
             Candidate::new(state, &invalid.valid, prune).check_references_of_invalid(
                 spec,
                 &invalid,
@@ -48,18 +43,19 @@ pub(super) fn violations(
     }
 }
 
-/// The mistakes of valid objects against a state; references to `broken_pools` are not checked.
+/// The mistakes of valid objects against a state; references to `broken` ones are not checked.
 pub(super) fn against_state(
     state: &FabricState,
     document: &Document,
-    broken_pools: &BTreeSet<String>,
+    broken: &Broken,
     prune: bool,
 ) -> Vec<Violation> {
     let candidate = Candidate::new(state, document, prune);
     let mut violations = Vec::new();
     Candidate::check_pools(state, document, &mut violations);
-    check_keys(state, document, &mut violations);
-    candidate.check_references(broken_pools, &mut violations);
+    certificates::check_keys(state, document, &mut violations);
+    candidate.check_references(&broken.pools, &mut violations);
+    candidate.check_certificates(state, document, &broken.certificates, &mut violations);
     candidate.check_vips(&mut violations);
     candidate.check_nesting(&mut violations);
     candidate.check_engine_vips(&mut violations);
@@ -67,23 +63,6 @@ pub(super) fn against_state(
     candidate.check_backend_addresses(&mut violations);
     candidate.check_limits(state, document, &mut violations);
     violations
-}
-
-/// A certificate without a key has one already, which fits.
-fn check_keys(state: &FabricState, document: &Document, violations: &mut Vec<Violation>) {
-    for (i, certificate) in &document.certificates {
-        if certificate.key.is_some() {
-            continue;
-        }
-        let stored = state.certificates.get(&certificate.name);
-        let key = stored.and_then(|stored| stored.certificate.key.as_ref());
-        let reason = match key {
-            Some(key) if certificate.fits(key) => continue,
-            Some(_) => "the key that the fabric has is another certificate's: give this one's",
-            None => "required: the certificate's private key",
-        };
-        violations.push(Violation::new(format!("certificates[{i}].key"), reason));
-    }
 }
 
 /// The objects that there would be, each with the path of its specification, or `None` if it is not in the document.
@@ -175,7 +154,7 @@ impl<'a> Candidate<'a> {
             };
             if !valid.contains(&i)
                 && !self.pools.contains_key(&name)
-                && !invalid.broken_pools.contains(pool)
+                && !invalid.broken.pools.contains(pool)
             {
                 let reason = format!("there is no pool `{pool}`: {}", self.pool_hint());
                 violations.push(Violation::new(path, reason));
@@ -203,6 +182,36 @@ impl<'a> Candidate<'a> {
             "add it to `pools`, or use one of {}{more}",
             names.join(", ")
         )
+    }
+
+    /// Every service has its certificates.
+    fn check_certificates(
+        &self,
+        state: &FabricState,
+        document: &Document,
+        broken: &BTreeSet<String>,
+        violations: &mut Vec<Violation>,
+    ) {
+        let new: BTreeSet<_> = document.certificates.iter().map(|(_, c)| &c.name).collect();
+        for (path, service) in self.services.values() {
+            let Some(path) = path else {
+                // What is stored has its certificates, as none goes that is used.
+                continue;
+            };
+            for (i, name) in service.certificates().iter().enumerate() {
+                let is_there = state.certificates.contains_key(name)
+                    || new.contains(name)
+                    || broken.contains(name.as_str());
+                if !is_there {
+                    violations.push(Violation::new(
+                        format!("{path}.proxy.tls.certificates[{i}]"),
+                        format!(
+                            "there is no certificate `{name}`: import it first, as with `lbfabric cert import {name}`"
+                        ),
+                    ));
+                }
+            }
+        }
     }
 
     /// A prefix, port and protocol belongs to one service.

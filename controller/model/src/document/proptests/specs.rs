@@ -194,6 +194,11 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
                 target_bytes: c,
                 fields: d,
             }),
+            tls: (c > 1_000).then(|| v1::TlsSpec {
+                certificates: vec!["web".to_owned(); forwarded.unsigned_abs() as usize],
+                min_version: x_forwarded,
+                strict_names: a == 0,
+            }),
         },
     )
 }
@@ -359,6 +364,7 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
             fields: bytes % 129,
             ..v1::HeadLimitsSpec::default()
         }),
+        tls: None,
     });
     let of = |it| prop::option::of(it);
     (
