@@ -260,7 +260,7 @@ fn sound_pool(at: usize) -> impl Strategy<Value = v1::PoolSpec> {
 /// A service without mistakes, if the pool is there: no two of them share a VIP.
 fn sound_service(at: usize, pools: usize) -> impl Strategy<Value = v1::ServiceSpec> {
     let ports = prop::collection::btree_set(1u16..60_000, 1..4);
-    let kind = (0i32..4, 1i32..7, 0i32..5, any::<[bool; 4]>());
+    let kind = (0i32..4, 1i32..6, 0i32..5, any::<[bool; 4]>());
     (ports, 0u16..5, kind, sound_options(), 0..pools).prop_map(
         move |(
             ports,

@@ -105,6 +105,11 @@ fn options_of_packets_are_refused() {
     assert_eq!(mistakes(vec![wrong]), paths);
     let many = engine("e", "198.51.100.7", "1-1025");
     assert_eq!(mistakes(vec![many]), ["services[0].ports"]);
+    let transparent = v1::ServiceSpec {
+        mode: v1::Mode::L7Transparent.into(),
+        ..engine("e", "198.51.100.7", "80")
+    };
+    assert_eq!(mistakes(vec![transparent]), ["services[0].mode"]);
     let proxy = v1::ServiceSpec {
         proxy: Some(v1::ProxySpec::default()),
         ..packets("p", "198.51.100.7", "80")
