@@ -41,6 +41,7 @@ need ethtool have ethtool
 need curl have curl
 need nginx have nginx
 need nghttp2-client have h2load
+need openssl have openssl
 need libnginx-mod-stream test -e /usr/lib/nginx/modules/ngx_stream_module.so
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 # A toolchain from rustup is used as it is; without one, Debian's and Ubuntu's newest packages do.

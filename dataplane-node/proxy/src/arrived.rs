@@ -6,6 +6,7 @@ use crate::{
     client::Client,
     config::Protocol,
     proxy_protocol::{Endpoints, Expected, Extras, receive},
+    secured::secured,
     site::{Current, Place},
     stream::Stream,
     tcp::{Connection, Passthrough, reset},
@@ -65,24 +66,41 @@ impl Arrived {
                 place.tell(told);
                 current = place.current();
             }
-            let client = Client {
-                stream: Stream::new(socket),
-                address: endpoints.client.ip(),
-                place,
-                current,
-                is_tls: endpoints.is_tls,
+            let (address, tls) = (endpoints.client.ip(), current.config.tls.clone());
+            let serve = move |stream| {
+                let client = Client {
+                    stream,
+                    address,
+                    place,
+                    current,
+                    is_tls: endpoints.is_tls,
+                };
+                client.serve()
             };
-            return site.spawn(at, client.serve());
+            return match tls {
+                None => site.spawn(at, serve(Stream::plain(socket))),
+                Some(tls) => site.spawn(at, secured(socket, address, tls, serve)),
+            };
         }
-        let connection = Connection {
-            stream: Stream::new(socket),
+        let (address, tls) = (endpoints.client.ip(), current.config.tls.clone());
+        let connection = move |stream| Connection {
+            stream,
             endpoints,
             place,
             current,
         };
-        match protocol {
-            Protocol::TlsPassthrough => site.spawn(at, Passthrough { connection }.serve()),
-            Protocol::Http | Protocol::Tcp => site.spawn(at, connection.serve()),
+        match (protocol, tls) {
+            (Protocol::TlsPassthrough, _) => {
+                let connection = connection(Stream::plain(socket));
+                site.spawn(at, Passthrough { connection }.serve());
+            }
+            (Protocol::Http | Protocol::Tcp, None) => {
+                site.spawn(at, connection(Stream::plain(socket)).serve());
+            }
+            (Protocol::Http | Protocol::Tcp, Some(tls)) => {
+                let serve = move |stream| connection(stream).serve();
+                site.spawn(at, secured(socket, address, tls, serve));
+            }
         }
     }
 }

@@ -12,20 +12,21 @@ use std::{
     cell::Cell, io, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context, time::Duration,
 };
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     buffer::Buffer,
     config::ProxyConfig,
     http1::{
-        Answering, Body, FieldEdits, FieldRoom, Forwarding, Refusal, Request, RequestHead,
-        Response, ResponseHead, reason, write_request, write_response,
+        Answering, Body, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Request,
+        RequestHead, Response, ResponseHead, reason, write_request, write_response,
     },
     http2::{self, PREFACE_HEAD},
     pump::{self, Broken, Framed},
     route::{Failure, RouteRequest},
     routing::Routed,
     site::{Current, Place, Site},
+    socket::Socket,
     stream::{Incoming, NoHead, Stream, write},
     tcp::relay,
     upstream::Upstream,
@@ -39,7 +40,7 @@ pub(crate) struct Client {
     pub(crate) place: Place,
     /// What its service does, as of the request that is served.
     pub(crate) current: Rc<Current>,
-    /// The client speaks TLS, with us or with a proxy before us.
+    /// The client speaks TLS with a proxy before us.
     pub(crate) is_tls: bool,
 }
 
@@ -69,8 +70,10 @@ enum Rewritten {
 
 /// Why a client's connection ends.
 enum End {
-    /// Because of the client, or as it has asked for.
+    /// Because of the client, or in the middle of an answer.
     Quietly,
+    /// Between two requests, or as the client has asked for.
+    InOrder,
     /// Behind an answer that was the last, which the client did not ask for.
     Answered,
     /// After this answer.
@@ -93,7 +96,7 @@ impl Client {
                 match stream.incoming().some(idle, is_leaving).await {
                     Ok(()) => {}
                     Err(NoHead::Leaving) => break End::Answered,
-                    Err(_) => break End::Quietly,
+                    Err(_) => break End::InOrder,
                 }
                 // What a request needs is there while there is one, and not part of every connection that waits.
                 if let Err(end) = Box::pin(client.request(is_first)).await {
@@ -103,6 +106,7 @@ impl Client {
             };
             match end {
                 End::Quietly => return,
+                End::InOrder => return client.stream.say_close().await,
                 End::Http2 => return client.into_http2().await,
                 End::Told(status) => {
                     if is_refusal(status) {
@@ -117,7 +121,11 @@ impl Client {
     }
 
     const fn scheme(&self) -> &'static str {
-        if self.is_tls { "https" } else { "http" }
+        if self.is_tls {
+            "https"
+        } else {
+            self.stream.socket.scheme()
+        }
     }
 
     /// Serves it as one of HTTP/2.
@@ -125,6 +133,7 @@ impl Client {
         let service = http2::Service {
             address: self.address,
             scheme: self.scheme(),
+            identity: self.stream.socket.identity().into(),
             config: Arc::clone(&self.current.config),
             upstreams: Rc::clone(&self.current.upstreams),
             routes: Rc::clone(&self.current.routes),
@@ -188,7 +197,7 @@ impl Client {
         // Of a client that has said that this is its last request, and has sent all of it, nothing more comes.
         let has_nothing_more = !asked.persists && is_sent && self.stream.buffer.is_none();
         Err(if has_nothing_more {
-            End::Quietly
+            End::InOrder
         } else {
             End::Answered
         })
@@ -288,6 +297,10 @@ impl Client {
             scheme: self.scheme(),
             host: None,
             edits: FieldEdits::NONE,
+            identity: Identity {
+                names: self.current.config.identity_names(),
+                lines: self.stream.socket.identity(),
+            },
             x_forwarded: self.current.config.forwarded.x_forwarded,
             forwarded: self.current.config.forwarded.forwarded,
         };
@@ -460,7 +473,7 @@ fn told_of_connect(error: &io::Error) -> End {
 /// Gives a server's answer to the client, the interim ones before it too.
 async fn answer(
     mut from: Incoming<'_>,
-    to: &TcpStream,
+    to: &Socket,
     asked: &Asked,
     config: &ProxyConfig,
 ) -> Result<Answered, Failed> {

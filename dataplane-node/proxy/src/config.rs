@@ -1,11 +1,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    http1::{ForwardedPolicy, HeadLimits},
+    http1::{ForwardedPolicy, HeadLimits, IdentityField},
     http2::Http2Config,
     proxy_protocol::ProxyProtocolConfig,
     route::RouteTable,
     tcp::{SniConfig, TcpConfig},
+    tls::{ServerTlsConfig, TlsConfig},
 };
 
 /// What one service of the engine does.
@@ -33,6 +34,10 @@ pub struct ProxyConfig {
     pub sni: SniConfig,
     /// Headers ahead of connections, from proxies before this one and to servers.
     pub proxy_protocol: ProxyProtocolConfig,
+    /// TLS with clients; without it they come over plain TCP.
+    pub tls: Option<Arc<TlsConfig>>,
+    /// TLS with servers.
+    pub server_tls: Option<Arc<ServerTlsConfig>>,
 }
 
 /// What a service's connections carry.
@@ -69,6 +74,13 @@ pub struct Timeouts {
     pub silence: Duration,
 }
 
+impl ProxyConfig {
+    /// The fields that tell servers of a client's certificate.
+    pub(crate) fn identity_names(&self) -> &[IdentityField] {
+        self.tls.as_ref().map_or(&[], |tls| tls.identity_names())
+    }
+}
+
 impl Default for ProxyConfig {
     fn default() -> Self {
         Self {
@@ -83,6 +95,8 @@ impl Default for ProxyConfig {
             tcp: TcpConfig::default(),
             sni: SniConfig::default(),
             proxy_protocol: ProxyProtocolConfig::default(),
+            tls: None,
+            server_tls: None,
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Service {
     pub(crate) address: IpAddr,
     /// `http` or `https`: how the client has come.
     pub(crate) scheme: &'static str,
+    /// What servers are told of its certificate.
+    pub(crate) identity: Box<[u8]>,
     pub(crate) config: Arc<ProxyConfig>,
     pub(crate) upstreams: Rc<Upstreams>,
     pub(crate) routes: Rc<RouteWorker>,

@@ -1,6 +1,6 @@
 //! The layer-7 engine of `l7-reverse` and `l7-transparent`.
 //!
-//! So far: HTTP/1.1 and HTTP/2, over plain TCP, to servers in turn; TCP, TLS and datagrams as they come. The [`Engine`] has a worker for
+//! So far: HTTP/1.1 and HTTP/2, over TCP or TLS (`tls`), to servers in turn; TCP, TLS and datagrams as they come. The [`Engine`] has a worker for
 //! each core: a thread with listeners (`site.rs`) and connections of its own (`worker.rs`). What a connection carries is found out in
 //! `arrived.rs`: HTTP is a task for each client (`client.rs`), and how messages are read and written is pure (`http1`); what is not
 //! looked at is relayed (`tcp`, `udp`).
@@ -18,9 +18,12 @@ pub mod proxy_protocol;
 mod pump;
 pub mod route;
 mod routing;
+mod secured;
 mod site;
+mod socket;
 mod stream;
 mod tcp;
+pub mod tls;
 pub mod tls_hello;
 mod udp;
 mod upstream;

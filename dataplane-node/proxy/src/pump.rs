@@ -2,11 +2,10 @@
 
 use std::{io, time::Duration};
 
-use tokio::net::TcpStream;
-
 use crate::{
     alarm::Late,
     http1::{Body, ChunkReader, Chunked, Refusal},
+    socket::Socket,
     stream::{Incoming, write},
 };
 
@@ -34,7 +33,7 @@ pub(crate) enum Broken {
 /// Sends a body on, beginning with what the buffer has of it.
 pub(crate) fn body<'a>(
     from: Incoming<'a>,
-    to: &'a TcpStream,
+    to: &'a Socket,
     body: Body,
     framed: Framed,
     silence: Duration,
@@ -45,7 +44,7 @@ pub(crate) fn body<'a>(
 /// The same, of a body with so many bytes at most; more are refused.
 pub(crate) async fn body_up_to(
     from: Incoming<'_>,
-    to: &TcpStream,
+    to: &Socket,
     body: Body,
     framed: Framed,
     silence: Duration,
@@ -67,7 +66,7 @@ pub(crate) async fn body_up_to(
 
 struct Pump<'a> {
     from: Incoming<'a>,
-    to: &'a TcpStream,
+    to: &'a Socket,
     framed: Framed,
     silence: Duration,
     /// So many bytes of data may come yet, in chunks: a length is known before.

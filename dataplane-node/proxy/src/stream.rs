@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{
     alarm::{Alarm, Late},
     buffer::Buffer,
     http1::{HeadLimits, Refusal, head_end},
+    socket::Socket,
 };
 
 /// How long, and for how many bytes, a closed connection is read on.
@@ -24,7 +24,7 @@ const LINGER_BYTES: usize = 4 << 20;
 /// A connection, and what has come over it.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     pub(crate) buffer: Option<Buffer>,
     /// Of who waits for what comes.
     pub(crate) alarm: Alarm,
@@ -48,13 +48,17 @@ pub(crate) enum NoHead {
 
 /// What comes over a connection, while somebody else sends over it.
 pub(crate) struct Incoming<'a> {
-    pub(crate) socket: &'a TcpStream,
+    pub(crate) socket: &'a Socket,
     pub(crate) buffer: &'a mut Option<Buffer>,
     pub(crate) alarm: &'a Alarm,
 }
 
 impl Stream {
-    pub(crate) fn new(socket: TcpStream) -> Self {
+    pub(crate) fn plain(tcp: TcpStream) -> Self {
+        Self::new(Socket::Plain(tcp))
+    }
+
+    pub(crate) fn new(socket: Socket) -> Self {
         Self {
             socket,
             buffer: None,
@@ -75,31 +79,36 @@ impl Stream {
     pub(crate) async fn linger(&mut self) {
         self.buffer = None;
         // Nothing is on its way, as far as one can know, or it is closed.
-        match self.socket.try_read(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(1) => {}
-            Ok(_) | Err(_) => return,
-        }
-        if SockRef::from(&self.socket)
-            .shutdown(Shutdown::Write)
-            .is_err()
-        {
+        let is_closed = match self.socket.try_read(&mut [0]) {
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            Ok(count) => count == 0,
+        };
+        self.say_close().await;
+        if is_closed || self.socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let (mut left, mut incoming) = (LINGER_BYTES, self.incoming());
-        let alarm = incoming.alarm;
+        // What comes is of no concern, so it stays sealed if it is.
+        let (mut left, mut held) = (LINGER_BYTES, None);
         let gone = |context: &mut Context<'_>| {
             while left > 0 {
-                let Ok(count @ 1..) = ready!(incoming.poll_read(context)) else {
+                let Ok(count @ 1..) = ready!(self.socket.poll_discard(context, &mut held)) else {
                     break;
                 };
-                incoming.consume(count);
                 left = left.saturating_sub(count);
             }
             Poll::Ready(())
         };
         // Who goes on sending for longer has not read it.
-        let _late = alarm.within(LINGER, gone).await;
+        let _late = self.alarm.within(LINGER, gone).await;
+    }
+
+    /// Says that nothing more is sent, where TCP does not say by itself that this is in order.
+    pub(crate) async fn say_close(&self) {
+        if let Socket::Tls(_) = self.socket {
+            let close = |context: &mut Context<'_>| self.socket.poll_close(context);
+            // Who takes nothing does not hear it.
+            let _heard = self.alarm.within(LINGER, close).await;
+        }
     }
 
     /// Whether nothing has come that nobody has asked for, and the other side has not closed: as far as one can know.
@@ -226,7 +235,7 @@ impl Incoming<'_> {
         if let Ok(count) = read {
             held.fill(count);
             if (1..room).contains(&count) {
-                note_drained(self.socket);
+                self.socket.note_drained();
             }
         }
         if !held.is_empty() {
@@ -236,15 +245,8 @@ impl Incoming<'_> {
     }
 }
 
-/// Less has come than there was room for: the next read would only say that there is no more. What comes from now on is told anew, and
-/// that the other side has closed is not forgotten.
-fn note_drained(socket: &TcpStream) {
-    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-    let _nothing = socket.try_io(Interest::READABLE, nothing);
-}
-
 /// Writes both, one behind the other.
-pub(crate) const fn write<'a>(socket: &'a TcpStream, first: &'a [u8], then: &'a [u8]) -> Write<'a> {
+pub(crate) const fn write<'a>(socket: &'a Socket, first: &'a [u8], then: &'a [u8]) -> Write<'a> {
     Write {
         socket,
         first,
@@ -255,7 +257,7 @@ pub(crate) const fn write<'a>(socket: &'a TcpStream, first: &'a [u8], then: &'a 
 /// See [`write`].
 #[derive(Debug)]
 pub(crate) struct Write<'a> {
-    socket: &'a TcpStream,
+    socket: &'a Socket,
     first: &'a [u8],
     then: &'a [u8],
 }
@@ -290,6 +292,6 @@ impl Future for Write<'_> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        Poll::Ready(Ok(()))
+        socket.poll_flush(context)
     }
 }

@@ -3,6 +3,7 @@ use std::{
     io,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,9 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     config::ProxyConfig,
     http2,
-    stream::{Stream, write},
+    socket::{Socket, write_all},
+    stream::Stream,
+    tls::ServerTlsConfig,
 };
 
 /// Connections to servers that wait for their next request: a worker's, or those of one client.
@@ -23,6 +26,8 @@ pub(crate) struct Upstreams {
     idle_max: usize,
     /// What each begins with.
     told: Box<[u8]>,
+    tls: Option<Arc<ServerTlsConfig>>,
+    is_http2: bool,
     /// Those to servers of HTTP/2.
     pub(crate) http2: http2::Pool,
 }
@@ -43,12 +48,22 @@ pub(crate) struct Upstream {
 }
 
 impl Upstreams {
-    /// Those of a configuration. What those before it have to the same servers stays.
+    /// Those of a configuration. What those before it have to the same servers stays, if they would be connected to in the same way.
     pub(crate) fn new(config: &ProxyConfig, before: Option<&Self>) -> Self {
-        Self::of(&config.servers, config.idle_connections, before)
+        let tls = config.server_tls.clone();
+        let before = before.filter(|before| match (&before.tls, &tls) {
+            (None, None) => true,
+            (Some(before), Some(tls)) => Arc::ptr_eq(before, tls),
+            (None, Some(_)) | (Some(_), None) => false,
+        });
+        Self {
+            tls,
+            is_http2: config.http2.servers == http2::ServerProtocol::Http2,
+            ..Self::of(&config.servers, config.idle_connections, before)
+        }
     }
 
-    /// As [`Self::new`], with so many connections to each server that wait.
+    /// To these servers over plain TCP, with so many connections to each that wait.
     pub(crate) fn of(servers: &[SocketAddr], idle_max: usize, before: Option<&Self>) -> Self {
         let known = |address: &SocketAddr| {
             let mut servers = before?.servers.iter();
@@ -67,6 +82,8 @@ impl Upstreams {
             turn: before.map_or_else(Rc::default, |it| it.turn.clone()),
             idle_max,
             told: Box::default(),
+            tls: None,
+            is_http2: false,
             http2: http2::Pool::default(),
         }
     }
@@ -85,6 +102,8 @@ impl Upstreams {
             turn: self.turn.clone(),
             idle_max: 1,
             told,
+            tls: self.tls.clone(),
+            is_http2: self.is_http2,
             http2: http2::Pool::default(),
         }
     }
@@ -131,17 +150,25 @@ impl Upstreams {
         limit: Duration,
         told: &[u8],
     ) -> io::Result<Upstream> {
-        let socket = timeout(limit, TcpStream::connect(self.servers[server].address)).await;
+        let socket = timeout(limit, self.socket(self.servers[server].address, told)).await;
         let socket = socket.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
-        socket.set_nodelay(true)?;
-        if !told.is_empty() {
-            write(&socket, told, b"").await?;
-        }
         Ok(Upstream {
             stream: Stream::new(socket),
             is_reused: false,
             server,
         })
+    }
+
+    async fn socket(&self, address: SocketAddr, told: &[u8]) -> io::Result<Socket> {
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        write_all(&tcp, told).await?;
+        let Some(tls) = &self.tls else {
+            return Ok(Socket::Plain(tcp));
+        };
+        let connected = tls.connect(tcp, address.ip(), self.is_http2).await;
+        let connected = connected.map_err(io::Error::other)?;
+        Ok(Socket::Tls(Box::new(connected)))
     }
 
     /// Keeps a connection whose answer is read whole for the next request.

@@ -4,7 +4,8 @@
 use std::{io::Write as _, net::IpAddr};
 
 use super::{
-    Body, Field, FieldEdits, Request, RequestHead, Response, ResponseHead, request::is_hop_by_hop,
+    Body, Field, FieldEdits, Identity, Request, RequestHead, Response, ResponseHead,
+    request::is_hop_by_hop,
 };
 
 /// What a server is told of where a request comes from.
@@ -34,6 +35,8 @@ pub struct Forwarding<'a> {
     pub x_forwarded: ForwardedPolicy,
     /// `Forwarded`, RFC 7239.
     pub forwarded: ForwardedPolicy,
+    /// Its certificate.
+    pub identity: Identity<'a>,
 }
 
 /// Writes a request as it goes to a server.
@@ -64,8 +67,10 @@ pub fn write_request(
             _ => false,
         };
         let is_x = matches!(field.name.len(), 15..=17);
+        let identity = forwarding.identity.names.iter();
         replaced && !(is_x && forwarding.x_forwarded == ForwardedPolicy::Leave)
             || forwarding.edits.drops(field)
+            || identity.clone().any(|name| name.looks_like(field))
     });
     line.all(&[forwarding.edits.lines()]);
     match request.body {
@@ -79,7 +84,7 @@ pub fn write_request(
     }
     x_forwarded(&mut line, head, request, forwarding);
     forwarded(&mut line, head, request, forwarding);
-    line.all(&[b"\r\n"]);
+    line.all(&[forwarding.identity.lines, b"\r\n"]);
 }
 
 /// How an answer goes back.

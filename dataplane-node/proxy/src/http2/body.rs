@@ -5,7 +5,6 @@ use std::{io, pin::pin, time::Duration};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::net::TcpStream;
 
 use super::{
     answer::{Answer, Gone},
@@ -14,6 +13,7 @@ use super::{
 use crate::{
     alarm::{Alarm, Late},
     http1::{Body, ChunkReader, Chunked, FIELDS_MAX},
+    socket::Socket,
     stream::{Incoming, write},
 };
 
@@ -44,7 +44,7 @@ impl From<Gone> for NotAnswered {
 /// Sends a request's body to a server of HTTP/1.1. The codec has seen to it that it is as long as its head says.
 pub(super) async fn send(
     from: &mut RecvStream,
-    to: &TcpStream,
+    to: &Socket,
     framed: Body,
     silence: Duration,
     mut most: u64,
@@ -277,7 +277,7 @@ pub(super) async fn tunnel(
         let sent = send(client, socket, Body::UntilClose, Duration::MAX, u64::MAX).await;
         if sent.is_ok() {
             // A connection that is gone is shut down already.
-            let _gone = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
+            let _gone = socket.close_half().await;
         }
         sent
     };

@@ -19,7 +19,7 @@ use super::{
     websocket,
 };
 use crate::{
-    http1::{Body, FieldEdits, FieldRoom, Forwarding, Refusal, Response, ResponseHead},
+    http1::{Body, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Response, ResponseHead},
     route::Failure,
     routing::Routed,
     stream::{Incoming, NoHead, write},
@@ -216,7 +216,12 @@ impl Sending<'_> {
         if self.asked.is_tunnel {
             return Err(End::Told(501));
         }
-        let request = request::convert(&head, &config.limits, "http", accepts_trailers);
+        let scheme = if config.server_tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let request = request::convert(&head, &config.limits, scheme, accepts_trailers);
         let request = request.ok_or(End::Told(400))?;
         let has_body = !self.body.is_end_stream();
         let upstreams = &self.service.upstreams;
@@ -296,6 +301,10 @@ fn write_head(
             scheme: service.scheme,
             host: None,
             edits: FieldEdits::NONE,
+            identity: Identity {
+                names: config.identity_names(),
+                lines: &service.identity,
+            },
             x_forwarded: config.forwarded.x_forwarded,
             forwarded: config.forwarded.forwarded,
         },

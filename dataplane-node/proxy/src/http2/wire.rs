@@ -20,19 +20,15 @@ use std::{
     time::Instant,
 };
 
-use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::meter::{Flood, Meter};
-use crate::{buffer::Buffer, stream::Stream};
+use crate::{buffer::Buffer, socket::Socket, stream::Stream};
 
 /// A connection, and what is known of it while the codec has it.
 #[derive(Debug)]
 pub(super) struct Wire {
-    socket: TcpStream,
+    socket: Socket,
     /// What came before it was known that this is HTTP/2.
     first: RefCell<Option<Buffer>>,
     out: RefCell<Option<Buffer>>,
@@ -73,7 +69,7 @@ impl Wire {
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.out.borrow_mut();
         let Some(waiting) = out.as_mut() else {
-            return Poll::Ready(Ok(()));
+            return self.poll_sealed(cx);
         };
         while !waiting.is_empty() {
             match self.socket.try_write(waiting.filled()) {
@@ -90,7 +86,16 @@ impl Wire {
             }
         }
         *out = None;
-        Poll::Ready(Ok(()))
+        self.poll_sealed(cx)
+    }
+
+    /// Sends what the socket has taken and not sent yet, as one with TLS may.
+    fn poll_sealed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.socket.poll_flush(cx);
+        if flushed.is_pending() {
+            self.is_stuck();
+        }
+        flushed
     }
 
     fn is_stuck(&self) {
@@ -175,15 +180,14 @@ fn append(out: &mut Buffer, parts: &[IoSlice<'_>]) -> usize {
     taken
 }
 
-fn poll_read(socket: &TcpStream, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+fn poll_read(socket: &Socket, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
     loop {
         ready!(socket.poll_read_ready(cx))?;
         match socket.try_read(room) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(count) if count > 0 && count < room.len() => {
                 // There is no more: it need not be asked for, which is a call of the kernel. What comes from here on is told.
-                let none = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                let _noted = socket.try_io(Interest::READABLE, none);
+                socket.note_drained();
                 return Poll::Ready(Ok(count));
             }
             read => return Poll::Ready(read),
@@ -232,6 +236,7 @@ impl AsyncWrite for Pipe {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.0.poll_send(cx))?;
-        Poll::Ready(SockRef::from(&self.0.socket).shutdown(Shutdown::Write))
+        ready!(self.0.socket.poll_close(cx))?;
+        Poll::Ready(self.0.socket.shutdown(Shutdown::Write))
     }
 }

@@ -37,7 +37,9 @@ impl Connection {
     /// What a server is told of the connection, if anything; `None` if the connection is gone.
     pub(super) fn told(&self, extras: Extras<'_>) -> Option<Box<[u8]>> {
         match self.current.config.proxy_protocol.send {
-            Some(version) => self.endpoints.told(&self.stream.socket, version, extras),
+            Some(version) => self
+                .endpoints
+                .told(self.stream.socket.tcp(), version, extras),
             None => Some(Box::default()),
         }
     }
@@ -47,7 +49,7 @@ impl Connection {
         let server = Box::pin(self.connect(&upstreams, &told)).await;
         drop((upstreams, told));
         let Some(mut server) = server else {
-            reset(&self.stream.socket);
+            reset(self.stream.socket.tcp());
             return;
         };
         let _relayed = relay(

@@ -3,18 +3,17 @@
 use std::{
     cell::Cell,
     io::{self, ErrorKind},
-    net::Shutdown,
     os::fd::AsRawFd as _,
     time::Instant,
 };
 
 use nix::sys::socket::{MsgFlags, recv};
-use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream, task};
+use tokio::{io::Interest, task};
 
 use super::pipe::Pipe;
 use crate::{
     buffer::Buffer,
+    socket::Socket,
     stream::{Incoming, write},
 };
 
@@ -26,7 +25,7 @@ const AT_A_TURN: u64 = 4 << 20;
 /// A direction: what comes over one socket goes over another.
 pub(super) struct OneWay<'a> {
     pub(super) from: Incoming<'a>,
-    pub(super) to: &'a TcpStream,
+    pub(super) to: &'a Socket,
     /// When this connection last had a reason to wait; of both directions.
     pub(super) last: &'a Cell<Instant>,
     /// Bytes that the socket that they go to has taken.
@@ -49,19 +48,27 @@ impl OneWay<'_> {
         if self.copied().await? == Next::Bytes {
             self.spliced().await?;
         }
-        SockRef::from(self.to).shutdown(Shutdown::Write)
+        self.to.close_half().await
     }
 
     /// The beginning, in a buffer, and whether the end is in it.
     async fn copied(&mut self) -> io::Result<Next> {
         self.flush().await?;
-        while self.moved.get() < COPIED {
+        while self.moved.get() < COPIED || !self.is_plain() {
             self.readable().await?;
             if self.copy().await? == Next::End {
                 return Ok(Next::End);
             }
         }
         Ok(Next::Bytes)
+    }
+
+    /// Whether the kernel can move what comes to where it goes: what is sealed with TLS it cannot.
+    const fn is_plain(&self) -> bool {
+        matches!(
+            (self.from.socket, self.to),
+            (Socket::Plain(_), Socket::Plain(_))
+        )
     }
 
     /// The rest, in a pipe as long as there is something.
@@ -83,7 +90,7 @@ impl OneWay<'_> {
     async fn through(&mut self, mut pipe: Pipe) -> io::Result<Next> {
         let mut turn_ends = self.moved.get() + AT_A_TURN;
         loop {
-            let filled = match pipe.fill(self.from.socket) {
+            let filled = match pipe.fill(self.from.socket.tcp()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 filled => filled?,
             };
@@ -106,12 +113,13 @@ impl OneWay<'_> {
 
     async fn drain(&mut self, pipe: &mut Pipe) -> io::Result<()> {
         while pipe.held() > 0 {
-            let drained = self.to.try_io(Interest::WRITABLE, || pipe.drain(self.to));
+            let to = self.to.tcp();
+            let drained = to.try_io(Interest::WRITABLE, || pipe.drain(to));
             match drained {
                 Ok(count) => self.moved.set(self.moved.get() + count as u64),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.last.set(Instant::now());
-                    self.to.writable().await?;
+                    to.writable().await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -121,7 +129,7 @@ impl OneWay<'_> {
 
     /// What the socket has, which is not taken from it. If it has nothing, it is known to have nothing.
     fn next(&self) -> io::Result<Next> {
-        let socket = self.from.socket;
+        let socket = self.from.socket.tcp();
         let peek = || Ok(recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK)?);
         match socket.try_io(Interest::READABLE, peek) {
             Ok(0) => Ok(Next::End),

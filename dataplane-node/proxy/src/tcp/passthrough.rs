@@ -62,7 +62,7 @@ impl Passthrough {
             match Box::pin(passthrough.routed()).await {
                 Ok((upstreams, told)) => passthrough.connection.relay_to(upstreams, told).await,
                 Err(Unserved::Refused(alert)) => Box::pin(passthrough.refuse(alert)).await,
-                Err(Unserved::Gone) => reset(&passthrough.connection.stream.socket),
+                Err(Unserved::Gone) => reset(passthrough.connection.stream.socket.tcp()),
             }
         }
     }

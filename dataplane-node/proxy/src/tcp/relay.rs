@@ -11,6 +11,7 @@ use tokio::{io::Interest, net::TcpStream};
 use super::one_way::OneWay;
 use crate::{
     alarm::Alarm,
+    socket::Socket,
     stream::{Incoming, Stream},
 };
 
@@ -58,7 +59,7 @@ pub(crate) async fn relay(client: &mut Stream, server: &mut Stream, idle: Durati
         last: &last,
         moved: &to_client,
     };
-    keep_urgent_bytes(&client.socket, &server.socket);
+    keep_urgent_bytes(client.socket.tcp(), server.socket.tcp());
     let mut cut = Cut {
         sockets: [&client.socket, &server.socket],
         is_whole: false,
@@ -69,8 +70,8 @@ pub(crate) async fn relay(client: &mut Stream, server: &mut Stream, idle: Durati
             Ok(_) => End::Closed,
             Err(_failed) => End::Reset,
         },
-        () = failed(&client.socket) => End::Reset,
-        () = failed(&server.socket) => End::Reset,
+        () = failed(client.socket.tcp()) => End::Reset,
+        () = failed(server.socket.tcp()) => End::Reset,
         () = silent(&client.alarm, &last, idle) => End::Idle,
     };
     cut.is_whole = end == End::Closed;
@@ -83,14 +84,17 @@ pub(crate) async fn relay(client: &mut Stream, server: &mut Stream, idle: Durati
 
 /// Resets both sides of a connection that ends before they have ended it: also one whose task is ended.
 struct Cut<'a> {
-    sockets: [&'a TcpStream; 2],
+    sockets: [&'a Socket; 2],
     is_whole: bool,
 }
 
 impl Drop for Cut<'_> {
     fn drop(&mut self) {
         if !self.is_whole {
-            self.sockets.into_iter().for_each(reset);
+            for socket in self.sockets {
+                socket.abort();
+                reset(socket.tcp());
+            }
         }
     }
 }

@@ -22,6 +22,11 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     pub(crate) fn start() -> Self {
+        Self::with("", &[])
+    }
+
+    /// With more directives of its server, and files for them in its folder; with `ssl_certificate` it speaks TLS.
+    pub(crate) fn with(directives: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Both at the same time, so that they differ.
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
@@ -33,9 +38,12 @@ impl Nginx {
         fs::write(folder.path().join("html/large"), large()).unwrap();
         fs::write(
             folder.path().join("nginx.conf"),
-            configuration(address, proxied),
+            configuration(address, proxied, directives),
         )
         .unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
         let process = Mutex::new(run(&folder, address));
         Self {
             address,
@@ -107,7 +115,12 @@ fn end(process: &mut Child) {
     process.wait().unwrap();
 }
 
-fn configuration(address: SocketAddr, proxied: SocketAddr) -> String {
+fn configuration(address: SocketAddr, proxied: SocketAddr, directives: &str) -> String {
+    let ssl = if directives.contains("ssl_certificate") {
+        " ssl"
+    } else {
+        ""
+    };
     format!(
         r#"daemon off;
 user root;
@@ -124,7 +137,8 @@ http {{
     scgi_temp_path temporary;
     client_max_body_size 64m;
     server {{
-        listen {address};
+        listen {address}{ssl};
+        {directives}
         root html;
         location /put {{ root .; dav_methods PUT; }}
         location /port {{ return 200 "$server_port\n"; }}

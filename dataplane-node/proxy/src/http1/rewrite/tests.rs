@@ -1,7 +1,7 @@
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::http1::{FieldRoom, HeadLimits, Refusal};
+use crate::http1::{FieldRoom, HeadLimits, IdentityField, Refusal};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
@@ -13,6 +13,7 @@ fn forwarding(x_forwarded: ForwardedPolicy, forwarded: ForwardedPolicy) -> Forwa
         edits: FieldEdits::NONE,
         x_forwarded,
         forwarded,
+        identity: Identity::default(),
     }
 }
 
@@ -290,4 +291,50 @@ fn what_is_too_long_is_told_as_such() {
         (lines.len(), parse(&lines)),
         (65, Err(Refusal::HeadTooLong))
     );
+}
+
+#[test]
+fn a_certificate_is_told_of_by_us_alone() {
+    let names = [IdentityField::new("X-Client").unwrap()];
+    let lines = b"X-Client: CN=us\r\n";
+    let mut forwarding = leave();
+    let said = [
+        "GET / HTTP/1.1",
+        "Host: a",
+        "x-client: CN=them",
+        "X_Client: CN=them",
+        "X-Client-: kept",
+    ];
+    let begin = "GET / HTTP/1.1\r\nHost: a\r\n";
+    forwarding.identity.names = &names;
+    assert_eq!(
+        request(&said, &forwarding),
+        format!("{begin}X-Client-: kept\r\n\r\n")
+    );
+    forwarding.identity.lines = lines;
+    assert_eq!(
+        request(&said, &forwarding),
+        format!("{begin}X-Client-: kept\r\nX-Client: CN=us\r\n\r\n")
+    );
+}
+
+#[test]
+fn names_are_tokens_that_frame_nothing() {
+    for name in ["X-Client", "a", "x_y", "!#$%&'*+-.^_`|~09"] {
+        assert!(IdentityField::new(name).is_some(), "{name}");
+    }
+    for name in [
+        "",
+        "a b",
+        "a:",
+        "a\r\n",
+        "\u{fc}",
+        "Host",
+        "Content-Length",
+        "transfer-encoding",
+        "Connection",
+        "TE",
+    ] {
+        assert!(IdentityField::new(name).is_none(), "{name:?}");
+    }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::http1::{FieldEdits, ForwardedPolicy};
+use crate::http1::{FieldEdits, ForwardedPolicy, Identity};
 
 fn parts(fields: &[(&str, &str)]) -> Parts {
     let mut request = http::Request::builder().method("POST");
@@ -22,6 +22,7 @@ fn writing(is_whole: bool, x_forwarded: ForwardedPolicy) -> Writing<'static> {
             scheme: "https",
             host: None,
             edits: FieldEdits::NONE,
+            identity: Identity::default(),
             x_forwarded,
             forwarded: ForwardedPolicy::Leave,
         },

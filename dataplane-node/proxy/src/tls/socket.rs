@@ -1,0 +1,166 @@
+use std::{
+    cell::RefCell,
+    fmt,
+    io::{self, IoSlice},
+    task::{Context, Poll, ready},
+};
+
+use tokio::net::TcpStream;
+
+use super::session::{Opened, Session};
+use crate::socket::note_drained;
+
+/// What a handshake has found out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// HTTP/2 was agreed on.
+    pub(crate) is_http2: bool,
+    /// The host that the client has asked for, in lower case.
+    pub(crate) server_name: Option<Box<str>>,
+    /// What servers are told of the client's certificate, which was verified, as lines of a head.
+    pub(crate) identity: Box<[u8]>,
+}
+
+/// A TCP connection that carries TLS, behind its handshake. Reading and writing share its session, and neither holds it while it waits.
+pub(crate) struct TlsSocket {
+    tcp: TcpStream,
+    session: RefCell<Session>,
+    pub(crate) facts: Facts,
+}
+
+impl TlsSocket {
+    pub(super) fn new(tcp: TcpStream, session: RefCell<Session>, facts: Facts) -> Self {
+        Self {
+            tcp,
+            session,
+            facts,
+        }
+    }
+
+    pub(crate) const fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// Waits until reading may give something.
+    pub(crate) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.session.borrow().has_more() {
+            return Poll::Ready(Ok(()));
+        }
+        self.tcp.poll_read_ready(context)
+    }
+
+    /// Reads data that has come; 0 if the other side has said that there is no more. A connection that is closed without that is
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted): who closed it is not known.
+    pub(crate) fn try_read(&self, to: &mut [u8]) -> io::Result<usize> {
+        if to.is_empty() {
+            return Ok(0);
+        }
+        let mut session = self.session.borrow_mut();
+        loop {
+            match session.read(to) {
+                Ok(Opened::Data(count)) => return Ok(count),
+                Ok(Opened::End) => return Ok(0),
+                Ok(Opened::Nothing) => {}
+                Err(alert) => {
+                    session.fail(alert);
+                    // As far as the socket takes it at once.
+                    let _told = self.flush(&mut session);
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+            }
+            let space = session.space();
+            let room = space.len();
+            match self.tcp.try_read(space) {
+                Ok(0) => {
+                    session.fill(0);
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                Ok(count) => {
+                    session.fill(count);
+                    if count < room {
+                        note_drained(&self.tcp);
+                    }
+                }
+                Err(error) => {
+                    session.fill(0);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Sends what is sealed, as much as the socket takes: an error if it does not take all.
+    fn flush(&self, session: &mut Session) -> io::Result<()> {
+        while !session.unsent().is_empty() {
+            match self.tcp.try_write(session.unsent())? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => session.sent(count),
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals the first bytes of the parts, and says how many: as many as two records have, of two parts. Sends them as far as the socket
+    /// takes them at once; what it does not is sent before anything is sealed again.
+    pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut session = self.session.borrow_mut();
+        self.flush(&mut session)?;
+        let mut parts = parts.iter().filter(|part| !part.is_empty());
+        let mut next = || parts.next().map_or(&b""[..], |part| part);
+        let (mut first, mut then) = (next(), next());
+        let offered = first.len() + then.len();
+        let sealed = session.write(&mut first, &mut then);
+        sealed.map_err(|_closed| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let count = offered - first.len() - then.len();
+        match self.flush(&mut session) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            Ok(()) | Err(_) => Ok(count),
+        }
+    }
+
+    /// Waits until all that is sealed is sent.
+    pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let flushed = self.flush(&mut self.session.borrow_mut());
+            match flushed {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.tcp.poll_write_ready(context))?;
+                }
+                flushed => return Poll::Ready(flushed),
+            }
+        }
+    }
+
+    /// Says that nothing more is sent, RFC 8446 section 6.1, and waits until that is.
+    pub(crate) fn poll_close(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.session.borrow_mut().close();
+        self.poll_flush(context)
+    }
+
+    /// Nothing more is sent, not even that this is in order.
+    pub(crate) fn abort(&self) {
+        self.session.borrow_mut().abort();
+    }
+}
+
+impl Drop for TlsSocket {
+    /// A server is told that no more requests come. A client is not: what it has got may lack its end, and who knows that it does not
+    /// has told it so.
+    fn drop(&mut self) {
+        let mut session = self.session.borrow_mut();
+        if session.is_client() {
+            session.close();
+            // One that takes nothing hears nothing.
+            let _told = self.flush(&mut session);
+        }
+    }
+}
+
+impl fmt::Debug for TlsSocket {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("TlsSocket")
+            .field("tcp", &self.tcp)
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
+}
