@@ -7,6 +7,11 @@
 
 mod alarm;
 mod arrived;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the pools that choose by it are the next step")
+)]
+mod balance;
 mod buffer;
 mod client;
 mod config;
@@ -29,6 +34,10 @@ mod udp;
 mod upstream;
 mod worker;
 
+pub use balance::{
+    Balance, HashOn, Idle, Limits, OutlierConfig, PoolConfig, RetryBudget, RetryBudgetConfig,
+    SameSite, ServerConfig, StickyConfig, StickyKey,
+};
 pub use buffer::BUFFER_BYTES;
 pub use config::{ForwardedConfig, Protocol, ProxyConfig, Timeouts};
 pub use counters::Traffic;
