@@ -8,7 +8,7 @@
 use std::{env, fs, path::Path, sync::Arc, time::Duration};
 
 use lbfabric_proxy::{
-    ProxyConfig, listener, serve,
+    PoolConfig, ProxyConfig, SharedPools, listener, serve,
     tls::{Certificate, Certificates, TicketConfig, TicketKey, TlsConfig, TlsOptions, UnknownName},
 };
 use rcgen::{CertificateParams, KeyPair};
@@ -19,7 +19,7 @@ fn main() {
         panic!("to be called with LISTEN SERVER FOLDER");
     };
     let config = ProxyConfig {
-        servers: vec![server.parse().unwrap()],
+        pools: vec![PoolConfig::of(&[server.parse().unwrap()])],
         tls: (folder != "-").then(|| Arc::new(tls(Path::new(folder)))),
         ..ProxyConfig::default()
     };
@@ -29,7 +29,7 @@ fn main() {
         .unwrap();
     let listener = listener(listen.parse().unwrap()).unwrap();
     tokio::task::LocalSet::new()
-        .block_on(&runtime, serve(listener, config))
+        .block_on(&runtime, serve(listener, config, SharedPools::default()))
         .unwrap();
 }
 

@@ -27,7 +27,11 @@ pub use outliers::OutlierConfig;
 pub use retry_budget::{RetryBudget, RetryBudgetConfig};
 pub use sticky::{SameSite, StickyConfig, StickyKey};
 
-use round_robin::RoundRobin;
-#[cfg(test)]
-use standing::Member;
-use standing::Standing;
+pub(crate) use consistent::Consistent;
+pub(crate) use least_connections::LeastConnections;
+pub(crate) use outliers::Outliers;
+pub(crate) use peak_ewma::{Latency, PeakEwma};
+pub(crate) use round_robin::RoundRobin;
+pub(crate) use standing::{Member, Standing};
+pub(crate) use sticky::{Marked, Sticky, cookies};
+pub(crate) use wait_queue::{Ticket, WaitQueue};

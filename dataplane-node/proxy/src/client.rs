@@ -29,7 +29,7 @@ use crate::{
     socket::Socket,
     stream::{Incoming, NoHead, Stream, write},
     tcp::relay,
-    upstream::Upstream,
+    upstream::{NoUpstream, Permit, Pool, RequestKey, Upstream},
 };
 
 /// A client's connection.
@@ -56,6 +56,8 @@ struct Asked {
     /// Where the answer is the last one once it drains.
     site: Rc<Site>,
     routed: Routed,
+    /// Where it goes; nowhere without a pool.
+    to: Option<(Rc<Pool>, RequestKey)>,
     /// Something of an answer is on its way to the client.
     has_answer: Cell<bool>,
 }
@@ -78,8 +80,24 @@ enum End {
     Answered,
     /// After this answer.
     Told(u16),
+    /// After a 503 that says why.
+    Unavailable(&'static str),
     /// It speaks HTTP/2 from its first byte on.
     Http2,
+}
+
+impl End {
+    /// Because there is no connection to a server.
+    fn of(why: NoUpstream) -> Self {
+        match why {
+            NoUpstream::NoServer(why) => Self::Unavailable(why.reason()),
+            NoUpstream::Connect(error) => match error.kind() {
+                io::ErrorKind::QuotaExceeded => Self::Unavailable("no connection was free in time"),
+                io::ErrorKind::TimedOut => Self::Told(504),
+                _ => Self::Told(502),
+            },
+        }
+    }
 }
 
 impl Client {
@@ -112,8 +130,9 @@ impl Client {
                     if is_refusal(status) {
                         client.current.counters.refusals.increment();
                     }
-                    client.tell(status).await;
+                    client.tell(status, "").await;
                 }
+                End::Unavailable(why) => client.tell(503, why).await,
                 End::Answered => {}
             }
             client.stream.linger().await;
@@ -136,6 +155,7 @@ impl Client {
             identity: self.stream.socket.identity().into(),
             config: Arc::clone(&self.current.config),
             upstreams: Rc::clone(&self.current.upstreams),
+            origin: self.current.origin.clone(),
             routes: Rc::clone(&self.current.routes),
         };
         // On the heap, as one of HTTP/1.1 does not need the room.
@@ -178,6 +198,7 @@ impl Client {
             Some(total) => self.attempts_within(total, &asked, &head).await?,
         };
         let Exchanged {
+            permit,
             mut upstream,
             answered,
             is_sent,
@@ -189,7 +210,7 @@ impl Client {
             return Err(End::Answered);
         }
         if answered.server_persists && is_sent {
-            self.current.upstreams.keep(upstream);
+            permit.keep(upstream, answered.server_waits);
         }
         if answered.client_persists && is_sent {
             return Ok(());
@@ -205,41 +226,58 @@ impl Client {
 
     /// Sends a request to a server, and to further ones as far as its route allows it, and gives the answer back.
     async fn attempts(&mut self, asked: &Asked, head: &[u8]) -> Result<Exchanged, End> {
+        let (pool, key) = asked.to.as_ref().ok_or(End::Told(503))?;
+        let (mut pool, mut key) = (pool.clone(), key.clone());
         'servers: loop {
             let limit = asked.routed.timeouts(&self.current.config).connect;
-            let server = self.current.upstreams.choose().ok_or(End::Told(503))?;
-            let mut connected = self.current.upstreams.connect(server, limit).await;
+            let (permit, mut upstream) = match pool.reach(&key, limit).await {
+                Ok(reached) => reached,
+                Err(NoUpstream::Connect(_))
+                    if asked.again(Failure::Connect, &self.current.config) =>
+                {
+                    continue 'servers;
+                }
+                Err(why) => return Err(End::of(why)),
+            };
             loop {
-                let mut upstream = match connected {
-                    Ok(upstream) => upstream,
-                    Err(_) if asked.again(Failure::Connect, &self.current.config) => {
-                        continue 'servers;
-                    }
-                    Err(error) => return Err(told_of_connect(&error)),
-                };
-                match self.exchange(asked, head, &mut upstream.stream).await {
+                let server = &mut upstream.stream;
+                let failed = match self.exchange(asked, head, server, &permit).await {
                     Ok((answered, is_sent)) => {
                         return Ok(Exchanged {
+                            permit,
                             upstream,
                             answered,
                             is_sent,
                         });
                     }
-                    // The server has closed it before the request came, and nothing of the body is gone.
-                    Err(Failed::Unanswered) if upstream.is_reused && asked.may_repeat() => {
-                        let limit = asked.routed.timeouts(&self.current.config).connect;
-                        let anew = self.current.upstreams.connect_anew(server, limit);
-                        connected = Box::pin(anew).await;
+                    Err(failed) => failed,
+                };
+                // The server has closed it before the request came, and nothing of the body is gone.
+                let is_stale = upstream.is_reused && asked.may_repeat();
+                if is_stale && matches!(failed, Failed::Unanswered) {
+                    let limit = asked.routed.timeouts(&self.current.config).connect;
+                    match Box::pin(permit.connect_anew(limit)).await {
+                        Ok(anew) => upstream = anew,
+                        Err(_) if asked.again(Failure::Connect, &self.current.config) => {
+                            (pool, key) = permit.another(&pool, &key);
+                            continue 'servers;
+                        }
+                        Err(error) => return Err(End::of(error.into())),
                     }
-                    Err(Failed::Unanswered)
-                        if asked.again(Failure::Reset, &self.current.config) =>
-                    {
-                        continue 'servers;
-                    }
-                    Err(Failed::Unanswered) => return Err(End::Told(502)),
-                    Err(Failed::Again) => continue 'servers,
-                    Err(Failed::End(end)) => return Err(end),
+                    continue;
                 }
+                if let Failed::Unanswered | Failed::End(End::Told(502 | 504)) = failed {
+                    permit.failed();
+                }
+                match failed {
+                    Failed::Unanswered if !asked.again(Failure::Reset, &self.current.config) => {
+                        return Err(End::Told(502));
+                    }
+                    Failed::End(end) => return Err(end),
+                    Failed::Unanswered | Failed::Again => {}
+                }
+                (pool, key) = permit.another(&pool, &key);
+                continue 'servers;
             }
         }
     }
@@ -321,6 +359,11 @@ impl Client {
             persists: request.persists,
             is_idempotent,
             site: Rc::clone(&self.place.site),
+            to: self.current.upstreams.pool(routed.pool()).map(|pool| {
+                let mut key = pool.key(head.fields(), self.address);
+                key.origin.clone_from(&self.current.origin);
+                (pool, key)
+            }),
             routed,
             has_answer: Cell::new(false),
         }))
@@ -332,28 +375,25 @@ impl Client {
         asked: &Asked,
         head: &[u8],
         server: &mut Stream,
+        permit: &Permit,
     ) -> Result<(Answered, bool), Failed> {
         let sent = write(&server.socket, head, b"").await;
         sent.map_err(|_closed| Failed::Unanswered)?;
         let client = &mut self.stream;
         if asked.body == Body::Length(0) {
-            let answered = answer(
-                server.incoming(),
-                &client.socket,
-                asked,
-                &self.current.config,
-            )
-            .await?;
+            let (from, to) = (server.incoming(), &client.socket);
+            let answered = answer(from, to, asked, &self.current.config, permit).await?;
             Ok((answered, true))
         } else {
-            Box::pin(both(client, server, asked, &self.current.config)).await
+            Box::pin(both(client, server, asked, &self.current.config, permit)).await
         }
     }
 
     /// Answers for the server, and closes.
-    async fn tell(&mut self, status: u16) {
+    async fn tell(&mut self, status: u16, why: &str) {
         let reason = reason(status);
-        let body = format!("{status} {reason}\n");
+        let colon = if why.is_empty() { "" } else { ": " };
+        let body = format!("{status} {reason}{colon}{why}\n");
         let head = format!(
             "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
@@ -391,11 +431,14 @@ impl Asked {
 struct Answered {
     client_persists: bool,
     server_persists: bool,
+    /// How long the server says that it waits for the next request.
+    server_waits: Option<Duration>,
     switches: bool,
 }
 
 /// A request and its answer, done with.
 struct Exchanged {
+    permit: Permit,
     upstream: Upstream,
     answered: Answered,
     /// The whole body is gone.
@@ -418,6 +461,7 @@ async fn both(
     server: &mut Stream,
     asked: &Asked,
     config: &ProxyConfig,
+    permit: &Permit,
 ) -> Result<(Answered, bool), Failed> {
     let from_client = Incoming {
         socket: &client.socket,
@@ -437,7 +481,7 @@ async fn both(
         asked.routed.timeouts(config).silence,
         asked.routed.body_bytes(config),
     );
-    let answer = answer(from_server, &client.socket, asked, config);
+    let answer = answer(from_server, &client.socket, asked, config, permit);
     tokio::pin!(body, answer);
     let mut is_sent = None;
     loop {
@@ -462,20 +506,13 @@ const fn is_refusal(status: u16) -> bool {
     !matches!(status, 408 | 502..=504)
 }
 
-fn told_of_connect(error: &io::Error) -> End {
-    End::Told(if error.kind() == io::ErrorKind::TimedOut {
-        504
-    } else {
-        502
-    })
-}
-
 /// Gives a server's answer to the client, the interim ones before it too.
 async fn answer(
     mut from: Incoming<'_>,
     to: &Socket,
     asked: &Asked,
     config: &ProxyConfig,
+    permit: &Permit,
 ) -> Result<Answered, Failed> {
     let silence = asked.routed.timeouts(config).silence;
     loop {
@@ -493,6 +530,10 @@ async fn answer(
             rewrite_answer(&from.filled()[..length], asked, config, &mut head)
                 .map_err(|_refusal| Failed::End(End::Told(502)))?;
         from.consume(length);
+        if !response.is_interim {
+            permit.answered(response.status, asked.body == Body::Length(0));
+            mark(&mut head, permit);
+        }
         let failure = Failure::of_status(response.status);
         if failure.is_some_and(|failure| asked.again(failure, config)) {
             return Err(Failed::Again);
@@ -529,8 +570,18 @@ async fn answer(
         return Ok(Answered {
             client_persists,
             server_persists: response.persists,
+            server_waits: response.keep_alive,
             switches: response.switches,
         });
+    }
+}
+
+/// Adds the cookie that makes the client come back to the server, if it needs one.
+fn mark(head: &mut Vec<u8>, permit: &Permit) {
+    if let Some(line) = permit.mark() {
+        head.truncate(head.len() - b"\r\n".len());
+        head.extend_from_slice(line.as_bytes());
+        head.extend_from_slice(b"\r\n");
     }
 }
 

@@ -1,6 +1,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
+    balance::PoolConfig,
     http1::{ForwardedPolicy, HeadLimits, IdentityField},
     http2::Http2Config,
     proxy_protocol::ProxyProtocolConfig,
@@ -10,12 +11,12 @@ use crate::{
 };
 
 /// What one service of the engine does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ProxyConfig {
     /// What its connections carry.
     pub protocol: Protocol,
-    /// Where requests go, in turn. Without one, every request is answered with 503.
-    pub servers: Vec<SocketAddr>,
+    /// Where requests go, by their routes: to the first without. Without one, every request is answered with 503.
+    pub pools: Vec<PoolConfig>,
     /// What is done with requests before that. The default lets all of them through.
     pub routes: Arc<RouteTable>,
     /// What servers are told of their clients.
@@ -24,8 +25,6 @@ pub struct ProxyConfig {
     pub limits: HeadLimits,
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// Connections to each server that wait for their next request, for each worker.
-    pub idle_connections: usize,
     /// How HTTP/2 is spoken.
     pub http2: Http2Config,
     /// How connections are relayed whose content is not looked at, those of HTTP after an upgrade among them.
@@ -79,24 +78,12 @@ impl ProxyConfig {
     pub(crate) fn identity_names(&self) -> &[IdentityField] {
         self.tls.as_ref().map_or(&[], |tls| tls.identity_names())
     }
-}
 
-impl Default for ProxyConfig {
-    fn default() -> Self {
+    /// All that has a default, and one pool of these servers in turn.
+    pub fn to(servers: &[SocketAddr]) -> Self {
         Self {
-            protocol: Protocol::default(),
-            servers: Vec::new(),
-            routes: Arc::default(),
-            forwarded: ForwardedConfig::default(),
-            limits: HeadLimits::default(),
-            timeouts: Timeouts::default(),
-            idle_connections: 64,
-            http2: Http2Config::default(),
-            tcp: TcpConfig::default(),
-            sni: SniConfig::default(),
-            proxy_protocol: ProxyProtocolConfig::default(),
-            tls: None,
-            server_tls: None,
+            pools: vec![PoolConfig::of(servers)],
+            ..Self::default()
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     config::ProxyConfig,
     counters::{Registry, Traffic},
+    upstream::SharedPools,
     worker::{Command, WorkerThread},
 };
 
@@ -32,7 +33,7 @@ pub struct Engine {
 }
 
 /// Names a service of the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
     /// The service's id in the fabric.
     pub id: u32,
@@ -86,7 +87,8 @@ impl Engine {
     /// Starts worker threads, in the calling thread's network namespace. `drain` is for how long connections of a listener that is
     /// taken away may go on.
     pub fn start(workers: usize, drain: Duration) -> io::Result<Self> {
-        let workers = (0..workers).map(|number| WorkerThread::start(number, drain));
+        let shared = SharedPools::default();
+        let workers = (0..workers).map(|number| WorkerThread::start(number, drain, shared.clone()));
         Ok(Self {
             workers: workers.collect::<io::Result<_>>()?,
             drain,

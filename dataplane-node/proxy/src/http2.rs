@@ -28,9 +28,13 @@ use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 pub use config::{Allowance, Http2Config, ServerProtocol};
 pub(crate) use connection::{PREFACE_HEAD, serve};
-pub(crate) use pool::Pool;
+pub(crate) use pool::Peers;
 
-use crate::{config::ProxyConfig, routing::RouteWorker, upstream::Upstreams};
+use crate::{
+    config::ProxyConfig,
+    routing::RouteWorker,
+    upstream::{Origin, Upstreams},
+};
 
 /// What a client's requests are served with.
 #[derive(Clone)]
@@ -42,5 +46,6 @@ pub(crate) struct Service {
     pub(crate) identity: Box<[u8]>,
     pub(crate) config: Arc<ProxyConfig>,
     pub(crate) upstreams: Rc<Upstreams>,
+    pub(crate) origin: Option<Rc<Origin>>,
     pub(crate) routes: Rc<RouteWorker>,
 }

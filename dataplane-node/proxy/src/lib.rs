@@ -1,16 +1,12 @@
 //! The layer-7 engine of `l7-reverse` and `l7-transparent`.
 //!
-//! So far: HTTP/1.1 and HTTP/2, over TCP or TLS (`tls`), to servers in turn; TCP, TLS and datagrams as they come. The [`Engine`] has a worker for
-//! each core: a thread with listeners (`site.rs`) and connections of its own (`worker.rs`). What a connection carries is found out in
+//! So far: HTTP/1.1 and HTTP/2, over TCP or TLS (`tls`), to the servers of a pool; TCP, TLS and datagrams as they come. The [`Engine`] has a
+//! worker for each core: a thread with listeners (`site.rs`) and connections of its own (`worker.rs`). What a connection carries is found out in
 //! `arrived.rs`: HTTP is a task for each client (`client.rs`), and how messages are read and written is pure (`http1`); what is not
 //! looked at is relayed (`tcp`, `udp`).
 
 mod alarm;
 mod arrived;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the pools that choose by it are the next step")
-)]
 mod balance;
 mod buffer;
 mod client;
@@ -45,4 +41,5 @@ pub use engine::{ApplyError, Engine, EngineConfig, EngineService, ServiceKey};
 pub use http2::{Allowance, Http2Config, ServerProtocol};
 pub use tcp::{InvalidServerNames, ServerNames, SniConfig, SniRoute, TcpConfig, Unrouted};
 pub use udp::{UdpConfig, UdpCounters, UdpCounts, serve_udp, udp_listener};
+pub use upstream::SharedPools;
 pub use worker::{listener, serve, work};

@@ -28,6 +28,8 @@ pub(crate) struct RouteWorker {
 pub(crate) struct Routed {
     /// The place of its route; none without routes.
     route: Option<usize>,
+    /// The place of the pool that it goes to.
+    pool: usize,
     /// It went to another server, or again to one, so often.
     retries: Cell<u8>,
     worker: Rc<RouteWorker>,
@@ -64,6 +66,7 @@ impl RouteWorker {
         }
         Routed {
             route: way.route,
+            pool: way.pool,
             retries: Cell::new(0),
             worker: self.clone(),
         }
@@ -89,6 +92,11 @@ impl Routed {
             },
             None => forwarding,
         }
+    }
+
+    /// The place of the pool that it goes to.
+    pub(crate) const fn pool(&self) -> usize {
+        self.pool
     }
 
     /// How long things may take.

@@ -25,10 +25,11 @@ use crate::{
     arrived::Arrived,
     config::ProxyConfig,
     counters::Counters,
+    engine::ServiceKey,
     route::Counted,
     routing::RouteWorker,
     tcp::{SniTable, sni_table},
-    upstream::Upstreams,
+    upstream::{Origin, SharedPools, Upstreams},
 };
 
 /// How long a worker waits that has no room for one more connection.
@@ -39,6 +40,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Current {
     pub(crate) config: Arc<ProxyConfig>,
     pub(crate) upstreams: Rc<Upstreams>,
+    /// Where connections to servers are the client's own.
+    pub(crate) origin: Option<Rc<Origin>>,
     pub(crate) routes: Rc<RouteWorker>,
     /// For TLS that is passed through.
     pub(crate) sni: Rc<SniTable<Rc<Upstreams>>>,
@@ -92,11 +95,19 @@ impl Current {
         config: Arc<ProxyConfig>,
         before: Option<&Self>,
         counters: Arc<Counters>,
+        (service, shared): (ServiceKey, &SharedPools),
     ) -> Self {
+        let upstreams = if let Some(before) = before {
+            before.upstreams.update(&config);
+            Rc::clone(&before.upstreams)
+        } else {
+            Upstreams::new(&config, service, shared.clone())
+        };
         Self {
-            upstreams: Rc::new(Upstreams::new(&config, before.map(|it| &*it.upstreams))),
+            upstreams,
+            origin: None,
             routes: before.map_or_else(Rc::default, |it| Rc::clone(&it.routes)),
-            sni: Rc::new(sni_table(&config)),
+            sni: Rc::new(sni_table(&config, service, shared)),
             config,
             counters,
         }
@@ -105,7 +116,8 @@ impl Current {
     fn of_client(&self, header: &[u8]) -> Self {
         Self {
             config: Arc::clone(&self.config),
-            upstreams: Rc::new(self.upstreams.of_client(header.into())),
+            upstreams: Rc::clone(&self.upstreams),
+            origin: Some(Rc::new(Origin::new(header.into()))),
             routes: Rc::clone(&self.routes),
             sni: Rc::clone(&self.sni),
             counters: Arc::clone(&self.counters),

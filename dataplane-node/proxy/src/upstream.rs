@@ -1,181 +1,146 @@
+//! Where requests go: the pools of a worker, and what workers share of them.
+//!
+//! ```text
+//!            worker (one thread)                              node
+//! Upstreams ─► Pool (one configuration) ──────────────► SharedPool: queue, ejections
+//!               │  │ choose: balance/, by Standing             │
+//!               │  ▼                                           │
+//!               │ Permit ── connect ─► Upstream, keep          │
+//!               ▼    │ answered, failed                        │
+//!             Server: idle connections, latency ──────► SharedServer: requests and connections, counted
+//! ```
+//!
+//! Turns, latencies and idle connections are a worker's own: nobody waits for another worker. What must hold for the whole node is
+//! counted in [`SharedServer`](shared_server::SharedServer), one cache line for each server: limits, the queue behind them, ejections, and the requests that
+//! [`Balance::LeastConnections`](crate::Balance) goes by.
+
+mod choice;
+mod connection;
+mod key;
+mod origin;
+mod permit;
+mod pool;
+mod server;
+mod shared;
+mod shared_server;
+mod waiting;
+
 use std::{
-    cell::{Cell, RefCell},
-    io,
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
+    cell::RefCell,
+    rc::{Rc, Weak},
+    time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{task, time::timeout};
 
-use crate::{
-    config::ProxyConfig,
-    http2,
-    socket::{Socket, write_all},
-    stream::Stream,
-    tls::ServerTlsConfig,
-};
+use connection::Transport;
+pub(crate) use connection::Upstream;
+pub(crate) use key::RequestKey;
+pub(crate) use origin::Origin;
+pub(crate) use permit::Permit;
+pub(crate) use pool::{NoUpstream, Pool};
+pub use shared::SharedPools;
 
-/// Connections to servers that wait for their next request: a worker's, or those of one client.
+use crate::{config::ProxyConfig, engine::ServiceKey};
+
+/// How often connections are looked at that wait for their next request.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A worker's pools.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
-    servers: Vec<Rc<Server>>,
-    /// Of all those of a service and worker.
-    turn: Rc<Cell<usize>>,
-    idle_max: usize,
-    /// What each begins with.
-    told: Box<[u8]>,
-    tls: Option<Arc<ServerTlsConfig>>,
-    is_http2: bool,
-    /// Those to servers of HTTP/2.
-    pub(crate) http2: http2::Pool,
-}
-
-#[derive(Debug)]
-struct Server {
-    address: SocketAddr,
-    idle: RefCell<Vec<Stream>>,
-}
-
-/// A connection that a request goes over.
-#[derive(Debug)]
-pub(crate) struct Upstream {
-    pub(crate) stream: Stream,
-    /// It has carried a request before: the server may have closed it meanwhile.
-    pub(crate) is_reused: bool,
-    server: usize,
+    pools: RefCell<Vec<Rc<Pool>>>,
+    /// Whose pools they are: another service's of the same name are others.
+    service: ServiceKey,
+    shared: SharedPools,
 }
 
 impl Upstreams {
-    /// Those of a configuration. What those before it have to the same servers stays, if they would be connected to in the same way.
-    pub(crate) fn new(config: &ProxyConfig, before: Option<&Self>) -> Self {
-        let tls = config.server_tls.clone();
-        let before = before.filter(|before| match (&before.tls, &tls) {
-            (None, None) => true,
-            (Some(before), Some(tls)) => Arc::ptr_eq(before, tls),
-            (None, Some(_)) | (Some(_), None) => false,
+    /// Runs a task beside that closes connections nobody needs: within a [`LocalSet`](task::LocalSet).
+    pub(crate) fn new(config: &ProxyConfig, service: ServiceKey, shared: SharedPools) -> Rc<Self> {
+        let upstreams = Rc::new(Self {
+            pools: RefCell::default(),
+            service,
+            shared,
         });
-        Self {
-            tls,
-            is_http2: config.http2.servers == http2::ServerProtocol::Http2,
-            ..Self::of(&config.servers, config.idle_connections, before)
-        }
+        upstreams.update(config);
+        task::spawn_local(look_after(Rc::downgrade(&upstreams)));
+        upstreams
     }
 
-    /// To these servers over plain TCP, with so many connections to each that wait.
-    pub(crate) fn of(servers: &[SocketAddr], idle_max: usize, before: Option<&Self>) -> Self {
-        let known = |address: &SocketAddr| {
-            let mut servers = before?.servers.iter();
-            servers.find(|server| server.address == *address).cloned()
-        };
-        let server = |address: &SocketAddr| {
-            known(address).unwrap_or_else(|| {
-                Rc::new(Server {
-                    address: *address,
-                    idle: RefCell::default(),
-                })
+    /// Goes over to another configuration. Servers that stay keep their connections, what is known of them and the requests that they
+    /// work on; the others get no more. Requests that hold a pool of the old one finish by it.
+    pub(crate) fn update(&self, config: &ProxyConfig) {
+        let transport = Transport::of(config);
+        let now = Instant::now();
+        let mut pools = self.pools.borrow_mut();
+        let old = std::mem::take(&mut *pools);
+        *pools = config
+            .pools
+            .iter()
+            .map(|config| {
+                let before = old.iter().find(|pool| pool.config().name == config.name);
+                match before {
+                    Some(pool) if pool.is(config, &transport) => pool.clone(),
+                    before => {
+                        let before = before.map(|it| &**it);
+                        let shared = self.shared.pool(self.service, &config.name);
+                        Pool::new(config.clone(), transport.clone(), shared, before, now)
+                    }
+                }
             })
-        };
-        Self {
-            servers: servers.iter().map(server).collect(),
-            turn: before.map_or_else(Rc::default, |it| it.turn.clone()),
-            idle_max,
-            told: Box::default(),
-            tls: None,
-            is_http2: false,
-            http2: http2::Pool::default(),
+            .collect();
+        for pool in old
+            .iter()
+            .filter(|old| !pools.iter().any(|it| it.config().name == old.config().name))
+        {
+            pool.retire(None);
         }
-    }
-
-    /// One client's own, to the same servers in the same turn: a server that was told at the beginning whose connection it is believes
-    /// that until its end. They go with the client.
-    pub(crate) fn of_client(&self, told: Box<[u8]>) -> Self {
-        let server = |server: &Rc<Server>| {
-            Rc::new(Server {
-                address: server.address,
-                idle: RefCell::default(),
-            })
-        };
-        Self {
-            servers: self.servers.iter().map(server).collect(),
-            turn: self.turn.clone(),
-            idle_max: 1,
-            told,
-            tls: self.tls.clone(),
-            is_http2: self.is_http2,
-            http2: http2::Pool::default(),
-        }
-    }
-
-    /// The server whose turn it is; none if there are none.
-    pub(crate) fn choose(&self) -> Option<usize> {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        turn.checked_rem(self.servers.len())
-    }
-
-    /// A connection to a server: one that waits, or a new one.
-    pub(crate) async fn connect(&self, server: usize, limit: Duration) -> io::Result<Upstream> {
-        let idle = &self.servers[server].idle;
-        loop {
-            // The one that was used last is the least likely to be closed.
-            let Some(stream) = idle.borrow_mut().pop() else {
-                break;
-            };
-            if stream.is_quiet() {
-                return Ok(Upstream {
-                    stream,
-                    is_reused: true,
-                    server,
-                });
+        for server in old.iter().flat_map(|pool| pool.servers()) {
+            let remains = |pool: &Rc<Pool>| pool.servers().iter().any(|it| Rc::ptr_eq(it, server));
+            if !pools.iter().any(remains) {
+                server.leave();
             }
         }
-        // Most requests have one that waits: they do not carry the room for this.
-        Box::pin(self.connect_anew(server, limit)).await
+        for pool in &*pools {
+            pool.shared().retain();
+            pool.offer();
+        }
     }
 
-    pub(crate) async fn connect_anew(
-        &self,
-        server: usize,
-        limit: Duration,
-    ) -> io::Result<Upstream> {
-        self.connect_told(server, limit, &self.told).await
+    /// A pool by its place in the configuration.
+    pub(crate) fn pool(&self, index: usize) -> Option<Rc<Pool>> {
+        self.pools.borrow().get(index).cloned()
     }
 
-    /// A new connection, which begins with what the server is told of it.
-    pub(crate) async fn connect_told(
-        &self,
-        server: usize,
-        limit: Duration,
-        told: &[u8],
-    ) -> io::Result<Upstream> {
-        let socket = timeout(limit, self.socket(self.servers[server].address, told)).await;
-        let socket = socket.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
-        Ok(Upstream {
-            stream: Stream::new(socket),
-            is_reused: false,
-            server,
-        })
-    }
-
-    async fn socket(&self, address: SocketAddr, told: &[u8]) -> io::Result<Socket> {
-        let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        write_all(&tcp, told).await?;
-        let Some(tls) = &self.tls else {
-            return Ok(Socket::Plain(tcp));
-        };
-        let connected = tls.connect(tcp, address.ip(), self.is_http2).await;
-        let connected = connected.map_err(io::Error::other)?;
-        Ok(Socket::Tls(Box::new(connected)))
-    }
-
-    /// Keeps a connection whose answer is read whole for the next request.
-    pub(crate) fn keep(&self, upstream: Upstream) {
-        let mut idle = self.servers[upstream.server].idle.borrow_mut();
-        if upstream.stream.buffer.is_none() && idle.len() < self.idle_max {
-            idle.push(upstream.stream);
+    /// Closes idle connections that have waited for too long, that servers have closed, or whose place others need.
+    fn tidy(&self) {
+        let now = Instant::now();
+        for pool in &*self.pools.borrow() {
+            for server in pool.servers() {
+                server.tidy(now);
+            }
         }
     }
 }
+
+async fn look_after(upstreams: Weak<Upstreams>) {
+    let Some(shared) = upstreams.upgrade().map(|it| it.shared.clone()) else {
+        return;
+    };
+    loop {
+        let needed = shared.needed().notified();
+        tokio::pin!(needed);
+        // Who needs a place from here on is heard.
+        needed.as_mut().enable();
+        match upstreams.upgrade() {
+            Some(upstreams) => upstreams.tidy(),
+            None => return,
+        }
+        // Time for the next look, or somebody needs a place.
+        let _either = timeout(LOOK, needed).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use crate::{
     counters::{Counters, Registry},
     engine::{ApplyError, EngineConfig, ServiceKey},
     site::{Current, Site},
+    upstream::SharedPools,
 };
 
 /// Connections that the kernel keeps until a worker takes them.
@@ -53,13 +54,14 @@ struct Worker {
     /// Sites that are drained and may still have connections.
     leaving: Vec<Rc<Site>>,
     registry: Arc<Registry>,
+    shared: SharedPools,
     drain: Duration,
 }
 
 // === impl WorkerThread ===
 
 impl WorkerThread {
-    pub(crate) fn start(number: usize, drain: Duration) -> io::Result<Self> {
+    pub(crate) fn start(number: usize, drain: Duration, shared: SharedPools) -> io::Result<Self> {
         let (commands, told) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let (start, started) = std::sync::mpsc::channel();
@@ -78,6 +80,7 @@ impl WorkerThread {
                     sites: BTreeMap::new(),
                     leaving: Vec::new(),
                     registry: worker_registry,
+                    shared,
                     drain,
                 };
                 runtime.block_on(worker.run(told));
@@ -178,6 +181,7 @@ impl Worker {
             Arc::clone(config),
             before.map(|it| &**it),
             self.registry.of(key),
+            (key, &self.shared),
         ))
     }
 
@@ -226,20 +230,29 @@ pub fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Is a worker: serves a listener's connections on this thread for ever.
-pub fn work(listener: std::net::TcpListener, config: ProxyConfig) -> io::Result<()> {
+/// Is a worker: serves a listener's connections on this thread for ever. `shared` is the same for all workers of a node.
+pub fn work(
+    listener: std::net::TcpListener,
+    config: ProxyConfig,
+    shared: SharedPools,
+) -> io::Result<()> {
     let runtime = runtime()?;
     // A task as all others are: what a runtime is blocked on is woken by a system call.
-    let served = runtime.spawn_local(serve(listener, config));
+    let served = runtime.spawn_local(serve(listener, config, shared));
     runtime.block_on(served)?
 }
 
 /// Serves a listener's connections for ever, each as a task that stays on this thread: in a [`LocalRuntime`], or a
 /// [`LocalSet`](task::LocalSet).
-pub async fn serve(listener: std::net::TcpListener, config: ProxyConfig) -> io::Result<()> {
+pub async fn serve(
+    listener: std::net::TcpListener,
+    config: ProxyConfig,
+    shared: SharedPools,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let config = Arc::new(config);
-    let current = Current::new(config, None, Arc::new(Counters::default()));
+    let counters = Arc::new(Counters::default());
+    let current = Current::new(config, None, counters, (ServiceKey::default(), &shared));
     Site::new(Rc::new(current)).accept(listener).await;
     Ok(())
 }

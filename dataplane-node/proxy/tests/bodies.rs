@@ -126,10 +126,7 @@ fn echo(way: Way) -> SocketAddr {
 }
 
 fn check(length: usize, there: &Way, back: &Way) {
-    let engine = engine(ProxyConfig {
-        servers: vec![echo(back.clone())],
-        ..ProxyConfig::default()
-    });
+    let engine = engine(ProxyConfig::to(&[echo(back.clone())]));
     let mut client = TcpStream::connect(engine).unwrap();
     client
         .set_read_timeout(Some(Duration::from_mins(1)))

@@ -34,10 +34,7 @@ struct Case<'a> {
 }
 
 fn to(server: SocketAddr) -> ProxyConfig {
-    ProxyConfig {
-        servers: vec![server],
-        ..ProxyConfig::default()
-    }
+    ProxyConfig::to(&[server])
 }
 
 fn cases(text: &str) -> Vec<Case<'_>> {

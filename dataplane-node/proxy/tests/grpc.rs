@@ -16,7 +16,7 @@ use std::{
 };
 
 use echo::{Echo, Seen};
-use lbfabric_proxy::{Http2Config, ProxyConfig, ServerProtocol};
+use lbfabric_proxy::{Http2Config, PoolConfig, ProxyConfig, ServerProtocol};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
@@ -37,7 +37,7 @@ struct Pair {
 
 fn over_http2(server: SocketAddr) -> ProxyConfig {
     ProxyConfig {
-        servers: vec![server],
+        pools: vec![PoolConfig::of(&[server])],
         http2: Http2Config {
             servers: ServerProtocol::Http2,
             ..Http2Config::default()

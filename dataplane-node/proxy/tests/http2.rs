@@ -24,10 +24,7 @@ use nginx::Nginx;
 use worker::engine;
 
 fn to(servers: &[SocketAddr]) -> ProxyConfig {
-    ProxyConfig {
-        servers: servers.to_vec(),
-        ..ProxyConfig::default()
-    }
+    ProxyConfig::to(servers)
 }
 
 fn curl_of(arguments: &[&str]) -> Output {

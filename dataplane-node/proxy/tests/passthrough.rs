@@ -18,7 +18,7 @@ use std::{
 };
 
 use lbfabric_proxy::{
-    Protocol, ProxyConfig, ServerNames, SniConfig, SniRoute, Timeouts, Unrouted,
+    PoolConfig, Protocol, ProxyConfig, ServerNames, SniConfig, SniRoute, Timeouts, Unrouted,
     proxy_protocol::{ProxyProtocolConfig, Version, read},
 };
 use servers::Servers;
@@ -35,7 +35,7 @@ fn to(servers: &[SocketAddr], rest: &[SocketAddr], unrouted: Unrouted) -> ProxyC
     let routes = names.into_iter().enumerate();
     ProxyConfig {
         protocol: Protocol::TlsPassthrough,
-        servers: rest.to_vec(),
+        pools: vec![PoolConfig::of(rest)],
         sni: SniConfig {
             pools: servers.iter().map(|it| vec![*it]).collect(),
             routes: routes

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lbfabric_proxy::{Protocol, ProxyConfig, TcpConfig};
+use lbfabric_proxy::{PoolConfig, Protocol, ProxyConfig, TcpConfig};
 use nix::sys::socket::{MsgFlags, send};
 use proptest::prelude::*;
 use socket2::SockRef;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn to(servers: &[SocketAddr]) -> ProxyConfig {
     ProxyConfig {
         protocol: Protocol::Tcp,
-        servers: servers.to_vec(),
+        pools: vec![PoolConfig::of(servers)],
         ..ProxyConfig::default()
     }
 }

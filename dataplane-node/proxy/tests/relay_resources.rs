@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use lbfabric_proxy::{Protocol, ProxyConfig};
+use lbfabric_proxy::{PoolConfig, Protocol, ProxyConfig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use worker::engine;
 
@@ -52,7 +52,7 @@ fn idle_connections_hold_nothing_and_none_needs_a_pipe() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let engine = engine(ProxyConfig {
         protocol: Protocol::Tcp,
-        servers: vec![listener.local_addr().unwrap()],
+        pools: vec![PoolConfig::of(&[listener.local_addr().unwrap()])],
         ..ProxyConfig::default()
     });
     let bytes: Vec<u8> = (0..MUCH).map(|n| n.to_le_bytes()[n % 2]).collect();

@@ -37,13 +37,12 @@ const HTTP2: &str = "--http2-prior-knowledge";
 /// An engine that speaks this version with a server.
 fn speaking(servers: ServerProtocol, server: SocketAddr, config: RoutesConfig) -> SocketAddr {
     engine(ProxyConfig {
-        servers: vec![server],
         routes: Arc::new(RouteTable::new(config, 1, 0, None).unwrap()),
         http2: Http2Config {
             servers,
             ..Http2Config::default()
         },
-        ..ProxyConfig::default()
+        ..ProxyConfig::to(&[server])
     })
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use lbfabric_proxy::{
-    ApplyError, Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey, Timeouts,
+    ApplyError, Engine, EngineConfig, EngineService, PoolConfig, ProxyConfig, ServiceKey, Timeouts,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -116,7 +116,12 @@ impl Client {
 
 fn to(servers: &[&Server]) -> ProxyConfig {
     ProxyConfig {
-        servers: servers.iter().map(|server| server.address).collect(),
+        pools: vec![PoolConfig::of(
+            &servers
+                .iter()
+                .map(|server| server.address)
+                .collect::<Vec<_>>(),
+        )],
         ..ProxyConfig::default()
     }
 }
@@ -214,7 +219,7 @@ fn a_connection_that_does_not_end_is_ended() {
     run(async {
         let engine = Engine::start(1, DRAIN).unwrap();
         let proxy = Arc::new(ProxyConfig {
-            servers: vec![silent.local_addr().unwrap()],
+            pools: vec![PoolConfig::of(&[silent.local_addr().unwrap()])],
             ..ProxyConfig::default()
         });
         assert!(engine.apply(config(address, &proxy)).await.is_empty());

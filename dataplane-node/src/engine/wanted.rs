@@ -7,7 +7,7 @@ use lbfabric_model::{
     snapshot::{NodeBackend, NodePool, NodeProxy},
 };
 use lbfabric_proxy::{
-    ForwardedConfig, ProxyConfig, ServiceKey, Timeouts,
+    ForwardedConfig, PoolConfig, ProxyConfig, ServiceKey, Timeouts,
     http1::{self, HeadLimits},
 };
 
@@ -143,7 +143,7 @@ impl Behaviour {
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
         ProxyConfig {
-            servers: servers.clone(),
+            pools: vec![PoolConfig::of(servers)],
             forwarded: ForwardedConfig {
                 x_forwarded: policy(forwarded.x_forwarded),
                 forwarded: policy(forwarded.forwarded),

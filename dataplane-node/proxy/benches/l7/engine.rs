@@ -3,20 +3,25 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use lbfabric_proxy::{
-    Engine, EngineConfig, EngineService, ForwardedConfig, ProxyConfig, ServiceKey,
-    http1::ForwardedPolicy,
+    Engine, EngineConfig, EngineService, ForwardedConfig, Idle, PoolConfig, ProxyConfig,
+    ServiceKey, http1::ForwardedPolicy,
 };
 
 /// Serves until it is ended.
 pub(crate) fn run(listens: SocketAddr, server: SocketAddr) {
     let proxy = ProxyConfig {
-        servers: vec![server],
+        pools: vec![PoolConfig {
+            idle: Idle {
+                connections: 128,
+                ..Idle::default()
+            },
+            ..PoolConfig::of(&[server])
+        }],
         // The others say less of a client: its address alone.
         forwarded: ForwardedConfig {
             x_forwarded: ForwardedPolicy::Replace,
             forwarded: ForwardedPolicy::Leave,
         },
-        idle_connections: 128,
         ..ProxyConfig::default()
     };
     let service = EngineService {

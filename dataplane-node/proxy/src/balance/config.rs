@@ -5,7 +5,7 @@ use super::{OutlierConfig, RetryBudgetConfig, StickyConfig};
 /// Servers that do the same, and how requests are spread over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Pools with one name share what holds for the whole node: limits, the queue and ejections.
+    /// Unique in its service. What holds for the whole node is by it: limits, the queue and ejections.
     pub name: String,
     /// Where requests go. Without one, every request is answered with 503.
     pub servers: Vec<ServerConfig>,

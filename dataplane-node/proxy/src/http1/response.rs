@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use super::{
-    Body, Refusal, ResponseHead,
+    Body, Field, Refusal, ResponseHead,
     fields::{Connection, Framing},
 };
 
@@ -12,6 +14,8 @@ pub struct Response {
     pub body: Body,
     /// Whether the connection takes another request behind it.
     pub persists: bool,
+    /// How long the server says that it waits for another one: the `timeout` of its `Keep-Alive` field.
+    pub keep_alive: Option<Duration>,
     /// Another response to the same request follows, RFC 9110 section 15.2.
     pub is_interim: bool,
     /// The connection is another protocol's from here on: a 101, or the answer to a `CONNECT`.
@@ -23,9 +27,13 @@ impl Response {
     pub fn of(head: &ResponseHead<'_, '_>, method: &str) -> Result<Self, Refusal> {
         let mut framing = Framing::default();
         let mut connection = Connection::default();
+        let mut keep_alive = None;
         for field in head.fields() {
             match field.name.len() {
                 10 if field.is("connection") => connection.note(&field),
+                10 if field.is("keep-alive") => {
+                    keep_alive = keep_alive.or_else(|| timeout_of(&field));
+                }
                 14 | 17 => framing.note(&field)?,
                 _ => {}
             }
@@ -50,8 +58,19 @@ impl Response {
             status,
             body,
             persists: connection.persists(head.minor) && body != Body::UntilClose && !switches,
+            keep_alive,
             is_interim,
             switches,
         })
     }
+}
+
+/// The `timeout` of a `Keep-Alive` field, in seconds (RFC 2068 section 19.7.1.1, which no later one repeats).
+fn timeout_of(field: &Field<'_>) -> Option<Duration> {
+    field.members().find_map(|member| {
+        let (name, value) = member.split_at_checked(b"timeout=".len())?;
+        let value = std::str::from_utf8(value).ok()?;
+        let secs = name.eq_ignore_ascii_case(b"timeout=").then_some(value)?;
+        secs.parse().ok().map(Duration::from_secs)
+    })
 }

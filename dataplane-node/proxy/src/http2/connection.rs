@@ -116,6 +116,7 @@ impl Driver {
             self.service = Rc::new(Service {
                 config: Arc::clone(&current.config),
                 upstreams: Rc::clone(&current.upstreams),
+                origin: current.origin.clone(),
                 ..Service::clone(&self.service)
             });
         }

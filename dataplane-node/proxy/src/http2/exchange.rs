@@ -19,11 +19,13 @@ use super::{
     websocket,
 };
 use crate::{
-    http1::{Body, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Response, ResponseHead},
+    http1::{
+        Body, Field, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Response, ResponseHead,
+    },
     route::Failure,
     routing::Routed,
     stream::{Incoming, NoHead, write},
-    upstream::Upstream,
+    upstream::{NoUpstream, Permit, Pool, RequestKey, Upstream},
 };
 
 /// How long, and for how many bytes, a body is read on that nobody wants.
@@ -39,6 +41,20 @@ enum End {
     /// It has got another one, whole.
     Given,
     Reset(Reason),
+}
+
+impl End {
+    /// Because there is no connection to a server.
+    fn of(why: NoUpstream) -> Self {
+        Self::Told(match why {
+            NoUpstream::NoServer(_) => 503,
+            NoUpstream::Connect(error) => match error.kind() {
+                io::ErrorKind::QuotaExceeded => 503,
+                io::ErrorKind::TimedOut => 504,
+                _ => 502,
+            },
+        })
+    }
 }
 
 /// Why there is no answer from a connection.
@@ -167,41 +183,84 @@ impl Sending<'_> {
         if service.config.http2.servers == ServerProtocol::Http2 {
             return Box::pin(self.over_http2()).await;
         }
+        let (mut pool, mut place) = self.place()?;
         'servers: loop {
             let connect = self.routed.timeouts(&service.config).connect;
-            let server = service.upstreams.choose().ok_or(End::Told(503))?;
             // On the heap, as the rest does not need the room.
-            let mut coming = Box::pin(service.upstreams.connect(server, connect));
-            let mut connected = self.answer.or_gone(coming.as_mut()).await;
+            let mut coming = Box::pin(pool.reach(&place, connect));
+            let reached = self.answer.or_gone(coming.as_mut()).await;
             drop(coming);
+            let (permit, mut upstream) = match reached.map_err(|_gone| End::Gone)? {
+                Ok(reached) => reached,
+                Err(NoUpstream::Connect(_)) if self.again(Failure::Connect) => continue 'servers,
+                Err(why) => return Err(End::of(why)),
+            };
             loop {
-                let upstream = match connected {
-                    Ok(Err(_)) if self.again(Failure::Connect) => continue 'servers,
-                    connected => told_of_connect(connected)?,
-                };
                 let is_reused = upstream.is_reused;
                 let mut exchange = Exchange {
                     asked: self.asked,
                     routed: &self.routed,
+                    permit: &permit,
                     service,
                     key: &self.key,
                     body: &mut *self.body,
                     answer: &mut *self.answer,
                 };
-                match exchange.run(&self.head, upstream).await {
-                    // The server has closed it before the request came, and nothing of the body is gone.
-                    Err(Failed::Unanswered) if is_reused && self.asked.is_idempotent => {
-                        let mut anew = Box::pin(service.upstreams.connect_anew(server, connect));
-                        connected = self.answer.or_gone(anew.as_mut()).await;
-                    }
-                    Err(Failed::Unanswered) if self.again(Failure::Reset) => continue 'servers,
-                    Err(Failed::Unanswered) => return Err(End::Told(502)),
-                    Err(Failed::Again) => continue 'servers,
-                    Err(Failed::End(end)) => return Err(end),
+                let failed = match exchange.run(&self.head, upstream).await {
                     Ok(()) => return Ok(()),
+                    Err(failed) => failed,
+                };
+                // The server has closed it before the request came, and nothing of the body is gone.
+                let is_stale = is_reused && self.asked.is_idempotent;
+                if is_stale && matches!(failed, Failed::Unanswered) {
+                    let mut anew = Box::pin(permit.connect_anew(connect));
+                    let connected = self.answer.or_gone(anew.as_mut()).await;
+                    drop(anew);
+                    match connected.map_err(|_gone| End::Gone)? {
+                        Ok(anew) => upstream = anew,
+                        Err(_) if self.again(Failure::Connect) => {
+                            (pool, place) = permit.another(&pool, &place);
+                            continue 'servers;
+                        }
+                        Err(error) => return Err(End::of(error.into())),
+                    }
+                    continue;
                 }
+                if let Failed::Unanswered | Failed::End(End::Told(502 | 504)) = failed {
+                    permit.failed();
+                }
+                match failed {
+                    Failed::Unanswered if !self.again(Failure::Reset) => {
+                        return Err(End::Told(502));
+                    }
+                    Failed::End(end) => return Err(end),
+                    Failed::Unanswered | Failed::Again => {}
+                }
+                (pool, place) = permit.another(&pool, &place);
+                continue 'servers;
             }
         }
+    }
+
+    /// Where the request goes.
+    fn place(&self) -> Result<(Rc<Pool>, RequestKey), End> {
+        let pool = self.service.upstreams.pool(self.routed.pool());
+        let pool = pool.ok_or(End::Told(503))?;
+        let fields = self.parts.headers.iter().map(|(name, value)| Field {
+            name: name.as_str(),
+            value: value.as_bytes(),
+        });
+        let mut key = pool.key(fields, self.service.address);
+        key.origin.clone_from(&self.service.origin);
+        Ok((pool, key))
+    }
+
+    /// A place at a server, while somebody waits for the answer.
+    async fn permit(&mut self, pool: &Rc<Pool>, key: &RequestKey) -> Result<Permit, End> {
+        let chosen = pin!(pool.choose(key));
+        let chosen = self.answer.or_gone(chosen).await;
+        let chosen = chosen.map_err(|_gone| End::Gone)?;
+        chosen.map_err(|why| End::of(why.into()))
     }
 
     fn again(&self, failure: Failure) -> bool {
@@ -224,32 +283,30 @@ impl Sending<'_> {
         let request = request::convert(&head, &config.limits, scheme, accepts_trailers);
         let request = request.ok_or(End::Told(400))?;
         let has_body = !self.body.is_end_stream();
-        let upstreams = &self.service.upstreams;
         let timeouts = self.routed.timeouts(config);
         let mut is_first = true;
-        let mut server = upstreams.choose().ok_or(End::Told(503))?;
+        let (mut pool, mut key) = self.place()?;
+        let mut permit = self.permit(&pool, &key).await?;
         loop {
-            let place = pin!(
-                upstreams
-                    .http2
-                    .place(upstreams, server, config, timeouts.connect)
-            );
-            let place = self
-                .answer
-                .or_gone(place)
-                .await
-                .map_err(|_gone| End::Gone)?;
+            let place = {
+                let peers = permit.http2();
+                let place = pin!(peers.place(&permit, config, timeouts.connect));
+                let place = self.answer.or_gone(place).await;
+                place.map_err(|_gone| End::Gone)?
+            };
             let place = match place {
                 Err(_) if self.again(Failure::Connect) => {
-                    server = upstreams.choose().ok_or(End::Told(503))?;
+                    (pool, key) = permit.another(&pool, &key);
+                    permit = self.permit(&pool, &key).await?;
                     continue;
                 }
-                place => place.map_err(|error| status_of_connect(&error))?,
+                place => place.map_err(|error| End::of(error.into()))?,
             };
             let body = has_body.then_some(&mut *self.body);
             let relaying = Relaying {
                 silence: timeouts.silence,
                 body_bytes: self.routed.body_bytes(config),
+                permit: &permit,
                 again: &|status| {
                     let failure = Failure::of_status(status);
                     failure.is_some_and(|it| again(it, self.asked, &self.routed, self.service))
@@ -264,15 +321,24 @@ impl Sending<'_> {
                     continue;
                 }
                 Err(NotRelayed::Unanswered) if self.again(Failure::Reset) => {
-                    server = upstreams.choose().ok_or(End::Told(503))?;
+                    permit.failed();
+                    (pool, key) = permit.another(&pool, &key);
+                    permit = self.permit(&pool, &key).await?;
                     continue;
                 }
                 Err(NotRelayed::Again) => {
-                    server = upstreams.choose().ok_or(End::Told(503))?;
+                    (pool, key) = permit.another(&pool, &key);
+                    permit = self.permit(&pool, &key).await?;
                     continue;
                 }
-                Err(NotRelayed::Untouched | NotRelayed::Unanswered) => Err(End::Told(502)),
-                Err(NotRelayed::Late) => Err(End::Told(504)),
+                Err(NotRelayed::Untouched | NotRelayed::Unanswered) => {
+                    permit.failed();
+                    Err(End::Told(502))
+                }
+                Err(NotRelayed::Late) => {
+                    permit.failed();
+                    Err(End::Told(504))
+                }
                 Err(NotRelayed::TooLong) => Err(End::Told(413)),
                 Err(NotRelayed::Broken(reason)) => Err(End::Reset(reason)),
                 Err(NotRelayed::Client(Gone)) => Err(End::Gone),
@@ -325,23 +391,11 @@ fn told_of_refusal(refusal: Refusal) -> End {
     }
 }
 
-fn told_of_connect(connected: Result<io::Result<Upstream>, Gone>) -> Result<Upstream, End> {
-    let connected = connected.map_err(|_gone| End::Gone)?;
-    connected.map_err(|error| status_of_connect(&error))
-}
-
-fn status_of_connect(error: &io::Error) -> End {
-    End::Told(if error.kind() == io::ErrorKind::TimedOut {
-        504
-    } else {
-        502
-    })
-}
-
 /// A request on its way over a connection to a server.
 struct Exchange<'a> {
     asked: Asked,
     routed: &'a Routed,
+    permit: &'a Permit,
     service: &'a Service,
     key: &'a websocket::Key,
     body: &'a mut RecvStream,
@@ -358,7 +412,8 @@ impl Exchange<'_> {
         } else {
             let from = upstream.stream.incoming();
             let (asked, routed) = (self.asked, self.routed);
-            let response = answer(from, self.answer, asked, routed, self.key, self.service).await?;
+            let of = (self.key, self.service, self.permit);
+            let response = answer(from, self.answer, asked, routed, of).await?;
             (response, true)
         };
         if response.switches {
@@ -367,7 +422,7 @@ impl Exchange<'_> {
             return Ok(Box::pin(tunnel).await?);
         }
         if response.persists && is_sent {
-            self.service.upstreams.keep(upstream);
+            self.permit.keep(upstream, response.keep_alive);
         }
         Ok(())
     }
@@ -385,7 +440,8 @@ impl Exchange<'_> {
         };
         let body = body::send(self.body, &stream.socket, self.asked.body, silence, most);
         let (asked, routed) = (self.asked, self.routed);
-        let answer = answer(from, self.answer, asked, routed, self.key, self.service);
+        let of = (self.key, self.service, self.permit);
+        let answer = answer(from, self.answer, asked, routed, of);
         tokio::pin!(body, answer);
         let mut is_sent = None;
         loop {
@@ -411,8 +467,7 @@ async fn answer(
     to: &mut Answer,
     asked: Asked,
     routed: &Routed,
-    key: &websocket::Key,
-    service: &Service,
+    (key, service, permit): (&websocket::Key, &Service, &Permit),
 ) -> Result<Response, Failed> {
     let config = &service.config;
     let silence = routed.timeouts(config).silence;
@@ -431,12 +486,14 @@ async fn answer(
         })?;
         let bytes = Bytes::copy_from_slice(&from.filled()[..length]);
         from.consume(length);
-        let (head, response) = read_head(&bytes, asked, key, service)
+        let (mut head, response) = read_head(&bytes, asked, key, service)
             .map_err(|_refusal| Failed::End(End::Told(502)))?;
         if response.is_interim {
             to.interim(head)?;
             continue;
         }
+        permit.answered(response.status, asked.body == Body::Length(0));
+        response::mark(&mut head, permit);
         let failure = Failure::of_status(response.status);
         if failure.is_some_and(|failure| again(failure, asked, routed, service)) {
             return Err(Failed::Again);

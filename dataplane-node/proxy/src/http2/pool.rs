@@ -20,17 +20,15 @@ use super::{
     watch::{Open, Streams, Watch, Watched},
     wire::{Pipe, Wire},
 };
-use crate::{config::ProxyConfig, stream::Stream, upstream::Upstreams};
+use crate::{
+    config::ProxyConfig,
+    upstream::{Permit, Upstream},
+};
 
-/// A worker's connections to servers of HTTP/2.
+/// A worker's connections to a server of HTTP/2.
 #[derive(Debug, Default)]
-pub(crate) struct Pool {
-    servers: RefCell<Vec<Rc<Server>>>,
-}
-
-#[derive(Debug, Default)]
-struct Server {
-    peers: RefCell<Vec<Rc<Peer>>>,
+pub(crate) struct Peers {
+    there: RefCell<Vec<Rc<Peer>>>,
     /// Connections that are being made.
     coming: Cell<usize>,
     /// One of them is there, or is not to be had.
@@ -52,29 +50,27 @@ pub(super) struct Place {
     _open: Open,
 }
 
-impl Pool {
-    /// A place for a request to a server, on a connection that is there or a new one.
+impl Peers {
+    /// A place for a request, on a connection that is there or a new one to the permit's server, which this is of.
     pub(super) async fn place(
         &self,
-        upstreams: &Upstreams,
-        server: usize,
+        permit: &Permit,
         config: &Arc<ProxyConfig>,
         limit: Duration,
     ) -> io::Result<Place> {
         let place = async {
-            let of_server = self.server(server);
             loop {
-                let place = match of_server.choose(config) {
+                let place = match self.choose(config) {
                     Choice::Peer(peer) => peer.place().await,
                     Choice::Connect => {
-                        let _coming = Coming::new(&of_server);
-                        let upstream = upstreams.connect_anew(server, limit).await?;
-                        let peer = connect(upstream.stream, config).await?;
-                        of_server.peers.borrow_mut().push(peer.clone());
+                        let _coming = Coming::new(self);
+                        let upstream = permit.connect_anew(limit).await?;
+                        let peer = connect(upstream, config).await?;
+                        self.there.borrow_mut().push(peer.clone());
                         peer.place().await
                     }
                     Choice::Wait => {
-                        of_server.came.notified().await;
+                        self.came.notified().await;
                         None
                     }
                 };
@@ -87,25 +83,16 @@ impl Pool {
         place.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
-    fn server(&self, server: usize) -> Rc<Server> {
-        let mut servers = self.servers.borrow_mut();
-        while servers.len() <= server {
-            servers.push(Rc::default());
+    /// Takes no more requests; what is under way finishes.
+    pub(crate) fn close(&self) {
+        for peer in self.there.borrow_mut().drain(..) {
+            *peer.send.borrow_mut() = None;
         }
-        servers[server].clone()
     }
-}
 
-enum Choice {
-    Peer(Rc<Peer>),
-    Connect,
-    Wait,
-}
-
-impl Server {
     /// The connection with the fewest requests; another one if all have as many as they may.
     fn choose(&self, config: &ProxyConfig) -> Choice {
-        let mut peers = self.peers.borrow_mut();
+        let mut peers = self.there.borrow_mut();
         peers.retain(|peer| peer.send.borrow().is_some());
         let fewest = peers.iter().min_by_key(|peer| peer.streams.open());
         let may_connect = peers.len() + self.coming.get() < config.http2.server_connections.max(1);
@@ -115,6 +102,12 @@ impl Server {
             _ => Choice::Wait,
         }
     }
+}
+
+enum Choice {
+    Peer(Rc<Peer>),
+    Connect,
+    Wait,
 }
 
 impl Peer {
@@ -140,10 +133,10 @@ impl Peer {
 }
 
 /// A connection that is being made, for as long as this is.
-struct Coming<'a>(&'a Server);
+struct Coming<'a>(&'a Peers);
 
 impl<'a> Coming<'a> {
-    fn new(server: &'a Server) -> Self {
+    fn new(server: &'a Peers) -> Self {
         server.coming.set(server.coming.get() + 1);
         Self(server)
     }
@@ -157,7 +150,8 @@ impl Drop for Coming<'_> {
 }
 
 /// Makes a connection one of HTTP/2, with prior knowledge.
-async fn connect(stream: Stream, config: &Arc<ProxyConfig>) -> io::Result<Rc<Peer>> {
+async fn connect(upstream: Upstream, config: &Arc<ProxyConfig>) -> io::Result<Rc<Peer>> {
+    let Upstream { stream, slot, .. } = upstream;
     let now = Instant::now();
     let meter = Meter::new(&config.http2, 0, config.limits.head_bytes, now);
     let wire = Rc::new(Wire::new(stream, meter, now));
@@ -180,6 +174,8 @@ async fn connect(stream: Stream, config: &Arc<ProxyConfig>) -> io::Result<Rc<Pee
     task::spawn_local(async move {
         poll_fn(|cx| poll(&mut connection, &mut watch, &of_task, cx)).await;
         *of_task.send.borrow_mut() = None;
+        // It has been one of the server's connections until here.
+        drop(slot);
     });
     Ok(peer)
 }

@@ -18,7 +18,10 @@ use super::{
     answer::{Answer, Gone, room},
     response,
 };
-use crate::alarm::{Alarm, Late};
+use crate::{
+    alarm::{Alarm, Late},
+    upstream::Permit,
+};
 
 /// Why an answer does not come, or not whole.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ pub(super) struct Relaying<'a> {
     pub(super) body_bytes: u64,
     /// Whether it is sent again after an answer with a status.
     pub(super) again: &'a dyn Fn(u16) -> bool,
+    pub(super) permit: &'a Permit,
 }
 
 /// Sends a request, and its body at the same time as the answer comes, as neither waits for the other.
@@ -65,7 +69,9 @@ pub(super) async fn relay(
         silence,
         body_bytes,
         again,
+        permit,
     } = relaying;
+    let is_timed = body.is_none();
     let sent = server.send_request(request, body.is_none());
     let (response, to) = sent.map_err(|error| not_answered(&error))?;
     drop(server);
@@ -75,7 +81,13 @@ pub(super) async fn relay(
             None => Sent::Whole,
         }
     });
-    let mut answering = pin!(answered(response, answer, silence, again));
+    let mut answering = pin!(answered(
+        response,
+        answer,
+        silence,
+        again,
+        (permit, is_timed)
+    ));
     let mut is_sending = true;
     poll_fn(|cx| {
         if let Poll::Ready(done) = answering.as_mut().poll(cx) {
@@ -163,6 +175,7 @@ async fn answered(
     to: &mut Answer,
     silence: Duration,
     again: &dyn Fn(u16) -> bool,
+    (permit, is_timed): (&Permit, bool),
 ) -> Result<(), NotRelayed> {
     let alarm = Alarm::new();
     let response = loop {
@@ -174,10 +187,12 @@ async fn answered(
             Err(Late) => return Err(NotRelayed::Late),
         }
     };
+    permit.answered(response.status().as_u16(), is_timed);
     if again(response.status().as_u16()) {
         return Err(NotRelayed::Again);
     }
-    let (head, mut body) = response::relayed(response);
+    let (mut head, mut body) = response::relayed(response);
+    response::mark(&mut head, permit);
     let is_whole = body.is_end_stream();
     to.head(head, is_whole)?;
     if is_whole {

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::{
     http1::{FieldEdits, Refusal, Response, ResponseHead, is_hop_by_hop},
     route,
+    upstream::Permit,
 };
 
 /// A server's answer as it goes back over HTTP/2. `bytes` is what its head was read from, and stays for as long as a value of it does.
@@ -88,6 +89,14 @@ fn append_lines(fields: &mut HeaderMap, lines: &[u8]) {
     });
     for (name, value) in parts {
         fields.append(name, value);
+    }
+}
+
+/// Adds the cookie that makes the client come back to the server, if it needs one.
+pub(super) fn mark(head: &mut http::Response<()>, permit: &Permit) {
+    let value = permit.mark_value().map(HeaderValue::from_str);
+    if let Some(Ok(value)) = value {
+        head.headers_mut().append(header::SET_COOKIE, value);
     }
 }
 

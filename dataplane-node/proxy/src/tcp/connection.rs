@@ -5,11 +5,8 @@ use crate::{
     site::{Current, Place},
     stream::Stream,
     tcp::relay::{relay, reset},
-    upstream::{Upstream, Upstreams},
+    upstream::{Origin, Permit, Upstream, Upstreams},
 };
-
-/// Servers that are tried for one connection.
-const ATTEMPTS: usize = 3;
 
 /// A client's connection that is relayed as it comes.
 pub(crate) struct Connection {
@@ -46,9 +43,9 @@ impl Connection {
 
     /// Relays it to one of these servers, behind what that is told.
     pub(super) async fn relay_to(&mut self, upstreams: Rc<Upstreams>, told: Box<[u8]>) {
-        let server = Box::pin(self.connect(&upstreams, &told)).await;
-        drop((upstreams, told));
-        let Some(mut server) = server else {
+        let server = Box::pin(self.connect(&upstreams, told)).await;
+        drop(upstreams);
+        let Some((_permit, mut server)) = server else {
             reset(self.stream.socket.tcp());
             return;
         };
@@ -60,15 +57,15 @@ impl Connection {
         .await;
     }
 
-    /// A connection to the first of some servers that takes it.
-    async fn connect(&self, upstreams: &Upstreams, told: &[u8]) -> Option<Upstream> {
-        for _ in 0..ATTEMPTS {
-            let server = upstreams.choose()?;
-            let limit = self.current.config.timeouts.connect;
-            if let Ok(upstream) = upstreams.connect_told(server, limit, told).await {
-                return Some(upstream);
-            }
-        }
-        None
+    /// A connection to a server that takes it, and its place there.
+    async fn connect(&self, upstreams: &Upstreams, told: Box<[u8]>) -> Option<(Permit, Upstream)> {
+        let pool = upstreams.pool(0)?;
+        let mut key = pool.key(std::iter::empty(), self.endpoints.client.ip());
+        key.origin = (!told.is_empty()).then(|| Rc::new(Origin::new(told)));
+        let limit = self.current.config.timeouts.connect;
+        let (permit, upstream) = pool.reach(&key, limit).await.ok()?;
+        // More of it is not looked at.
+        permit.answered(200, false);
+        Some((permit, upstream))
     }
 }

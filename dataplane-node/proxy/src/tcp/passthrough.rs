@@ -1,4 +1,5 @@
 use std::{
+    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -10,11 +11,13 @@ use super::{
 };
 use crate::{
     alarm::Late,
+    balance::PoolConfig,
     config::ProxyConfig,
+    engine::ServiceKey,
     proxy_protocol::Extras,
     stream::{Incoming, write},
     tls_hello::{self, HELLO_BYTES, Name},
-    upstream::Upstreams,
+    upstream::{SharedPools, Upstreams},
 };
 
 const _: () = assert!(
@@ -39,15 +42,29 @@ enum Unserved {
 }
 
 /// What there is for names, each pool with connections of its own.
-pub(crate) fn sni_table(config: &ProxyConfig) -> SniTable<Rc<Upstreams>> {
+pub(crate) fn sni_table(
+    config: &ProxyConfig,
+    service: ServiceKey,
+    shared: &SharedPools,
+) -> SniTable<Rc<Upstreams>> {
+    let upstreams = |(n, servers): (usize, &Vec<SocketAddr>)| {
+        // Other pools than those of the service itself.
+        let pool = PoolConfig {
+            name: format!("sni {n}"),
+            ..PoolConfig::of(servers)
+        };
+        let config = ProxyConfig {
+            pools: vec![pool],
+            ..ProxyConfig::default()
+        };
+        Upstreams::new(&config, service, shared.clone())
+    };
     let pools = config.sni.pools.iter();
-    let pools: Vec<_> = pools
-        .map(|it| Rc::new(Upstreams::of(it, 0, None)))
-        .collect();
-    let none = Rc::new(Upstreams::of(&[], 0, None));
-    let routes = config.sni.routes.iter().map(|route| {
-        let pool = pools.get(route.pool).unwrap_or(&none);
-        (route.names.clone(), pool.clone())
+    let pools: Vec<_> = pools.enumerate().map(upstreams).collect();
+    // Routes to pools that are not there are refused when they are configured.
+    let routes = config.sni.routes.iter().filter_map(|route| {
+        let pool = pools.get(route.pool)?;
+        Some((route.names.clone(), pool.clone()))
     });
     SniTable::new(routes)
 }

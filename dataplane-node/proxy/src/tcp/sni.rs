@@ -27,7 +27,7 @@ pub struct SniRoute {
 /// What becomes of connections that no route is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unrouted {
-    /// They go to [`ProxyConfig::servers`](crate::ProxyConfig::servers).
+    /// They go to the first of [`ProxyConfig::pools`](crate::ProxyConfig::pools).
     #[default]
     Served,
     /// They are closed, with the alert `unrecognized_name`.

@@ -25,7 +25,8 @@ impl Nginx {
         Self::with("", &[])
     }
 
-    /// With more directives of its server, and files for them in its folder; with `ssl_certificate` it speaks TLS.
+    /// With more directives of its server, and files for them in its folder; with `ssl_certificate` it speaks TLS. The zone `slow` can let it
+    /// answer twenty times a second at most.
     pub(crate) fn with(directives: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Both at the same time, so that they differ.
@@ -55,8 +56,14 @@ impl Nginx {
 
     /// Ends it and starts it again: its connections close.
     pub(crate) fn restart(&self) {
+        self.restart_after(|| ());
+    }
+
+    /// The same, with something done while it is not there.
+    pub(crate) fn restart_after(&self, meanwhile: impl FnOnce()) {
         let mut process = self.process.lock().unwrap();
         end(&mut process);
+        meanwhile();
         *process = run(&self.folder, self.address);
     }
 
@@ -136,12 +143,16 @@ http {{
     uwsgi_temp_path temporary;
     scgi_temp_path temporary;
     client_max_body_size 64m;
+    limit_req_zone $server_port zone=slow:1m rate=20r/s;
     server {{
         listen {address}{ssl};
         {directives}
         root html;
         location /put {{ root .; dav_methods PUT; }}
-        location /port {{ return 200 "$server_port\n"; }}
+        location /port {{
+            try_files /nothing @port;
+        }}
+        location @port {{ return 200 "$server_port\n"; }}
         location /echo {{
             add_header X-Old server;
             return 200 "$request_method $request_uri|$http_host|$http_x_set|$http_x_gone|$http_x_added\n";

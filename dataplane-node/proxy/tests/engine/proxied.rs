@@ -8,7 +8,7 @@ use std::{
 
 use lbfabric_model::Prefix;
 use lbfabric_proxy::{
-    ForwardedConfig, Protocol, ProxyConfig, Timeouts,
+    ForwardedConfig, PoolConfig, Protocol, ProxyConfig, Timeouts,
     http1::ForwardedPolicy,
     proxy_protocol::{
         Extras, Header, Origin, Others, ProxyProtocolConfig, Tls, Version, read, write,
@@ -23,7 +23,7 @@ const VERSIONS: [Version; 2] = [Version::One, Version::Two];
 
 fn to(server: SocketAddr, proxy_protocol: ProxyProtocolConfig) -> ProxyConfig {
     ProxyConfig {
-        servers: vec![server],
+        pools: vec![PoolConfig::of(&[server])],
         forwarded: ForwardedConfig {
             x_forwarded: ForwardedPolicy::Replace,
             forwarded: ForwardedPolicy::Leave,

@@ -9,9 +9,8 @@ use crate::worker::engine;
 
 pub(crate) fn engine_of(servers: &[SocketAddr], config: RoutesConfig) -> SocketAddr {
     engine(ProxyConfig {
-        servers: servers.to_vec(),
         routes: Arc::new(RouteTable::new(config, 1, 0, None).unwrap()),
-        ..ProxyConfig::default()
+        ..ProxyConfig::to(servers)
     })
 }
 

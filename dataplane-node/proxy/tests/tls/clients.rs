@@ -23,9 +23,8 @@ pub(crate) fn options(certificates: &[Certificate], unknown: UnknownName) -> Tls
 /// The engine behind TLS, before a server without.
 pub(crate) fn secured(options: &TlsOptions, nginx: &Nginx) -> SocketAddr {
     engine(ProxyConfig {
-        servers: vec![nginx.address],
         tls: Some(Arc::new(TlsConfig::new(options).unwrap())),
-        ..ProxyConfig::default()
+        ..ProxyConfig::to(&[nginx.address])
     })
 }
 

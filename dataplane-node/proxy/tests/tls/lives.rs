@@ -31,9 +31,8 @@ fn certificates_are_replaced_under_living_connections() {
         .map(|names| authority.issue(names).certificate());
     let config = Arc::new(TlsConfig::new(&options(&[old], UnknownName::First)).unwrap());
     let engine = engine(ProxyConfig {
-        servers: vec![nginx.address],
         tls: Some(config.clone()),
-        ..ProxyConfig::default()
+        ..ProxyConfig::to(&[nginx.address])
     });
     let names = |client: &Client| {
         let certificates = client.conn.peer_certificates().unwrap();

@@ -43,9 +43,8 @@ fn believing(authority: &Authority, name: Option<&str>) -> ServerTlsOptions {
 
 fn before(server: SocketAddr, options: &ServerTlsOptions) -> SocketAddr {
     engine(ProxyConfig {
-        servers: vec![server],
         server_tls: Some(Arc::new(ServerTlsConfig::new(options).unwrap())),
-        ..ProxyConfig::default()
+        ..ProxyConfig::to(&[server])
     })
 }
 

@@ -1,0 +1,107 @@
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{net::TcpStream, time::timeout};
+
+use super::shared_server::Slot;
+use crate::{
+    config::ProxyConfig,
+    http2::ServerProtocol,
+    socket::{Socket, write_all},
+    stream::Stream,
+    tls::ServerTlsConfig,
+};
+
+/// A connection that a request goes over.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) stream: Stream,
+    /// It has carried a request before: the server may have closed it meanwhile.
+    pub(crate) is_reused: bool,
+    pub(crate) slot: Slot,
+}
+
+/// A connection that waits for its next request.
+#[derive(Debug)]
+pub(super) struct IdleConnection {
+    pub(super) stream: Stream,
+    pub(super) slot: Slot,
+    pub(super) until: Instant,
+}
+
+/// How servers are connected to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transport {
+    tls: Option<Arc<ServerTlsConfig>>,
+    pub(super) is_http2: bool,
+}
+
+impl Transport {
+    pub(super) fn of(config: &ProxyConfig) -> Self {
+        Self {
+            tls: config.server_tls.clone(),
+            is_http2: config.http2.servers == ServerProtocol::Http2,
+        }
+    }
+
+    /// A new connection, which begins with what the server is told of it.
+    async fn connect(&self, address: SocketAddr, told: &[u8]) -> io::Result<Socket> {
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        write_all(&tcp, told).await?;
+        let Some(tls) = &self.tls else {
+            return Ok(Socket::Plain(tcp));
+        };
+        let connected = tls.connect(tcp, address.ip(), self.is_http2).await;
+        let connected = connected.map_err(io::Error::other)?;
+        Ok(Socket::Tls(Box::new(connected)))
+    }
+}
+
+impl PartialEq for Transport {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        is_same_tls && self.is_http2 == other.is_http2
+    }
+}
+
+impl Upstream {
+    /// A new one, which begins with what the server is told of it.
+    pub(super) async fn open(
+        transport: &Transport,
+        address: SocketAddr,
+        told: &[u8],
+        slot: Slot,
+        limit: Duration,
+    ) -> io::Result<Self> {
+        let socket = timeout(limit, transport.connect(address, told)).await;
+        let socket = socket.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
+        Ok(Self {
+            stream: Stream::new(socket),
+            is_reused: false,
+            slot,
+        })
+    }
+}
+
+impl IdleConnection {
+    pub(super) fn into_upstream(self) -> Upstream {
+        Upstream {
+            stream: self.stream,
+            is_reused: true,
+            slot: self.slot,
+        }
+    }
+
+    pub(super) fn is_alive(&self, now: Instant) -> bool {
+        now < self.until && self.stream.is_quiet()
+    }
+}

@@ -1,0 +1,252 @@
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, futures::Notified, oneshot};
+
+use super::shared_server::SharedServer;
+use crate::{
+    balance::{OutlierConfig, Outliers, Ticket, WaitQueue},
+    engine::ServiceKey,
+};
+
+/// What the workers of a node share of their pools. Pools of one service and name are one pool here.
+#[derive(Clone, Debug, Default)]
+pub struct SharedPools(Arc<Registry>);
+
+#[derive(Debug, Default)]
+struct Registry {
+    pools: Mutex<HashMap<(ServiceKey, String), Weak<SharedPool>>>,
+    /// Somebody needs the place of an idle connection.
+    needed: Arc<Notify>,
+}
+
+/// What holds for a pool on the whole node.
+#[derive(Debug)]
+pub(crate) struct SharedPool {
+    begun: Instant,
+    /// How often somebody was ejected.
+    ejections: AtomicU64,
+    /// As many as `queue` has, for those who have nothing to give.
+    waiting: AtomicU32,
+    queue: Mutex<WaitQueue<u64, oneshot::Sender<Grant>>>,
+    outliers: Mutex<Outliers<u64>>,
+    servers: Mutex<HashMap<(String, SocketAddr), Weak<SharedServer>>>,
+    /// Somebody was ejected: those who wait look at when it is back.
+    ejected: Notify,
+    needed: Arc<Notify>,
+}
+
+/// Room at a server that somebody waits for has been given to. Dropped, it goes to the next one.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pool: Arc<SharedPool>,
+    server: Option<Arc<SharedServer>>,
+}
+
+/// A place in a pool's queue, which is given up when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pool: Arc<SharedPool>,
+    ticket: Ticket,
+}
+
+// === impl SharedPools ===
+
+impl SharedPools {
+    pub(super) fn pool(&self, service: ServiceKey, name: &str) -> Arc<SharedPool> {
+        let key = (service, name.to_owned());
+        let mut pools = lock(&self.0.pools);
+        if let Some(pool) = pools.get(&key).and_then(Weak::upgrade) {
+            return pool;
+        }
+        pools.retain(|_, pool| pool.strong_count() > 0);
+        let pool = Arc::new(SharedPool {
+            begun: Instant::now(),
+            ejections: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
+            queue: Mutex::new(WaitQueue::new()),
+            outliers: Mutex::new(Outliers::new()),
+            servers: Mutex::default(),
+            ejected: Notify::new(),
+            needed: self.0.needed.clone(),
+        });
+        pools.insert(key, Arc::downgrade(&pool));
+        pool
+    }
+
+    pub(super) fn needed(&self) -> &Notify {
+        &self.0.needed
+    }
+}
+
+// === impl SharedPool ===
+
+impl SharedPool {
+    pub(super) fn server(&self, name: &str, address: SocketAddr) -> Arc<SharedServer> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut servers = lock(&self.servers);
+        let key = (name.to_owned(), address);
+        if let Some(server) = servers.get(&key).and_then(Weak::upgrade) {
+            return server;
+        }
+        let id = NEXT.fetch_add(1, SeqCst);
+        let server = Arc::new(SharedServer::new(id, self.needed.clone()));
+        servers.insert(key, Arc::downgrade(&server));
+        server
+    }
+
+    /// Forgets the servers that no worker has any more.
+    pub(super) fn retain(&self) {
+        let mut servers = lock(&self.servers);
+        servers.retain(|_, server| server.strong_count() > 0);
+        let ids: Vec<_> = servers
+            .values()
+            .filter_map(Weak::upgrade)
+            .map(|it| it.id())
+            .collect();
+        drop(servers);
+        lock(&self.outliers).retain(|id| ids.contains(id));
+    }
+
+    /// How often somebody was ejected: workers look again when this changes.
+    pub(super) fn ejections(&self) -> u64 {
+        self.ejections.load(SeqCst)
+    }
+
+    pub(super) fn ejected_until(&self, server: &SharedServer) -> Option<Instant> {
+        let nanos = server.ejected_until();
+        (nanos > 0).then(|| self.begun + Duration::from_nanos(nanos))
+    }
+
+    /// A request to one of `servers` servers has failed.
+    pub(super) fn failed(&self, server: &SharedServer, servers: usize, config: &OutlierConfig) {
+        let now = Instant::now();
+        let successes = server.take_succeeded();
+        let mut outliers = lock(&self.outliers);
+        if let Some(until) = outliers.failed(&server.id(), successes, servers, now, config) {
+            let nanos = until.saturating_duration_since(self.begun).as_nanos();
+            let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+            server.eject_until(nanos);
+            self.ejections.fetch_add(1, SeqCst);
+            self.ejected.notify_waiters();
+        }
+    }
+
+    /// Ends when somebody is ejected.
+    pub(super) fn has_ejected(&self) -> Notified<'_> {
+        self.ejected.notified()
+    }
+
+    /// A place in the queue, if there is one. Whoever has it has to look once more whether there is room: what became free before it had
+    /// the place was not offered to it.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        wants: Option<u64>,
+        limit: u32,
+    ) -> Option<(Place, oneshot::Receiver<Grant>)> {
+        let (sender, receiver) = oneshot::channel();
+        let mut queue = lock(&self.queue);
+        let ticket = queue.join(wants, sender, limit)?;
+        self.count(&queue);
+        let place = Place {
+            pool: self.clone(),
+            ticket,
+        };
+        Some((place, receiver))
+    }
+
+    /// A request is done.
+    pub(super) fn release(self: &Arc<Self>, server: &Arc<SharedServer>) {
+        server.finish();
+        self.offer(server);
+    }
+
+    /// Gives a server's room to those who wait.
+    pub(super) fn offer(self: &Arc<Self>, server: &Arc<SharedServer>) {
+        while self.waiting.load(SeqCst) > 0 {
+            let Some(next) = self.next_for(server) else {
+                return;
+            };
+            // If it has gone meanwhile, the grant comes back and goes to the next one.
+            let _gone = next.send(Grant {
+                pool: self.clone(),
+                server: Some(server.clone()),
+            });
+        }
+    }
+
+    /// Who is next, with the server's room taken.
+    fn next_for(&self, server: &SharedServer) -> Option<oneshot::Sender<Grant>> {
+        let mut queue = lock(&self.queue);
+        if !server.admit() {
+            return None;
+        }
+        // Not every worker has seen yet that it is ejected.
+        let is_ejected = || {
+            self.ejected_until(server)
+                .is_some_and(|until| Instant::now() < until)
+        };
+        let is_open = server.is_open() && !is_ejected();
+        let next = queue.next_for(&server.id(), is_open);
+        if next.is_none() {
+            // Whoever joins later looks for itself, and finds it free again.
+            server.finish();
+        }
+        self.count(&queue);
+        next
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.queue).len()
+    }
+
+    fn count(&self, queue: &WaitQueue<u64, oneshot::Sender<Grant>>) {
+        let count = u32::try_from(queue.len()).expect("its limit is one of these");
+        self.waiting.store(count, SeqCst);
+    }
+}
+
+// === impl Grant, Place ===
+
+impl Grant {
+    /// The server, and whoever takes it releases it.
+    pub(super) fn take(mut self) -> Option<Arc<SharedServer>> {
+        self.server.take()
+    }
+
+    pub(super) fn id(&self) -> Option<u64> {
+        self.server.as_ref().map(|server| server.id())
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            self.pool.release(&server);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.pool.queue);
+        queue.leave(self.ticket);
+        self.pool.count(&queue);
+    }
+}
+
+/// Nothing behind these locks is ever half done, so a thread that has panicked leaves nothing that is wrong.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

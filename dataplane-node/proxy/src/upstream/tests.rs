@@ -1,0 +1,173 @@
+use std::{
+    io::Read as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+};
+
+use tokio::{runtime::Builder, task::LocalSet};
+
+use super::*;
+use crate::balance::{Idle, PoolConfig, ServerConfig};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// In a worker.
+fn run(test: impl Future<Output = ()>) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn config(addresses: &[SocketAddr], timeout: Duration) -> PoolConfig {
+    PoolConfig {
+        idle: Idle {
+            timeout,
+            ..Idle::default()
+        },
+        ..PoolConfig::of(addresses)
+    }
+}
+
+fn through(pool: PoolConfig) -> ProxyConfig {
+    ProxyConfig {
+        pools: vec![pool],
+        ..ProxyConfig::default()
+    }
+}
+
+/// A request that goes well; whether its connection had carried another one.
+async fn request(upstreams: &Upstreams, origin: Option<Rc<Origin>>) -> bool {
+    let pool = upstreams.pool(0).unwrap();
+    let mut key = pool.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    key.origin = origin;
+    let (permit, upstream) = pool.reach(&key, LIMIT).await.unwrap();
+    let is_reused = upstream.is_reused;
+    permit.keep(upstream, None);
+    is_reused
+}
+
+fn accepted(listener: &TcpListener) -> TcpStream {
+    let (server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(LIMIT)).unwrap();
+    server
+}
+
+/// Reads until the other side has closed.
+async fn is_closed(mut server: TcpStream) {
+    let read = task::spawn_blocking(move || server.read(&mut [0])).await;
+    assert_eq!(read.unwrap().unwrap(), 0);
+}
+
+#[test]
+fn connections_stay_through_a_change_of_configuration() {
+    run(async {
+        let ((one, first), (other, second)) = (listener(), listener());
+        let before = config(&[first], LIMIT);
+        let upstreams = Upstreams::new(
+            &through(before.clone()),
+            ServiceKey::default(),
+            SharedPools::default(),
+        );
+        assert!(!request(&upstreams, None).await);
+        assert!(request(&upstreams, None).await);
+        let server = accepted(&one);
+        // Another weight, another name for the pool's place, a server more.
+        let after = PoolConfig {
+            servers: vec![
+                ServerConfig {
+                    weight: 5,
+                    ..ServerConfig::of(&first)
+                },
+                ServerConfig {
+                    weight: 0,
+                    ..ServerConfig::of(&second)
+                },
+            ],
+            ..before
+        };
+        upstreams.update(&through(after));
+        assert!(request(&upstreams, None).await);
+        // A request that is under way when its server leaves.
+        let pool = upstreams.pool(0).unwrap();
+        let key = pool.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let (permit, upstream) = pool.reach(&key, LIMIT).await.unwrap();
+        assert!(upstream.is_reused);
+        upstreams.update(&through(config(&[second], LIMIT)));
+        permit.keep(upstream, None);
+        is_closed(server).await;
+        assert!(!request(&upstreams, None).await);
+        drop(accepted(&other));
+    });
+}
+
+#[test]
+fn a_connection_of_one_client_is_not_anothers() {
+    run(async {
+        let (_server, address) = listener();
+        let upstreams = Upstreams::new(
+            &through(config(&[address], LIMIT)),
+            ServiceKey::default(),
+            SharedPools::default(),
+        );
+        let client = || Some(Rc::new(Origin::new(Box::default())));
+        let clients = [None, client(), client()];
+        for client in clients.clone() {
+            assert!(!request(&upstreams, client).await);
+        }
+        for client in clients {
+            assert!(request(&upstreams, client).await);
+        }
+    });
+}
+
+#[test]
+fn idle_connections_are_closed_in_time_and_beyond_their_number() {
+    run(async {
+        let (listener, address) = listener();
+        let mut config = config(&[address], Duration::from_millis(100));
+        config.idle.connections = 1;
+        let upstreams = Upstreams::new(
+            &through(config),
+            ServiceKey::default(),
+            SharedPools::default(),
+        );
+        let pool = upstreams.pool(0).unwrap();
+        let key = pool.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let mut reached = Vec::new();
+        for _ in 0..2 {
+            reached.push(pool.reach(&key, LIMIT).await.unwrap());
+        }
+        let [first, second] = [accepted(&listener), accepted(&listener)];
+        let begun = Instant::now();
+        for (permit, upstream) in reached {
+            permit.keep(upstream, None);
+        }
+        is_closed(second).await;
+        is_closed(first).await;
+        assert!(begun.elapsed() < LIMIT, "both are closed by the engine");
+    });
+}
+
+/// One that the server has closed is not used.
+#[test]
+fn a_closed_connection_is_left_out() {
+    run(async {
+        let (listener, address) = listener();
+        let upstreams = Upstreams::new(
+            &through(config(&[address], LIMIT)),
+            ServiceKey::default(),
+            SharedPools::default(),
+        );
+        assert!(!request(&upstreams, None).await);
+        drop(accepted(&listener));
+        let begun = Instant::now();
+        while request(&upstreams, None).await {
+            assert!(begun.elapsed() < LIMIT, "it is not seen");
+            task::yield_now().await;
+        }
+    });
+}
