@@ -6,6 +6,7 @@
 //! ```
 
 mod driver;
+mod tls;
 mod wanted;
 
 pub(crate) use driver::EngineDriver;

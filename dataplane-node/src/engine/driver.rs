@@ -5,7 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
 use lbfabric_proto::v1;
-use lbfabric_proxy::{Engine, EngineConfig, EngineService, ServiceKey};
+use lbfabric_proxy::{
+    Engine, EngineConfig, EngineService, ServiceKey,
+    tls::{TicketConfig, TicketKey},
+};
 use tracing::{error, warn};
 
 use super::wanted::{Behaviour, Part, Wanted};
@@ -17,6 +20,8 @@ use crate::{
 
 /// How long connections of a service that is gone may go on, and its VIPs stay for them.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a client can go on with a session of TLS.
+const TICKET_LIFETIME: Duration = Duration::from_hours(12);
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -26,6 +31,8 @@ pub(crate) struct EngineDriver {
     setup: ServerSetup,
     /// The interfaces that clients come in by.
     interfaces: Vec<String>,
+    /// Sessions of TLS are gone on with on every worker, and after a change.
+    tickets: Option<TicketConfig>,
     /// What the engine was told last.
     told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
     members: BTreeMap<ServiceId, Vec<BackendId>>,
@@ -43,6 +50,10 @@ impl EngineDriver {
             engine: Engine::start(workers, DRAIN)?,
             setup,
             interfaces: interfaces.to_vec(),
+            tickets: TicketKey::random().map(|key| TicketConfig {
+                keys: vec![key],
+                lifetime: TICKET_LIFETIME,
+            }),
             told: BTreeMap::new(),
             members: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -131,10 +142,17 @@ impl EngineDriver {
             return;
         }
         let before = std::mem::take(&mut self.told);
+        self.failed.clear();
         for (key, Part { listen, behaviour }) in parts {
             let proxy = match before.get(&key) {
                 Some((had, service)) if *had == behaviour => Arc::clone(&service.proxy),
-                Some(_) | None => Arc::new(behaviour.config()),
+                Some(_) | None => match behaviour.config(self.tickets.as_ref()) {
+                    Ok(config) => Arc::new(config),
+                    Err(reason) => {
+                        self.failed.insert(ServiceId(key.id), reason);
+                        continue;
+                    }
+                },
             };
             let service = EngineService { listen, proxy };
             self.told.insert(key, (behaviour, service));
@@ -145,7 +163,6 @@ impl EngineDriver {
                 .map(|(key, (_, service))| (*key, service.clone()))
                 .collect(),
         };
-        self.failed.clear();
         for (key, error) in self.engine.apply(config).await {
             let reason = Chain(&error).to_string();
             self.failed.entry(ServiceId(key.id)).or_insert(reason);

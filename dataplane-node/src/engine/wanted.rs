@@ -1,16 +1,19 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lbfabric_model::{
     BackendId, ForwardedPolicy, Prefix, Proxy, ProxyMode, ServiceId,
-    snapshot::{NodeBackend, NodePool, NodeProxy},
+    snapshot::{NodeBackend, NodeCertificate, NodeProxy},
 };
 use lbfabric_proxy::{
     ForwardedConfig, PoolConfig, ProxyConfig, ServiceKey, Timeouts,
     http1::{self, HeadLimits},
+    tls::TicketConfig,
 };
 
+use super::tls::tls_config;
 use crate::plan::{Desired, HealthView, RingMembers};
 
 /// A part of a service that has one configuration: its VIPs of a family at one port.
@@ -26,6 +29,8 @@ pub(super) struct Behaviour {
     servers: Vec<SocketAddr>,
     mode: ProxyMode,
     proxy: Proxy,
+    /// Those of `proxy.tls`.
+    certificates: Vec<Arc<NodeCertificate>>,
 }
 
 /// What the engine is to do.
@@ -59,23 +64,31 @@ impl Wanted {
                 wanted.refusals.insert(*id, reason);
                 continue;
             };
-            if service.proxy.tls.is_some() {
-                let reason = "this node's engine does not speak TLS yet";
+            let certificates = service.certificates.iter();
+            let certificates = certificates.map(|id| desired.certificates.get(id).cloned());
+            let Some(certificates) = certificates.collect::<Option<Vec<_>>>() else {
+                let reason = "one of its certificates has not been sent to this node";
                 wanted.refusals.insert(*id, reason.to_owned());
                 continue;
-            }
+            };
             let was_member = |server: BackendId| {
                 let members = before.get(id);
                 members.is_none_or(|members| members.contains(&server))
             };
             let RingMembers { members, panic: _ } = RingMembers::choose(pool, health, was_member);
-            wanted.add(*id, service, pool, &members);
+            let servers = members.iter().map(|at| &pool.backends[*at]).collect();
+            wanted.add(*id, service, servers, &certificates);
         }
         wanted
     }
 
-    fn add(&mut self, id: ServiceId, service: &NodeProxy, pool: &NodePool, members: &[usize]) {
-        let servers: Vec<&NodeBackend> = members.iter().map(|at| &pool.backends[*at]).collect();
+    fn add(
+        &mut self,
+        id: ServiceId,
+        service: &NodeProxy,
+        servers: Vec<&NodeBackend>,
+        certificates: &[Arc<NodeCertificate>],
+    ) {
         for v6 in [false, true] {
             let vips: Vec<IpAddr> = service
                 .vips
@@ -98,6 +111,7 @@ impl Wanted {
                         servers: addresses.map(|it| SocketAddr::new(it, to)).collect(),
                         mode: service.mode,
                         proxy: service.proxy.clone(),
+                        certificates: certificates.to_vec(),
                     },
                 };
                 let key = ServiceKey {
@@ -128,7 +142,8 @@ fn address_of(server: &NodeBackend, v6: bool, mode: ProxyMode) -> Option<IpAddr>
 // === impl Behaviour ===
 
 impl Behaviour {
-    pub(super) fn config(&self) -> ProxyConfig {
+    /// The configuration; or why there cannot be one.
+    pub(super) fn config(&self, tickets: Option<&TicketConfig>) -> Result<ProxyConfig, String> {
         let Self {
             servers,
             mode: _,
@@ -137,12 +152,17 @@ impl Behaviour {
                     forwarded,
                     timeouts,
                     head_limits,
-                    tls: _,
+                    tls,
                 },
+            certificates,
         } = self;
+        let tls = match tls {
+            Some(tls) => Some(Arc::new(tls_config(tls, certificates, tickets.cloned())?)),
+            None => None,
+        };
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
-        ProxyConfig {
+        Ok(ProxyConfig {
             pools: vec![PoolConfig::of(servers)],
             forwarded: ForwardedConfig {
                 x_forwarded: policy(forwarded.x_forwarded),
@@ -159,8 +179,9 @@ impl Behaviour {
                 idle: ms(timeouts.idle_ms),
                 silence: ms(timeouts.silence_ms),
             },
+            tls,
             ..ProxyConfig::default()
-        }
+        })
     }
 }
 

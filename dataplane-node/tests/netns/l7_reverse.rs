@@ -4,13 +4,14 @@ use std::{
     collections::BTreeSet,
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 use lbfabric_node::Role;
 use lbfabric_proto::v1;
+use rcgen::{CertificateParams, KeyPair};
 use tokio::process::{Child, Command};
 
 use crate::{
@@ -178,7 +179,7 @@ fn what_a_killed_agent_left_is_used_and_taken_away_by_the_next() {
         agent.kill().await.expect("the agent still runs");
         assert_eq!(vips_of(&fixture.node), both_vips());
 
-        controller.forget();
+        controller.forget_agent();
         let mut agent = start_process(&fixture, state.path(), &controller);
         eventually("the next agent", || controller.report_if(is_applied)).await;
         let answer = fixture.peer.within(|| ask(VIPS[1])).expect("an answer");
@@ -214,6 +215,88 @@ fn a_port_that_is_taken_is_told() {
         assert_eq!(report.fault, "", "the node itself works");
         drop(other);
         eventually("the service", || controller.report_if(is_applied)).await;
+        agent.stop().await;
+    });
+}
+
+/// A certificate for a host, signed by itself, and a file that has it alone.
+fn certificate(host: &str, folder: &Path) -> (v1::CertificateSpec, PathBuf) {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new([host.to_owned()]).expect("a name");
+    let chain = params.self_signed(&key).expect("it signs itself").pem();
+    let file = folder.join(format!("{host}-{}", chain.len()));
+    std::fs::write(&file, &chain).expect("the folder takes a file");
+    let spec = v1::CertificateSpec {
+        name: host.split('.').next().unwrap_or_default().to_owned(),
+        chain,
+        key: key.serialize_pem(),
+    };
+    (spec, file)
+}
+
+/// What curl gets from a host at a VIP, which it believes if a file's certificate is shown; or its exit code.
+fn curl(from: &Namespace, host: &str, vip: &str, file: &Path) -> Result<String, Option<i32>> {
+    let output = std::process::Command::new("nsenter")
+        .arg(format!("--net=/var/run/netns/{}", from.name))
+        .args(["curl", "--silent", "--max-time", "5", "--noproxy", "*"])
+        .args(["--connect-to", &format!("::{vip}"), "--cacert"])
+        .arg(file)
+        .arg(format!("https://{host}/"))
+        .output()
+        .expect("these tests need curl");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output
+        .status
+        .success()
+        .then_some(text)
+        .ok_or(output.status.code())
+}
+
+#[test]
+fn certificates_of_the_fabric_are_shown_by_name_and_renewed() {
+    const NOT_VERIFIED: Option<i32> = Some(60);
+    let fixture = Fixture::new();
+    fixture.route_vips();
+    serve_in(&fixture.peer, "10.88.0.2:80");
+    serve_in(&fixture.peer, "[fd88::2]:80");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (web_cert, web_file) = certificate("web.example", folder.path());
+    let (api_cert, api_file) = certificate("api.example", folder.path());
+    let mut spec = web(v1::Mode::L7Reverse);
+    spec.certificates = vec![web_cert, api_cert];
+    spec.services[0].proxy = Some(v1::ProxySpec {
+        tls: Some(v1::TlsSpec {
+            certificates: vec!["web".to_owned(), "api".to_owned()],
+            ..v1::TlsSpec::default()
+        }),
+        ..v1::ProxySpec::default()
+    });
+    fixture.run(|| async {
+        let mut controller = PlayedController::start().await;
+        controller.apply(&spec);
+        let agent = fixture
+            .start(fixture.config(Role::LoadBalancer, controller.address))
+            .await;
+        eventually("the service", || controller.report_if(is_applied)).await;
+        let ask = |host: &str, vip: &str, file: &Path| curl(&fixture.peer, host, vip, file);
+        for (host, file, other) in [
+            ("web.example", &web_file, &api_file),
+            ("api.example", &api_file, &web_file),
+        ] {
+            for vip in VIPS {
+                let answer = ask(host, vip, file).expect("an answer");
+                assert!(answer.starts_with("10.88.0.1 ") || answer.starts_with("fd88::1 "));
+                assert_eq!(ask(host, vip, other), Err(NOT_VERIFIED), "{host} at {vip}");
+            }
+        }
+
+        let renewed = tempfile::tempdir().expect("a temporary folder");
+        let (web_cert, renewed_file) = certificate("web.example", renewed.path());
+        spec.certificates[0] = web_cert;
+        controller.apply(&spec);
+        let is_renewed = || ask("web.example", VIPS[0], &renewed_file).ok();
+        eventually("the renewed certificate", is_renewed).await;
+        assert_eq!(ask("web.example", VIPS[0], &web_file), Err(NOT_VERIFIED));
         agent.stop().await;
     });
 }

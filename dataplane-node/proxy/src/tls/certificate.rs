@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer},
     sign::CertifiedKey,
 };
 use x509_cert::{
@@ -39,9 +39,9 @@ pub enum CertificateError {
         #[source]
         source: der::Error,
     },
-    /// It is not PKCS #8, or rustls does not sign with such a key.
+    /// Rustls does not sign with such a key.
     #[error(
-        "certificate {name}: its private key is not one that is supported: RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519, in PKCS #8"
+        "certificate {name}: its private key is not one that is supported: RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519"
     )]
     Key {
         /// The certificate.
@@ -67,7 +67,7 @@ pub enum CertificateError {
 // === impl Certificate ===
 
 impl Certificate {
-    /// Takes a chain in DER, the host's own certificate first, and its private key as PKCS #8 in DER. `name` is what errors call it.
+    /// Takes a chain in DER, the host's own certificate first, and its private key in DER, as PKCS #8, SEC 1 or PKCS #1. `name` is what errors call it.
     pub fn from_der(name: &str, chain: &[Vec<u8>], key: &[u8]) -> Result<Self, CertificateError> {
         let owner = || name.to_owned();
         let first = chain.first();
@@ -78,14 +78,16 @@ impl Certificate {
                 source,
             })?;
         let hosts = hosts_of(&first);
-        if hosts.is_empty() {
+        if hosts.is_empty() && !has_address(&first) {
             return Err(CertificateError::Nameless { name: owner() });
         }
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
-        let key = any_supported_type(&key).map_err(|source| CertificateError::Key {
-            name: owner(),
-            source,
-        })?;
+        let key = PrivateKeyDer::try_from(key)
+            .map_err(|why| rustls::Error::General(why.to_owned()))
+            .and_then(|key| any_supported_type(&key))
+            .map_err(|source| CertificateError::Key {
+                name: owner(),
+                source,
+            })?;
         let chain = chain.iter().cloned().map(CertificateDer::from);
         let key = CertifiedKey::new(chain.collect(), key);
         match key.keys_match() {
@@ -114,6 +116,15 @@ impl Certificate {
 }
 
 /// The hosts that a certificate names, RFC 6125 section 6.4; one without alternative names says it in its subject.
+/// Whether it is for an address, which no client asks for by name.
+fn has_address(certificate: &CertificateInner<Raw>) -> bool {
+    let found = certificate
+        .tbs_certificate()
+        .get_extension::<SubjectAltName>();
+    let is_address = |name: &GeneralName| matches!(name, GeneralName::IpAddress(_));
+    matches!(found, Ok(Some((_, names))) if names.0.iter().any(is_address))
+}
+
 fn hosts_of(certificate: &CertificateInner<Raw>) -> Vec<Box<str>> {
     let certificate = certificate.tbs_certificate();
     let alternatives = certificate.get_extension::<SubjectAltName>();
