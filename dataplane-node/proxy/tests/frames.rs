@@ -8,6 +8,8 @@
     reason = "tests fail loudly wherever they meet what they do not expect"
 )]
 
+#[path = "frames/draining.rs"]
+mod draining;
 #[path = "frames/floods.rs"]
 mod floods;
 #[path = "frames/server.rs"]

@@ -29,8 +29,8 @@ use crate::{buffer::Buffer, socket::Socket, stream::Stream};
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: Socket,
-    /// What came before it was known that this is HTTP/2.
-    first: RefCell<Option<Buffer>>,
+    /// What has come, and the codec has not read yet.
+    input: RefCell<Option<Buffer>>,
     out: RefCell<Option<Buffer>>,
     meter: RefCell<Meter>,
     /// What the peer does too much of. Nothing of it is read any more.
@@ -51,7 +51,7 @@ impl Wire {
     pub(super) fn new(stream: Stream, meter: Meter, now: Instant) -> Self {
         Self {
             socket: stream.socket,
-            first: RefCell::new(stream.buffer),
+            input: RefCell::new(stream.buffer),
             out: RefCell::default(),
             meter: RefCell::new(meter),
             flood: Cell::default(),
@@ -94,6 +94,9 @@ impl Wire {
         let flushed = self.socket.poll_flush(cx);
         if flushed.is_pending() {
             self.is_stuck();
+        } else {
+            // Nothing waits any more.
+            self.stuck_since.set(None);
         }
         flushed
     }
@@ -108,24 +111,29 @@ impl Wire {
         if self.flood.get().is_some() {
             return Poll::Pending;
         }
-        let room = into.initialize_unfilled();
-        let count = if let Some(first) = self.first.borrow_mut().as_mut() {
-            let count = first.filled().len().min(room.len());
-            room[..count].copy_from_slice(&first.filled()[..count]);
-            first.consume(count);
-            count
+        let mut input = self.input.borrow_mut();
+        let held = if let Some(held) = input.take() {
+            held
         } else {
-            ready!(poll_read(&self.socket, cx, room))?
+            // The codec's own buffer would have to be filled with zeros first, all of it for however few bytes.
+            let mut held = Buffer::take();
+            let count = ready!(poll_read(&self.socket, cx, held.space()))?;
+            held.fill(count);
+            self.read_at.set(Instant::now());
+            held
         };
-        self.first.borrow_mut().take_if(|first| first.is_empty());
-        let now = Instant::now();
-        self.read_at.set(now);
-        if let Err(flood) = self.meter.borrow_mut().note(&room[..count], now) {
+        let held = input.insert(held);
+        let count = held.filled().len().min(into.remaining());
+        let bytes = &held.filled()[..count];
+        let noted = self.meter.borrow_mut().note(bytes, self.read_at.get());
+        if let Err(flood) = noted {
             // Its task ends the connection, and is the one that is running.
             self.flood.set(Some(flood));
             return Poll::Pending;
         }
-        into.advance(count);
+        into.put_slice(bytes);
+        held.consume(count);
+        input.take_if(|held| held.is_empty());
         Poll::Ready(Ok(()))
     }
 
