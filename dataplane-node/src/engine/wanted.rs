@@ -76,8 +76,8 @@ impl Wanted {
                 members.is_none_or(|members| members.contains(&server))
             };
             let RingMembers { members, panic: _ } = RingMembers::choose(pool, health, was_member);
-            let servers = members.iter().map(|at| &pool.backends[*at]).collect();
-            wanted.add(*id, service, servers, &certificates);
+            let servers: Vec<_> = members.iter().map(|at| &pool.backends[*at]).collect();
+            wanted.add(*id, service, &servers, &certificates);
         }
         wanted
     }
@@ -86,7 +86,7 @@ impl Wanted {
         &mut self,
         id: ServiceId,
         service: &NodeProxy,
-        servers: Vec<&NodeBackend>,
+        servers: &[&NodeBackend],
         certificates: &[Arc<NodeCertificate>],
     ) {
         for v6 in [false, true] {
