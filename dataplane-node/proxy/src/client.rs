@@ -8,26 +8,27 @@
 //!    ◄── body ──  pump::body ◄──────────────────────────── body ──
 //! ```
 
+mod answer;
+
 use std::{
     cell::Cell, io, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context, time::Duration,
 };
 
+use self::answer::{Answered, Failed, answer, both};
 use tokio::time::timeout;
 
 use crate::{
     buffer::Buffer,
     config::ProxyConfig,
     http1::{
-        Answering, Body, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Request,
-        RequestHead, Response, ResponseHead, reason, write_request, write_response,
+        Body, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Request, RequestHead, reason,
+        write_request,
     },
     http2::{self, PREFACE_HEAD},
-    pump::{self, Broken, Framed},
     route::{Failure, RouteRequest},
     routing::Routed,
     site::{Current, Place, Site},
-    socket::Socket,
-    stream::{Incoming, NoHead, Stream, write},
+    stream::{NoHead, Stream, write},
     tcp::relay,
     upstream::{NoUpstream, Permit, Pool, RequestKey, Upstream},
 };
@@ -60,6 +61,8 @@ struct Asked {
     to: Option<(Rc<Pool>, RequestKey)>,
     /// Something of an answer is on its way to the client.
     has_answer: Cell<bool>,
+    /// Some of the request is still to come.
+    is_sending: Cell<bool>,
 }
 
 /// What was written for a request's head.
@@ -68,6 +71,15 @@ enum Rewritten {
     Request(Asked),
     /// An answer.
     Answer { persists: bool },
+}
+
+/// A request and its answer, done with.
+struct Exchanged {
+    permit: Permit,
+    upstream: Upstream,
+    answered: Answered,
+    /// The whole body is gone.
+    is_sent: bool,
 }
 
 /// Why a client's connection ends.
@@ -366,6 +378,7 @@ impl Client {
             }),
             routed,
             has_answer: Cell::new(false),
+            is_sending: Cell::new(false),
         }))
     }
 
@@ -426,192 +439,7 @@ impl Asked {
     }
 }
 
-/// What an answer leaves behind.
-#[derive(Clone, Copy, Debug)]
-struct Answered {
-    client_persists: bool,
-    server_persists: bool,
-    /// How long the server says that it waits for the next request.
-    server_waits: Option<Duration>,
-    switches: bool,
-}
-
-/// A request and its answer, done with.
-struct Exchanged {
-    permit: Permit,
-    upstream: Upstream,
-    answered: Answered,
-    /// The whole body is gone.
-    is_sent: bool,
-}
-
-/// Why there is no answer.
-enum Failed {
-    /// Nothing of one has come.
-    Unanswered,
-    /// The one that came is not what the client is to have.
-    Again,
-    End(End),
-}
-
-/// A request's body there and its answer back at the same time, as neither waits for the other; with the answer, whether the whole body
-/// is gone.
-async fn both(
-    client: &mut Stream,
-    server: &mut Stream,
-    asked: &Asked,
-    config: &ProxyConfig,
-    permit: &Permit,
-) -> Result<(Answered, bool), Failed> {
-    let from_client = Incoming {
-        socket: &client.socket,
-        buffer: &mut client.buffer,
-        alarm: &client.alarm,
-    };
-    let from_server = Incoming {
-        socket: &server.socket,
-        buffer: &mut server.buffer,
-        alarm: &server.alarm,
-    };
-    let body = pump::body_up_to(
-        from_client,
-        &server.socket,
-        asked.body,
-        Framed::Same,
-        asked.routed.timeouts(config).silence,
-        asked.routed.body_bytes(config),
-    );
-    let answer = answer(from_server, &client.socket, asked, config, permit);
-    tokio::pin!(body, answer);
-    let mut is_sent = None;
-    loop {
-        tokio::select! {
-            biased;
-            answered = &mut answer => return Ok((answered?, is_sent == Some(true))),
-            sent = &mut body, if is_sent.is_none() => match sent {
-                Ok(()) => is_sent = Some(true),
-                // It may have answered without reading all of it.
-                Err(Broken::Receiver) => is_sent = Some(false),
-                Err(Broken::Refused(refusal)) => {
-                    return Err(Failed::End(asked.end(refusal.status())));
-                }
-                Err(Broken::Sender(_)) => return Err(Failed::End(End::Quietly)),
-            },
-        }
-    }
-}
-
 /// Whether a status that the engine gives says what is wrong with the request itself.
 const fn is_refusal(status: u16) -> bool {
     !matches!(status, 408 | 502..=504)
-}
-
-/// Gives a server's answer to the client, the interim ones before it too.
-async fn answer(
-    mut from: Incoming<'_>,
-    to: &Socket,
-    asked: &Asked,
-    config: &ProxyConfig,
-    permit: &Permit,
-) -> Result<Answered, Failed> {
-    let silence = asked.routed.timeouts(config).silence;
-    loop {
-        let length = match from.some(silence, |_| false).await {
-            Ok(()) => from.head(&config.limits, silence).await,
-            Err(error) => Err(error),
-        };
-        let length = length.map_err(|error| match error {
-            NoHead::Closed | NoHead::Leaving | NoHead::Broken => Failed::Unanswered,
-            NoHead::Refused(_) => Failed::End(End::Told(502)),
-            NoHead::Silent | NoHead::Late => Failed::End(End::Told(504)),
-        })?;
-        let mut head = Vec::with_capacity(length + 64);
-        let (response, framed, client_persists) =
-            rewrite_answer(&from.filled()[..length], asked, config, &mut head)
-                .map_err(|_refusal| Failed::End(End::Told(502)))?;
-        from.consume(length);
-        if !response.is_interim {
-            permit.answered(response.status, asked.body == Body::Length(0));
-            mark(&mut head, permit);
-        }
-        let failure = Failure::of_status(response.status);
-        if failure.is_some_and(|failure| asked.again(failure, config)) {
-            return Err(Failed::Again);
-        }
-        asked.has_answer.set(!response.is_interim);
-        // The first bytes of the body in the same write.
-        let inline = match (response.body, framed) {
-            (Body::Length(length), Framed::Same) => {
-                let filled = from.filled().len();
-                usize::try_from(length).map_or(filled, |length| length.min(filled))
-            }
-            _ => 0,
-        };
-        let sent = write(to, &head, &from.filled()[..inline]).await;
-        sent.map_err(|_gone| Failed::End(End::Quietly))?;
-        from.consume(inline);
-        if response.is_interim {
-            continue;
-        }
-        let body = match response.body {
-            Body::Length(length) => Body::Length(length - inline as u64),
-            body => body,
-        };
-        let again = Incoming {
-            socket: from.socket,
-            buffer: &mut *from.buffer,
-            alarm: from.alarm,
-        };
-        if body != Body::Length(0) {
-            // Its head is sent: all that tells the client of a failure is that the connection closes too early.
-            let whole = Box::pin(pump::body(again, to, body, framed, silence)).await;
-            whole.map_err(|_broken| Failed::End(End::Quietly))?;
-        }
-        return Ok(Answered {
-            client_persists,
-            server_persists: response.persists,
-            server_waits: response.keep_alive,
-            switches: response.switches,
-        });
-    }
-}
-
-/// Adds the cookie that makes the client come back to the server, if it needs one.
-fn mark(head: &mut Vec<u8>, permit: &Permit) {
-    if let Some(line) = permit.mark() {
-        head.truncate(head.len() - b"\r\n".len());
-        head.extend_from_slice(line.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-}
-
-/// Reads an answer's head and writes it as it goes back, with how its body does and whether the client's connection goes on.
-fn rewrite_answer(
-    bytes: &[u8],
-    asked: &Asked,
-    config: &ProxyConfig,
-    out: &mut Vec<u8>,
-) -> Result<(Response, Framed, bool), Refusal> {
-    let mut room = FieldRoom::new();
-    let head = ResponseHead::parse(bytes, &mut room, &config.limits)?;
-    let response = Response::of(&head, asked.method)?;
-    let framed = match (response.body, asked.minor) {
-        (Body::UntilClose, 1) => Framed::Chunks,
-        (Body::Chunked, 0) => Framed::Bare,
-        _ => Framed::Same,
-    };
-    let has_end = asked.minor == 1 || matches!(response.body, Body::Length(_));
-    let persists = asked.persists && has_end && !asked.site.is_draining();
-    let edits = if response.is_interim {
-        FieldEdits::NONE
-    } else {
-        asked.routed.edits(config)
-    };
-    let answering = Answering {
-        minor: asked.minor,
-        persists,
-        edits,
-    };
-    write_response(out, &head, &response, answering);
-    Ok((response, framed, persists))
 }

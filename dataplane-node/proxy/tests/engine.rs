@@ -392,3 +392,40 @@ fn a_server_that_says_nothing_is_not_waited_for() {
     let answer = say(engine, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
 }
+
+/// A server waits for a request's body before it answers: as long as that comes, nobody is silent.
+#[test]
+fn a_slow_upload_is_not_a_server_that_says_nothing() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let engine = engine(ProxyConfig {
+        timeouts: Timeouts {
+            silence: Duration::from_millis(300),
+            ..Timeouts::default()
+        },
+        ..to(&[server.local_addr().unwrap()])
+    });
+    let answering = std::thread::spawn(move || {
+        let (mut from, _) = server.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"12345678") {
+            let mut byte = [0];
+            from.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        from.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+    });
+    let mut client = TcpStream::connect(engine).unwrap();
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 8\r\n\r\n")
+        .unwrap();
+    for byte in b"12345678" {
+        // The body's own pace is what is tested here.
+        std::thread::sleep(Duration::from_millis(100));
+        client.write_all(&[*byte]).unwrap();
+    }
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    answering.join().unwrap();
+}

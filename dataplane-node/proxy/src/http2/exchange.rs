@@ -1,5 +1,7 @@
 //! One request that came over HTTP/2, with its answer from a server of HTTP/1.1.
 
+mod over_http1;
+
 use std::{io, pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
@@ -7,25 +9,22 @@ use h2::{Reason, RecvStream, server::SendResponse};
 use http::{Request, header, request::Parts};
 use tokio::time::timeout;
 
+use self::over_http1::Exchange;
 use super::{
     Service,
     answer::{Answer, Gone},
-    body::{self, NotAnswered, NotSent},
+    body::NotAnswered,
     config::ServerProtocol,
     relay::{NotRelayed, Relaying, relay},
     request::{self, Asked, NotWritten, Writing},
-    response,
     watch::Open,
     websocket,
 };
 use crate::{
-    http1::{
-        Body, Field, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Response, ResponseHead,
-    },
+    http1::{Body, Field, FieldEdits, Forwarding, Identity, Refusal},
     route::Failure,
     routing::Routed,
-    stream::{Incoming, NoHead, write},
-    upstream::{NoUpstream, Permit, Pool, RequestKey, Upstream},
+    upstream::{NoUpstream, Permit, Pool, RequestKey},
 };
 
 /// How long, and for how many bytes, a body is read on that nobody wants.
@@ -389,140 +388,4 @@ fn told_of_refusal(refusal: Refusal) -> End {
         400 if refusal != Refusal::Method => End::Reset(Reason::PROTOCOL_ERROR),
         status => End::Told(status),
     }
-}
-
-/// A request on its way over a connection to a server.
-struct Exchange<'a> {
-    asked: Asked,
-    routed: &'a Routed,
-    permit: &'a Permit,
-    service: &'a Service,
-    key: &'a websocket::Key,
-    body: &'a mut RecvStream,
-    answer: &'a mut Answer,
-}
-
-impl Exchange<'_> {
-    async fn run(&mut self, head: &[u8], mut upstream: Upstream) -> Result<(), Failed> {
-        let sent = write(&upstream.stream.socket, head, b"").await;
-        sent.map_err(|_closed| Failed::Unanswered)?;
-        let has_body = !self.asked.is_tunnel && self.asked.body != Body::Length(0);
-        let (response, is_sent) = if has_body {
-            Box::pin(self.both(&mut upstream)).await?
-        } else {
-            let from = upstream.stream.incoming();
-            let (asked, routed) = (self.asked, self.routed);
-            let of = (self.key, self.service, self.permit);
-            let response = answer(from, self.answer, asked, routed, of).await?;
-            (response, true)
-        };
-        if response.switches {
-            let mut from = upstream.stream.incoming();
-            let tunnel = body::tunnel(self.body, &mut from, self.answer);
-            return Ok(Box::pin(tunnel).await?);
-        }
-        if response.persists && is_sent {
-            self.permit.keep(upstream, response.keep_alive);
-        }
-        Ok(())
-    }
-
-    /// The body there and the answer back at the same time, as neither waits for the other; with the answer, whether the whole body is
-    /// gone.
-    async fn both(&mut self, upstream: &mut Upstream) -> Result<(Response, bool), Failed> {
-        let silence = self.routed.timeouts(&self.service.config).silence;
-        let most = self.routed.body_bytes(&self.service.config);
-        let stream = &mut upstream.stream;
-        let from = Incoming {
-            socket: &stream.socket,
-            buffer: &mut stream.buffer,
-            alarm: &stream.alarm,
-        };
-        let body = body::send(self.body, &stream.socket, self.asked.body, silence, most);
-        let (asked, routed) = (self.asked, self.routed);
-        let of = (self.key, self.service, self.permit);
-        let answer = answer(from, self.answer, asked, routed, of);
-        tokio::pin!(body, answer);
-        let mut is_sent = None;
-        loop {
-            tokio::select! {
-                biased;
-                answered = &mut answer => return Ok((answered?, is_sent == Some(true))),
-                sent = &mut body, if is_sent.is_none() => match sent {
-                    Ok(()) => is_sent = Some(true),
-                    // It may have answered without reading all of it.
-                    Err(NotSent::Server) => is_sent = Some(false),
-                    Err(NotSent::Client) => return Err(Failed::End(End::Gone)),
-                    // One that has begun to answer is broken off.
-                    Err(NotSent::TooLong) => return Err(Failed::End(End::Told(413))),
-                },
-            }
-        }
-    }
-}
-
-/// Gives a server's answer to the client, the interim ones before it too.
-async fn answer(
-    mut from: Incoming<'_>,
-    to: &mut Answer,
-    asked: Asked,
-    routed: &Routed,
-    (key, service, permit): (&websocket::Key, &Service, &Permit),
-) -> Result<Response, Failed> {
-    let config = &service.config;
-    let silence = routed.timeouts(config).silence;
-    loop {
-        let length = {
-            let head = pin!(async {
-                from.some(silence, |_| false).await?;
-                from.head(&config.limits, silence).await
-            });
-            to.or_gone(head).await?
-        };
-        let length = length.map_err(|error| match error {
-            NoHead::Closed | NoHead::Leaving | NoHead::Broken => Failed::Unanswered,
-            NoHead::Refused(_) => Failed::End(End::Told(502)),
-            NoHead::Silent | NoHead::Late => Failed::End(End::Told(504)),
-        })?;
-        let bytes = Bytes::copy_from_slice(&from.filled()[..length]);
-        from.consume(length);
-        let (mut head, response) = read_head(&bytes, asked, key, service)
-            .map_err(|_refusal| Failed::End(End::Told(502)))?;
-        if response.is_interim {
-            to.interim(head)?;
-            continue;
-        }
-        permit.answered(response.status, asked.body == Body::Length(0));
-        response::mark(&mut head, permit);
-        let failure = Failure::of_status(response.status);
-        if failure.is_some_and(|failure| again(failure, asked, routed, service)) {
-            return Err(Failed::Again);
-        }
-        let is_whole = response.body == Body::Length(0) && !response.switches;
-        to.head(head, is_whole)?;
-        if !is_whole && !response.switches {
-            let body = pin!(body::answer(&mut from, to, response.body, silence));
-            body.await?;
-        }
-        return Ok(response);
-    }
-}
-
-fn read_head(
-    bytes: &Bytes,
-    asked: Asked,
-    key: &websocket::Key,
-    service: &Service,
-) -> Result<(http::Response<()>, Response), Refusal> {
-    let mut room = FieldRoom::new();
-    let head = ResponseHead::parse(bytes, &mut room, &service.config.limits)?;
-    let response = Response::of(&head, asked.method)?;
-    if response.switches || asked.is_tunnel && (200..300).contains(&response.status) {
-        // What nobody has asked for, and what the client would take for the tunnel that it has asked for.
-        let is_agreed = asked.is_tunnel && response.switches && key.is_accepted(&head);
-        if !is_agreed {
-            return Err(Refusal::StartLine);
-        }
-    }
-    Ok((response::convert(bytes, &head, &response)?, response))
 }

@@ -56,7 +56,7 @@ pub enum CertificateError {
         /// The certificate.
         name: String,
     },
-    /// No client could ask for it.
+    /// No client could ask for it, and none that comes by address could verify it.
     #[error("certificate {name}: it names no host")]
     Nameless {
         /// The certificate.

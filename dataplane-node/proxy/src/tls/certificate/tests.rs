@@ -39,6 +39,9 @@ fn hosts_are_those_of_the_alternative_names() {
     assert_eq!(names(&params(&[])), Ok("common.example".to_owned()));
     let mut address = params(&[]);
     address.subject_alt_names = vec![SanType::IpAddress([192, 0, 2, 1].into())];
+    // Clients who come by address ask for no name.
+    assert_eq!(names(&address), Ok(String::new()));
+    address.subject_alt_names = vec![SanType::Rfc822Name("a@b.example".try_into().unwrap())];
     assert_eq!(
         names(&address),
         Err("certificate web: it names no host".to_owned())
