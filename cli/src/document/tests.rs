@@ -177,7 +177,7 @@ pool:
             "f:8:5: services[0].backend_port: `backend_port` is there already, in line 7; remove one of them",
             "f:9:5: services[0].colour: unknown field; the fields here are `name`, `vips`, `ports`, `protocol`, `mode`, \
              `pool`, `affinity`, `backend_port`, `tunnel`, `clamp_mss`, `client_address_option`, `limits`, `allow_sources`, \
-             `deny_sources`",
+             `deny_sources`, `proxy`",
             "f:11:16: services[1].clamp_mss: expected `true` or `false`, found a text; write true without quotes",
             "f:12:28: services[1].client_address_option: expected `true` or `false`, found `yes`",
             "f:13:30: services[1].tunnel.encapsulation: `gre` is no encapsulation; did you mean `gue`? use one of `ipip`, `gue`",
@@ -212,7 +212,8 @@ fn reports_broken_syntax_and_what_came_before_it() {
     assert_eq!(
         mistakes("services:\n  - name: web\n    mode: l4\n  - name: [x\nports: }\n"),
         [
-            "f:3:11: services[0].mode: `l4` is no mode; use one of `l4-dnat`, `l4-fullnat`, `l4-dsr`, `l4-tunnel`",
+            "f:3:11: services[0].mode: `l4` is no mode; use one of `l4-dnat`, `l4-fullnat`, `l4-dsr`, `l4-tunnel`, `l7-reverse`, \
+             `l7-transparent`",
             "f:4:11: services[1].name: expected text, found a list",
             "f:5:6: not valid YAML: illegal placement of ':' indicator",
         ]

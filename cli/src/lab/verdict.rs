@@ -108,7 +108,7 @@ impl Tally {
     }
 
     fn take(&mut self, case: Case, sighting: &Sighting) {
-        if sighting.is_flooded() {
+        if sighting.is_flooded() || sighting.is_kept(case) {
             return;
         }
         let Tap {

@@ -7,7 +7,7 @@
 //!                        └─► ServerTlsOptions ──► ServerTlsConfig ──────────────► connect ─┘      over TlsSocket
 //! ```
 //!
-//! Rustls decides everything that a handshake decides. Behind it, [`session`] seals and opens the records in buffers of the worker's
+//! Rustls decides everything that a handshake decides. Behind it, `session` seals and opens the records in buffers of the worker's
 //! pool, so that an idle connection holds its keys and nothing else.
 
 mod alert;

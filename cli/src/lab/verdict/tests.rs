@@ -224,6 +224,34 @@ fn another_nodes_or_servers_address_is_noticed() {
     );
 }
 
+/// A connection that a node has kept ends while the other family's requests run; nothing else of that family has a part in them.
+#[test]
+fn a_kept_connection_ends_when_it_likes() {
+    let other = Case {
+        family: Family::Ipv6,
+        ..case(Mode::Reverse)
+    };
+    for (mode, party, is_fine) in [
+        (Mode::Reverse, Party::Node, true),
+        (Mode::Reverse, Party::Client, false),
+        (Mode::Fullnat, Party::Node, false),
+    ] {
+        let case = case(mode);
+        let mut taken = captured(case, &case.mode.steps());
+        let is_to_server = |it: &Sighting| matches!(it.tap.host, Host::Server(_)) && it.tap.to_host;
+        let seen = taken.sightings.iter().copied().find(is_to_server);
+        let mut kept = seen.expect("a server gets packets");
+        let other = Case { mode, ..other };
+        kept.frame.inner = (address_of(other, party), address_of(other, Party::Server));
+        taken.sightings.push(kept);
+        assert_eq!(
+            judge(case, &answers(case), &taken).ok,
+            is_fine,
+            "{mode} {party:?}"
+        );
+    }
+}
+
 #[test]
 fn a_flooded_copy_is_nobodys_fault() {
     let case = case(Mode::Dsr);
