@@ -58,7 +58,6 @@ fi
 if [ "${1:-}" = bench ]; then
     need haproxy have haproxy
     need wrk have wrk
-    need openssl have openssl
 fi
 if [ "${1:-}" = ebpf ]; then
     need rustc-web test -x /usr/bin/rustc
