@@ -1,12 +1,26 @@
 //! What the reference remembers of full NAT's flows.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use lbfabric_abi::SESSION_IDLE_RESET_SECS;
 
 /// Source, destination and protocol.
 pub(crate) type Ends = (SocketAddr, SocketAddr, u8);
 
 /// A quarter of the tests' full-NAT tables: of flows that have not spoken for so many packets nothing is certain.
 const RECENT: u64 = 1000;
+/// Half of the shortest time that a session may be silent for, that of one whose last packet was a reset: a run that waits for the
+/// processor for longer than that finds it expired.
+const RECENT_TIME: Duration = Duration::from_secs(SESSION_IDLE_RESET_SECS as u64 / 2);
+
+/// Of TCP's flags, RFC 9293 section 3.1.
+const FIN: u8 = 1;
+const SYN: u8 = 1 << 1;
+const RST: u8 = 1 << 2;
 
 /// The flows by both of their ends.
 #[derive(Default)]
@@ -24,9 +38,39 @@ struct Known {
     server: SocketAddr,
     /// Which of all packets was its last.
     last: u64,
+    /// When that was.
+    last_at: Instant,
+    /// A side has closed the connection: a SYN begins another, which nobody has confirmed.
+    is_closing: bool,
+    /// The last packet was a reset.
+    is_reset: bool,
     is_answered: bool,
     /// The client has gone on after an answer: no other flow may have its place.
     is_confirmed: bool,
+}
+
+// === impl Known ===
+
+impl Known {
+    fn new(node: SocketAddr, server: SocketAddr, last: u64) -> Self {
+        Self {
+            node,
+            server,
+            last,
+            last_at: Instant::now(),
+            is_closing: false,
+            is_reset: false,
+            is_answered: false,
+            is_confirmed: false,
+        }
+    }
+
+    /// A packet of either side has gone on, with these of TCP's flags.
+    fn note(&mut self, packets: u64, flags: u8) {
+        (self.last, self.last_at) = (packets, Instant::now());
+        self.is_closing |= flags & FIN != 0;
+        self.is_reset = flags & RST != 0;
+    }
 }
 
 // === impl NatFlows ===
@@ -56,24 +100,23 @@ impl NatFlows {
         flow: Ends,
         node: SocketAddr,
         server: SocketAddr,
-        is_syn: bool,
+        flags: u8,
     ) {
         self.packets += 1;
         if let Some(known) = self.by_client.get_mut(&flow) {
             if (known.node, known.server) == (node, server) {
+                let is_syn = flags & SYN != 0;
+                if is_syn && (known.is_closing || known.is_reset) {
+                    *known = Known::new(node, server, self.packets);
+                }
                 known.is_confirmed |= known.is_answered && !is_syn;
-                known.last = self.packets;
+                known.note(self.packets, flags);
                 return;
             }
             self.forget(&flow);
         }
-        let known = Known {
-            node,
-            server,
-            last: self.packets,
-            is_answered: false,
-            is_confirmed: false,
-        };
+        let mut known = Known::new(node, server, self.packets);
+        known.note(self.packets, flags);
         let answers = (server, node, flow.2);
         if let Some(before) = self.by_server.get(&answers).copied() {
             self.forget(&before);
@@ -83,12 +126,12 @@ impl NatFlows {
     }
 
     /// A server's packet went to its client.
-    pub(crate) fn answered(&mut self, answer: &Ends) {
+    pub(crate) fn answered(&mut self, answer: &Ends, flags: u8) {
         if let Some(flow) = self.by_server.get(answer)
             && let Some(known) = self.by_client.get_mut(flow)
         {
             known.is_answered = true;
-            known.last = self.packets;
+            known.note(self.packets, flags);
         }
     }
 
@@ -108,7 +151,7 @@ impl NatFlows {
     }
 
     fn is_recent(&self, known: &Known) -> bool {
-        self.packets - known.last < RECENT
+        self.packets - known.last < RECENT && known.last_at.elapsed() < RECENT_TIME
     }
 
     fn is_certain(&self, known: &Known) -> bool {

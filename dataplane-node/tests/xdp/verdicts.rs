@@ -289,14 +289,17 @@ impl Reference {
         let from = SocketAddr::new(seen.source, source);
         let to = SocketAddr::new(seen.destination, destination);
         let ends = (from, to, protocol);
+        let flags = match protocol {
+            6 => frame.get(seen.l4 + 13).copied().unwrap_or(0),
+            _ => 0,
+        };
         match way {
             Way::Node(node, id) => {
                 let port = server_port(destination);
                 let server = SocketAddr::new(server(id, family(from.ip())), port);
-                let is_syn = protocol == 6 && frame[seen.l4 + 13] & 2 != 0;
-                self.nat.forwarded(ends, node, server, is_syn);
+                self.nat.forwarded(ends, node, server, flags);
             }
-            Way::Client { is_dnat: false, .. } => self.nat.answered(&ends),
+            Way::Client { is_dnat: false, .. } => self.nat.answered(&ends, flags),
             Way::Pass => self.nat.passed(&ends),
             Way::Client { is_dnat: true, .. } | Way::Drop | Way::Back | Way::Server(..) => {}
         }
