@@ -6,8 +6,6 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) limit: Limit,
-    /// Whether the engine does it. A row of what it does not do yet counts as missed.
-    pub(crate) is_there: bool,
 }
 
 /// What clients do, and what is counted.
@@ -50,55 +48,46 @@ pub(crate) const CASES: &[Case] = &[
         name: "HTTP/1.1 keep-alive, 1 KiB, 64 connections",
         kind: Kind::KeepAlive(Front::Http),
         limit: Limit::AtLeast(1.10),
-        is_there: true,
     },
     Case {
         name: "new connection per request",
         kind: Kind::NewConnections(Front::Http),
         limit: Limit::AtLeast(1.05),
-        is_there: true,
     },
     Case {
         name: "TLS 1.3 keep-alive",
         kind: Kind::KeepAlive(Front::Tls),
         limit: Limit::AtLeast(1.25),
-        is_there: false,
     },
     Case {
         name: "full TLS handshakes, ECDSA P-256",
         kind: Kind::NewConnections(Front::Tls),
         limit: Limit::AtLeast(1.9),
-        is_there: false,
     },
     Case {
         name: "plain TCP, large transfers",
         kind: Kind::Transfers,
         limit: Limit::AtLeast(4.0),
-        is_there: false,
     },
     Case {
         name: "HTTP/2 in, HTTP/1.1 out",
         kind: Kind::Http2,
         limit: Limit::AtLeast(0.80),
-        is_there: true,
     },
     Case {
         name: "99th percentile of latency at equal load",
         kind: Kind::Latency,
         limit: Limit::AtMost(1.0),
-        is_there: true,
     },
     Case {
         name: "memory of an idle HTTP/1.1 connection",
         kind: Kind::Idle(Front::Http),
         limit: Limit::Bytes(1_500.0),
-        is_there: true,
     },
     Case {
         name: "memory of an idle TLS connection",
         kind: Kind::Idle(Front::Tls),
         limit: Limit::Bytes(12_000.0),
-        is_there: false,
     },
 ];
 

@@ -5,7 +5,7 @@ use crate::{
     drawing::{Drawing, FAINT, INK, MET, MISSED},
     facts,
     measure::Row,
-    report::{Outcome, Report, short},
+    report::{Report, short},
 };
 
 const LEFT: f64 = 330.0;
@@ -47,45 +47,35 @@ pub(crate) fn draw(report: &Report) -> String {
 
 fn draw_row(drawing: &mut Drawing, y: f64, row: &Row) {
     drawing.row(y, LEFT, y + ROW / 2.0 + 4.0, 13, row.case.name);
-    let (colour, ink) = match row.outcome() {
-        Outcome::Met => (MET, INK),
-        Outcome::Missed => (MISSED, MISSED),
-        Outcome::NotThere => (FAINT, FAINT),
+    let (colour, ink) = if row.is_met() {
+        (MET, INK)
+    } else {
+        (MISSED, MISSED)
     };
-    let label = row.ours().map_or("not there yet".to_owned(), |ours| {
-        format!("{}, limit {}", short(ours), short(row.limit()))
-    });
-    bar(
-        drawing,
-        y + 7.0,
-        reached(row, row.ours()),
-        colour,
-        ink,
-        &label,
-    );
+    let ours = row.ours();
+    let label = format!("{}, limit {}", short(ours), short(row.limit()));
+    bar(drawing, y + 7.0, reached(row, ours), colour, ink, &label);
     let nginx = match row.case.limit {
         Limit::AtLeast(_) | Limit::AtMost(_) => row.nginx(),
-        Limit::Bytes(_) => row.nginx().zip(row.haproxy()).map(|(ratio, of)| ratio * of),
+        Limit::Bytes(_) => row.nginx() * row.haproxy(),
     };
-    if let Some(figure) = nginx {
-        let top = y + 11.0 + BAR;
-        bar(
-            drawing,
-            top,
-            reached(row, nginx),
-            NGINX,
-            FAINT,
-            &short(figure),
-        );
-    }
+    let top = y + 11.0 + BAR;
+    bar(
+        drawing,
+        top,
+        reached(row, nginx),
+        NGINX,
+        FAINT,
+        &short(nginx),
+    );
 }
 
 /// How much of the limit that is, as a bar's length.
-fn reached(row: &Row, figure: Option<f64>) -> f64 {
-    let share = figure.map_or(0.0, |figure| match row.case.limit {
+fn reached(row: &Row, figure: f64) -> f64 {
+    let share = match row.case.limit {
         Limit::AtLeast(limit) => figure / limit,
         Limit::AtMost(limit) | Limit::Bytes(limit) => limit / figure,
-    });
+    };
     share.min(LONGEST) * LIMIT
 }
 

@@ -1,21 +1,54 @@
 //! Ours: the engine with one worker in a process of its own, which this program starts itself as.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
-
-use lbfabric_proxy::{
-    Engine, EngineConfig, EngineService, ForwardedConfig, Idle, PoolConfig, ProxyConfig,
-    ServiceKey, http1::ForwardedPolicy,
+use std::{
+    collections::BTreeMap, fs, net::SocketAddr, path::Path, path::PathBuf, sync::Arc,
+    time::Duration,
 };
 
+use lbfabric_proxy::{
+    Engine, EngineConfig, EngineService, ForwardedConfig, Idle, PoolConfig, Protocol, ProxyConfig,
+    ServiceKey,
+    http1::ForwardedPolicy,
+    tls::{Certificate, Certificates, MinimumVersion, TlsConfig, TlsOptions, UnknownName},
+};
+
+use crate::proxies::{CERTIFICATE, KEY, NAME};
+
+/// What it serves.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Serving {
+    /// HTTP/1.1 and HTTP/2.
+    #[arg(id = "serve", long = "serve", hide = true)]
+    http: SocketAddr,
+    /// The same over TLS 1.3.
+    #[arg(id = "serve-tls", long = "serve-tls", hide = true)]
+    tls: SocketAddr,
+    /// Plain TCP.
+    #[arg(id = "serve-tcp", long = "serve-tcp", hide = true)]
+    tcp: SocketAddr,
+    #[arg(long, hide = true)]
+    server: SocketAddr,
+    /// With the certificate.
+    #[arg(long, hide = true)]
+    folder: PathBuf,
+}
+
 /// Serves until it is ended.
-pub(crate) fn run(listens: SocketAddr, server: SocketAddr) {
+pub(crate) fn run(serving: &Serving) {
+    let Serving {
+        http,
+        tls,
+        tcp,
+        server,
+        folder,
+    } = serving;
     let proxy = ProxyConfig {
         pools: vec![PoolConfig {
             idle: Idle {
                 connections: 128,
                 ..Idle::default()
             },
-            ..PoolConfig::of(&[server])
+            ..PoolConfig::of(&[*server])
         }],
         // The others say less of a client: its address alone.
         forwarded: ForwardedConfig {
@@ -24,13 +57,24 @@ pub(crate) fn run(listens: SocketAddr, server: SocketAddr) {
         },
         ..ProxyConfig::default()
     };
-    let service = EngineService {
-        listen: vec![listens],
-        proxy: Arc::new(proxy),
+    let over_tls = ProxyConfig {
+        tls: Some(Arc::new(tls_config(folder))),
+        ..proxy.clone()
     };
-    let key = ServiceKey { id: 1, part: 0 };
+    let relay = ProxyConfig {
+        protocol: Protocol::Tcp,
+        ..proxy.clone()
+    };
+    let parts = [(http, proxy), (tls, over_tls), (tcp, relay)];
+    let services = (1..).zip(parts).map(|(id, (listens, proxy))| {
+        let service = EngineService {
+            listen: vec![*listens],
+            proxy: Arc::new(proxy),
+        };
+        (ServiceKey { id, part: 0 }, service)
+    });
     let config = EngineConfig {
-        services: BTreeMap::from([(key, service)]),
+        services: services.collect::<BTreeMap<_, _>>(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -42,4 +86,16 @@ pub(crate) fn run(listens: SocketAddr, server: SocketAddr) {
         assert!(failed.is_empty(), "{failed:?}");
         std::future::pending::<()>().await;
     });
+}
+
+/// As the others have it: TLS 1.3 without tickets, so that each connection does a whole handshake.
+fn tls_config(folder: &Path) -> TlsConfig {
+    let read = |file: &str| fs::read(folder.join(file)).unwrap();
+    let certificate = Certificate::from_der(NAME, &[read(CERTIFICATE)], &read(KEY)).unwrap();
+    let certificates = Certificates::new(&[certificate], UnknownName::First);
+    let options = TlsOptions {
+        minimum: MinimumVersion::Tls13,
+        ..TlsOptions::new(Arc::new(certificates))
+    };
+    TlsConfig::new(&options).unwrap()
 }

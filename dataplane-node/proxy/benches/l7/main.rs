@@ -30,12 +30,12 @@ mod process;
 mod proxies;
 mod report;
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::{cases::CASES, measure::Plan, report::Report};
+use crate::{cases::CASES, engine::Serving, measure::Plan, report::Report};
 
 /// Measures the layer-7 engine against HAProxy and nginx.
 #[derive(Debug, Parser)]
@@ -58,11 +58,9 @@ struct Options {
     /// Only the cases whose name contains one of these; such a run does not count as met.
     #[arg(long)]
     only: Vec<String>,
-    /// Is the engine that is measured, on this address.
-    #[arg(long, hide = true, requires = "server")]
-    serve: Option<SocketAddr>,
-    #[arg(long, hide = true)]
-    server: Option<SocketAddr>,
+    /// Is the engine that is measured, at these addresses.
+    #[command(flatten)]
+    engine: Option<Serving>,
     /// What `cargo bench` says to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -70,8 +68,8 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let (Some(listens), Some(server)) = (options.serve, options.server) {
-        engine::run(listens, server);
+    if let Some(serving) = &options.engine {
+        engine::run(serving);
         return ExitCode::SUCCESS;
     }
     // Idle connections are files of this process too.

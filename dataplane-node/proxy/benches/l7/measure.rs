@@ -6,7 +6,7 @@ use crate::{
     cases::{Case, Front, Kind},
     idle,
     load::{Clients, Got},
-    proxies::{ALL, Name, Proxy, Site},
+    proxies::{ALL, Listens, Proxy, Site},
 };
 
 /// How large a part of what HAProxy can do at most everyone does when latencies are compared.
@@ -20,7 +20,7 @@ const TRANSFERS: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) case: &'static Case,
-    /// Of each round, by proxy in the order of [`ALL`]; none of ours where it is not there yet.
+    /// Of each round, by proxy in the order of [`ALL`].
     pub(crate) figures: [Vec<f64>; ALL.len()],
 }
 
@@ -42,13 +42,13 @@ pub(crate) fn rows(plan: &Plan<'_>, cases: &[&'static Case]) -> Vec<Row> {
         core: plan.client_core,
         seconds: plan.seconds,
     };
-    let proxies = ALL.map(|name| (name, site.start(name)));
+    let proxies = ALL.map(|name| site.start(name));
     // Files, code and connections are there after the first round, which does not count.
     let short = Clients {
         seconds: 1,
         ..clients
     };
-    let capacity = proxies.each_ref().map(|(_, proxy)| {
+    let capacity = proxies.each_ref().map(|proxy| {
         let url = proxy.listens.url(Kind::KeepAlive(Front::Http));
         short.wrk(&url, None, false).requests
     });
@@ -69,11 +69,8 @@ pub(crate) fn rows(plan: &Plan<'_>, cases: &[&'static Case]) -> Vec<Row> {
             // None of them is always the first.
             for at in 0..ALL.len() {
                 let at = (at + round as usize) % ALL.len();
-                let (name, proxy) = &proxies[at];
-                if *name != Name::Ours || row.case.is_there {
-                    let figure = measure(&clients, proxy, row.case.kind, requests_per_second);
-                    row.figures[at].push(figure);
-                }
+                let figure = measure(&clients, &proxies[at], row.case.kind, requests_per_second);
+                row.figures[at].push(figure);
             }
         }
     }
@@ -119,16 +116,15 @@ fn idle_rounds(site: &Site<'_>, row: &mut Row, rounds: u32) {
         | Kind::Http2
         | Kind::Latency => return,
     };
+    let client = idle::tls_client(site.folder);
     for _ in 0..rounds {
         for (name, figures) in ALL.into_iter().zip(&mut row.figures) {
-            match front {
-                Front::Http => {
-                    let proxy = site.start(name);
-                    figures.push(idle::bytes_each(&proxy.process, proxy.listens.http));
-                }
-                // Its client comes with the engine's TLS.
-                Front::Tls => {}
-            }
+            let proxy = site.start(name);
+            let Listens { http, tls, .. } = proxy.listens;
+            figures.push(match front {
+                Front::Http => idle::bytes_each(&proxy.process, http, None),
+                Front::Tls => idle::bytes_each(&proxy.process, tls, Some(&client)),
+            });
         }
     }
 }

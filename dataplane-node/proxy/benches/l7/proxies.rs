@@ -4,11 +4,16 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use crate::{
     cases::{Front, Kind},
-    process::{Process, free_address, on_core, output_of},
+    process::{Process, free_address, on_core},
 };
 
 /// Of the body of most answers.
 pub(crate) const BODY_BYTES: usize = 1024;
+/// What clients of TLS ask for.
+pub(crate) const NAME: &str = "localhost";
+/// The certificate of that name and its key, as DER.
+pub(crate) const CERTIFICATE: &str = "certificate.der";
+pub(crate) const KEY: &str = "key.der";
 /// Of a large one.
 const LARGE_BYTES: usize = 16 << 20;
 
@@ -41,7 +46,7 @@ pub(crate) struct Proxy {
 /// The server that all of them have, and how to start them.
 #[derive(Debug)]
 pub(crate) struct Site<'a> {
-    folder: &'a Path,
+    pub(crate) folder: &'a Path,
     server: SocketAddr,
     proxy_core: usize,
     _server: Process,
@@ -86,7 +91,7 @@ impl<'a> Site<'a> {
         for name in ["server", "nginx"] {
             fs::create_dir(folder.join(name)).unwrap();
         }
-        certificate(folder);
+        write_certificate(folder);
         let path = folder.to_str().unwrap();
         let configuration = format!(
             r#"{NGINX}
@@ -129,8 +134,11 @@ http {{
         let this = std::env::current_exe().unwrap();
         let mut command = on_core(self.proxy_core, this.to_str().unwrap());
         command.args(["--serve", &listens.http.to_string()]);
+        command.args(["--serve-tls", &listens.tls.to_string()]);
+        command.args(["--serve-tcp", &listens.tcp.to_string()]);
         command.args(["--server", &self.server.to_string()]);
-        Process::start(&mut command, &[listens.http])
+        command.arg("--folder").arg(self.folder);
+        Process::start(&mut command, &[listens.http, listens.tls, listens.tcp])
     }
 
     fn haproxy(&self, listens: &Listens) -> Process {
@@ -266,23 +274,18 @@ fn nginx(
     Process::start(&mut command, listens)
 }
 
-/// One that nobody has signed, with an elliptic key.
-fn certificate(folder: &Path) {
-    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
-    let mut command = std::process::Command::new("openssl");
-    command.args(["req", "-x509", "-nodes", "-newkey", "ec", "-days", "2"]);
-    command.args([
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-subj",
-        "/CN=localhost",
-    ]);
-    command
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate);
-    output_of(&mut command);
-    let both = [&certificate, &key].map(|file| fs::read_to_string(file).unwrap());
-    fs::write(folder.join("both.pem"), both.concat()).unwrap();
+/// One that nobody else has signed, with a key on P-256, in the forms that the proxies and the client read.
+fn write_certificate(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let (chain, of_it) = (made.cert.der(), made.signing_key.serialized_der());
+    for (file, bytes) in [
+        ("certificate.pem", certificate.as_bytes()),
+        ("key.pem", key.as_bytes()),
+        ("both.pem", (certificate.clone() + &key).as_bytes()),
+        (CERTIFICATE, chain),
+        (KEY, of_it),
+    ] {
+        fs::write(folder.join(file), bytes).unwrap();
+    }
 }

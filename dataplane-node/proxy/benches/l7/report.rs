@@ -18,14 +18,6 @@ pub(crate) struct Report {
     pub(crate) is_partial: bool,
 }
 
-/// What a row comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Met,
-    Missed,
-    NotThere,
-}
-
 // === impl Row ===
 
 impl Row {
@@ -34,22 +26,23 @@ impl Row {
     const OURS: usize = 2;
 
     /// HAProxy's median.
-    pub(crate) fn haproxy(&self) -> Option<f64> {
+    pub(crate) fn haproxy(&self) -> f64 {
         quantile(&self.figures[Self::HAPROXY], 2)
     }
 
     /// The median of nginx's ratios.
-    pub(crate) fn nginx(&self) -> Option<f64> {
+    pub(crate) fn nginx(&self) -> f64 {
         quantile(&self.ratios(Self::NGINX), 2)
     }
 
     /// The median of ours: of the ratios, or of the figures where the limit is one by itself.
-    pub(crate) fn ours(&self) -> Option<f64> {
+    pub(crate) fn ours(&self) -> f64 {
         quantile(&self.compared(), 2)
     }
 
-    pub(crate) fn quartiles(&self) -> Option<(f64, f64)> {
-        quantile(&self.compared(), 1).zip(quantile(&self.compared(), 3))
+    pub(crate) fn quartiles(&self) -> (f64, f64) {
+        let compared = self.compared();
+        (quantile(&compared, 1), quantile(&compared, 3))
     }
 
     pub(crate) const fn limit(&self) -> f64 {
@@ -58,18 +51,10 @@ impl Row {
         }
     }
 
-    pub(crate) fn outcome(&self) -> Outcome {
-        let Some(ours) = self.ours() else {
-            return Outcome::NotThere;
-        };
-        let is_met = match self.case.limit {
-            Limit::AtLeast(limit) => ours >= limit,
-            Limit::AtMost(limit) | Limit::Bytes(limit) => ours <= limit,
-        };
-        if is_met {
-            Outcome::Met
-        } else {
-            Outcome::Missed
+    pub(crate) fn is_met(&self) -> bool {
+        match self.case.limit {
+            Limit::AtLeast(limit) => self.ours() >= limit,
+            Limit::AtMost(limit) | Limit::Bytes(limit) => self.ours() <= limit,
         }
     }
 
@@ -91,7 +76,7 @@ impl Row {
 
 impl Report {
     pub(crate) fn is_met(&self) -> bool {
-        !self.is_partial && self.rows.iter().all(|row| row.outcome() == Outcome::Met)
+        !self.is_partial && self.rows.iter().all(Row::is_met)
     }
 
     /// For people.
@@ -111,8 +96,8 @@ impl Report {
             "case", "HAProxy", "", "nginx", "ours", "quartiles", "limit"
         );
         for row in &self.rows {
-            let quartiles = row.quartiles();
-            let quartiles = quartiles.map(|(low, high)| format!("{} {}", short(low), short(high)));
+            let (low, high) = row.quartiles();
+            let quartiles = format!("{} {}", short(low), short(high));
             let sign = match row.case.limit {
                 Limit::AtLeast(_) => ">=",
                 Limit::AtMost(_) | Limit::Bytes(_) => "<=",
@@ -120,17 +105,13 @@ impl Report {
             println!(
                 "{:<44} {:>9} {:<18} {:>8} {:>8} {:>15} {sign} {:>6}  {}",
                 row.case.name,
-                shown(row.haproxy()),
+                short(row.haproxy()),
                 row.case.kind.unit(),
-                shown(row.nginx()),
-                shown(row.ours()),
-                quartiles.unwrap_or("-".to_owned()),
+                short(row.nginx()),
+                short(row.ours()),
+                quartiles,
                 short(row.limit()),
-                match row.outcome() {
-                    Outcome::Met => "met",
-                    Outcome::Missed => "MISSED",
-                    Outcome::NotThere => "not there yet",
-                }
+                if row.is_met() { "met" } else { "MISSED" },
             );
         }
         if self.is_partial {
@@ -151,10 +132,9 @@ impl Report {
                 "ours": ours,
                 "nginx_ratio": row.nginx(),
                 "compared": row.ours(),
-                "quartiles": row.quartiles().map(|(low, high)| [low, high]),
+                "quartiles": row.quartiles(),
                 "limit": row.limit(),
-                "there": row.outcome() != Outcome::NotThere,
-                "met": row.outcome() == Outcome::Met,
+                "met": row.is_met(),
             })
         });
         let report = json!({
@@ -171,15 +151,11 @@ impl Report {
     }
 }
 
-/// The n-th quartile.
-fn quantile(figures: &[f64], n: usize) -> Option<f64> {
+/// The n-th quartile of some figures.
+fn quantile(figures: &[f64], n: usize) -> f64 {
     let mut figures = figures.to_vec();
     figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len().checked_sub(1)? * n / 4).copied()
-}
-
-fn shown(figure: Option<f64>) -> String {
-    figure.map_or("-".to_owned(), short)
+    figures[(figures.len() - 1) * n / 4]
 }
 
 /// With as many digits as are of use.
