@@ -25,6 +25,7 @@ use crate::{
     peer_channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_PEER_MESSAGE_BYTES},
     peer_service::PeerServer,
     raft::{RaftConfig, RaftNode, StartRaftError},
+    ticket_keeper,
 };
 
 /// The largest request of the API: a whole fabric at its limits.
@@ -160,7 +161,8 @@ impl Controller {
             .map_err(StartError::MemberAddress)?;
         let stopping = CancellationToken::new();
         let router = services(&cluster, &stopping)?;
-        tokio::spawn(founder::found(id, cluster));
+        tokio::spawn(founder::found(id, cluster.clone()));
+        tokio::spawn(ticket_keeper::keep(id, cluster));
 
         let (finish, finished) = watch::channel(None);
         let server = tokio::spawn(serve(router, listener, stopping.clone()));

@@ -4,7 +4,7 @@ use lbfabric_model::Command;
 use tokio::time::{self, Instant};
 use tracing::{info, warn};
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, ticket_keeper};
 
 const ATTEMPT: Duration = Duration::from_secs(5);
 
@@ -22,6 +22,8 @@ pub(crate) async fn found(id: u64, cluster: Arc<Cluster>) {
             match cluster.read(deadline).await {
                 Ok(published) if published.state.has_hash_key() => return,
                 Ok(_) => {
+                    // First, so that it changes nothing of a fabric that is in use.
+                    ticket_keeper::add_due_key(&cluster, deadline).await;
                     match cluster
                         .write(&Command::SetHashKey(rand::random()), deadline)
                         .await

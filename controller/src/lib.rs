@@ -27,6 +27,7 @@ mod peer_channel;
 mod peer_service;
 mod raft;
 mod status;
+mod ticket_keeper;
 mod watcher;
 
 pub use controller::{Controller, ControllerConfig, Finished, StartError, Tuning};

@@ -28,6 +28,8 @@ mod interfaces;
 mod killed_server;
 #[path = "netns/l4_checklist.rs"]
 mod l4_checklist;
+#[path = "netns/l7_clients.rs"]
+mod l7_clients;
 #[path = "netns/l7_reverse.rs"]
 mod l7_reverse;
 #[path = "netns/large_frames.rs"]

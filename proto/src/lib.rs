@@ -1,5 +1,4 @@
-//! The `.proto` files of `proto/lbfabric/` and the code generated from them, but for what keeps private keys out of
-//! messages.
+//! The `.proto` files of `proto/lbfabric/` and the code generated from them, but for what keeps secrets out of messages.
 //!
 //! Without features only the messages are here; `client` and `server` add the tonic stubs.
 
@@ -37,6 +36,13 @@ impl std::fmt::Debug for v1::NodeCertificate {
         f.debug_struct("NodeCertificate")
             .field("chain", chain)
             .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for v1::TicketKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { secret: _ } = self;
+        f.debug_struct("TicketKey").finish_non_exhaustive()
     }
 }
 

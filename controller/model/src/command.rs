@@ -3,7 +3,7 @@ use lbfabric_proto::{
     v1,
 };
 
-use crate::{Document, Generation, Violation};
+use crate::{Document, Generation, TicketSecret, Violation};
 
 /// An entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,13 @@ pub enum Command {
     Delete(Delete),
     /// Set the key of the selection hash; the first one counts.
     SetHashKey([u8; 16]),
+    /// Add a key of TLS sessions' tickets; the first one of a period counts.
+    AddTicketKey {
+        /// Counted from 1970 on, [`TICKET_PERIOD_SECS`](crate::TICKET_PERIOD_SECS) each.
+        period: u64,
+        /// The key.
+        secret: TicketSecret,
+    },
 }
 
 /// Create or change objects, all or none.
@@ -97,6 +104,15 @@ impl TryFrom<internal::Command> for Command {
                 })?;
                 Ok(Self::SetHashKey(key))
             }
+            Some(command::Command::AddTicketKey(add)) => {
+                let secret = add.key.as_ref().and_then(TicketSecret::from_proto);
+                let secret = secret.ok_or_else(|| {
+                    let reason = "32 bytes are right";
+                    vec![Violation::new("add_ticket_key.key", reason)]
+                })?;
+                let period = add.period;
+                Ok(Self::AddTicketKey { period, secret })
+            }
             None => Err(vec![Violation::new("command", "it is of no known kind")]),
         }
     }
@@ -146,6 +162,12 @@ impl From<&Command> for internal::Command {
             }),
             Command::SetHashKey(key) => {
                 command::Command::SetHashKey(internal::SetHashKeyCommand { key: key.to_vec() })
+            }
+            Command::AddTicketKey { period, secret } => {
+                command::Command::AddTicketKey(internal::AddTicketKeyCommand {
+                    period: *period,
+                    key: Some(secret.to_proto()),
+                })
             }
         };
         Self {

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
-    Service,
+    Service, TicketKeys, TicketSecret,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
 };
@@ -100,6 +100,7 @@ pub struct CompiledFabric {
     /// The pools and services, and the certificates that services use.
     shared: BTreeMap<ObjectKey, (Version, Arc<EncodedObject>)>,
     hash_key: Option<[u8; 16]>,
+    ticket_keys: TicketKeys,
     sources: BTreeMap<String, (Generation, Vec<IpAddr>)>,
     /// What a server takes in, by the server's address.
     server_vips: BTreeMap<IpAddr, ServerVips>,
@@ -198,6 +199,7 @@ impl CompiledFabric {
             generation: state.generation(),
             shared,
             hash_key: state.hash_key(),
+            ticket_keys: state.ticket_keys().clone(),
             sources: sources.collect(),
             server_vips,
         }
@@ -230,6 +232,12 @@ impl CompiledFabric {
         let settings = v1::NodeSettings {
             hash_key: hash_key.to_vec(),
             source_addresses: sources.into_iter().map(address_to_bytes).collect(),
+            ticket_keys: self
+                .ticket_keys
+                .in_use_first()
+                .into_iter()
+                .map(TicketSecret::to_proto)
+                .collect(),
         };
         let key = ObjectKey {
             kind: ObjectKind::Settings,

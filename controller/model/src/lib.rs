@@ -36,6 +36,7 @@ mod service_mode;
 pub mod snapshot;
 mod source_rules;
 mod state;
+mod ticket_keys;
 mod tunnel;
 mod violation;
 mod vip;
@@ -64,11 +65,14 @@ pub use pool::Pool;
 pub use port_range::PortRange;
 pub use ports::Ports;
 pub use prefix::Prefix;
-pub use proxy::{Forwarded, ForwardedPolicy, HeadLimits, Proxy, ProxyTimeouts, Tls, TlsVersion};
+pub use proxy::{
+    Forwarded, ForwardedPolicy, HeadLimits, Http2, Proxy, ProxyTimeouts, Tls, TlsVersion,
+};
 pub use quic_server_id::QuicServerId;
 pub use service::Service;
 pub use service_mode::{ProxyMode, ServiceMode};
 pub use source_rules::SourceRules;
 pub use state::FabricState;
+pub use ticket_keys::{TICKET_PERIOD_SECS, TicketKeys, TicketSecret};
 pub use tunnel::Tunnel;
 pub use violation::Violation;

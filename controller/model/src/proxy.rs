@@ -2,8 +2,10 @@ use lbfabric_proto::v1;
 
 use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
 
+mod http2;
 mod tls;
 
+pub use http2::Http2;
 pub use tls::{Tls, TlsVersion};
 
 /// What the layer-7 engine does for a service.
@@ -17,6 +19,8 @@ pub struct Proxy {
     pub head_limits: HeadLimits,
     /// TLS with clients; none: clear text.
     pub tls: Option<Tls>,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
 }
 
 /// What servers are told of their clients in header fields.
@@ -84,6 +88,7 @@ impl Proxy {
             timeouts,
             head_limits,
             tls,
+            http2,
         } = spec;
         let forwarded = forwarded.unwrap_or_default();
         let forwarded = Forwarded::parse(forwarded, &format!("{path}.forwarded"), violations);
@@ -100,6 +105,7 @@ impl Proxy {
             timeouts,
             head_limits,
             tls,
+            http2: Http2::parse(http2.unwrap_or_default()),
         })
     }
 
@@ -110,12 +116,14 @@ impl Proxy {
             timeouts,
             head_limits,
             tls,
+            http2,
         } = self;
         v1::ProxySpec {
             forwarded: Some(forwarded.to_spec()),
             timeouts: Some(timeouts.to_spec()),
             head_limits: Some(head_limits.to_spec()),
             tls: tls.as_ref().map(Tls::to_spec),
+            http2: Some(http2.to_spec()),
         }
     }
 
@@ -140,10 +148,12 @@ impl Proxy {
                     fields: head_fields,
                 },
             tls,
+            http2,
         } = self;
         if let Some(tls) = tls {
             tls.fields(fields);
         }
+        http2.fields(fields);
         fields.put("proxy.forwarded.x_forwarded", x_forwarded.name());
         fields.put("proxy.forwarded.forwarded", forwarded.name());
         fields.put("proxy.timeouts.connect_ms", connect_ms);
@@ -362,6 +372,9 @@ mod tests {
                 min_version: v1::TlsVersion::Tls13.into(),
                 strict_names: true,
             }),
+            http2: Some(v1::Http2Spec {
+                clients: Some(false),
+            }),
         };
         assert_eq!(parse(&spec).unwrap().to_spec(), spec);
     }
@@ -387,6 +400,7 @@ mod tests {
                 min_version: 3,
                 strict_names: false,
             }),
+            http2: None,
         };
         assert_eq!(
             parse(&spec).unwrap_err(),

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::{
     Affinity, BackendId, CertificateId, FlowKeeping, Generation, HealthCheck, Limits, Mode, PoolId,
     PortRange, Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId, ServiceMode, SourceRules,
-    Tunnel, vip::address_from_bytes, wire_enum::WireEnum,
+    TicketSecret, Tunnel, vip::address_from_bytes, wire_enum::WireEnum,
 };
 
 /// How [`Ports::Any`] travels: as a range that is none, so that a node which does not know it refuses the service.
@@ -73,6 +73,8 @@ pub struct NodeSettings {
     pub hash_key: [u8; 16],
     /// Sources of full NAT and tunnels; empty: the node's choice.
     pub sources: Vec<IpAddr>,
+    /// The keys of TLS sessions' tickets, the one that new ones are made with first; empty: the node's own.
+    pub ticket_keys: Vec<TicketSecret>,
 }
 
 /// A pool as a node needs it.
@@ -250,6 +252,11 @@ fn decode_settings(proto: &v1::NodeSettings) -> Result<NodeSettings, DecodeSnaps
     Ok(NodeSettings {
         hash_key: *hash_key.ok_or(Field("settings.hash_key"))?,
         sources: decode_addresses(&proto.source_addresses, "settings.source_addresses")?,
+        ticket_keys: proto
+            .ticket_keys
+            .iter()
+            .map(|key| TicketSecret::from_proto(key).ok_or(Field("settings.ticket_keys")))
+            .collect::<Result<_, _>>()?,
     })
 }
 

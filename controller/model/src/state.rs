@@ -18,7 +18,7 @@ use lbfabric_proto::v1;
 pub(crate) use self::stored::{Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
     BackendId, CERTIFICATES_MAX, CertificateId, Command, Generation, Name, Node, Outcome, PoolId,
-    ServiceId, Violation, id::IdAllocator,
+    ServiceId, TicketKeys, Violation, id::IdAllocator,
 };
 
 /// The fabric as all controllers hold it. Cloning is cheap for the objects, which are shared.
@@ -30,6 +30,7 @@ pub struct FabricState {
     nodes: BTreeMap<Name, Arc<Stored<Node>>>,
     certificates: BTreeMap<Name, Arc<StoredCertificate>>,
     hash_key: Option<[u8; 16]>,
+    ticket_keys: TicketKeys,
     service_ids: IdAllocator,
     pool_ids: IdAllocator,
     backend_ids: IdAllocator,
@@ -45,6 +46,7 @@ impl Default for FabricState {
             nodes: BTreeMap::new(),
             certificates: BTreeMap::new(),
             hash_key: None,
+            ticket_keys: TicketKeys::default(),
             service_ids: IdAllocator::new(SERVICES_MAX),
             pool_ids: IdAllocator::new(POOLS_MAX),
             backend_ids: IdAllocator::new(BACKENDS_MAX),
@@ -67,7 +69,10 @@ impl FabricState {
         let mut next = self.clone();
         match next.execute(index, command) {
             Ok(changes) => {
-                if apply::is_change(&changes) || next.hash_key != self.hash_key {
+                if apply::is_change(&changes)
+                    || next.hash_key != self.hash_key
+                    || next.ticket_keys != self.ticket_keys
+                {
                     next.generation = index;
                     *self = next;
                 }
@@ -99,6 +104,11 @@ impl FabricState {
     /// Whether the key of the selection hash is set. Nodes get nothing before it is.
     pub fn has_hash_key(&self) -> bool {
         self.hash_key.is_some()
+    }
+
+    /// The keys of TLS sessions' tickets.
+    pub fn ticket_keys(&self) -> &TicketKeys {
+        &self.ticket_keys
     }
 
     /// One object, without its status.

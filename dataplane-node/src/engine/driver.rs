@@ -6,12 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
 use lbfabric_proto::v1;
 use lbfabric_proxy::{
-    Engine, EngineConfig, EngineService, ServiceKey,
-    tls::{TicketConfig, TicketKey},
+    Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey, tls::TicketKey,
 };
 use tracing::{error, warn};
 
-use super::wanted::{Behaviour, Part, Wanted};
+use super::{
+    tls::TlsCache,
+    wanted::{Behaviour, Part, Wanted},
+};
 use crate::{
     chain::Chain,
     plan::{Desired, HealthView},
@@ -20,8 +22,6 @@ use crate::{
 
 /// How long connections of a service that is gone may go on, and its VIPs stay for them.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long a client can go on with a session of TLS.
-const TICKET_LIFETIME: Duration = Duration::from_hours(12);
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -31,8 +31,9 @@ pub(crate) struct EngineDriver {
     setup: ServerSetup,
     /// The interfaces that clients come in by.
     interfaces: Vec<String>,
-    /// Sessions of TLS are gone on with on every worker, and after a change.
-    tickets: Option<TicketConfig>,
+    /// Until the controller gives the fabric's, sessions of TLS are gone on with on every worker, and after a change.
+    ticket_key: Option<TicketKey>,
+    tls: TlsCache,
     /// What the engine was told last.
     told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
     members: BTreeMap<ServiceId, Vec<BackendId>>,
@@ -50,10 +51,8 @@ impl EngineDriver {
             engine: Engine::start(workers, DRAIN)?,
             setup,
             interfaces: interfaces.to_vec(),
-            tickets: TicketKey::random().map(|key| TicketConfig {
-                keys: vec![key],
-                lifetime: TICKET_LIFETIME,
-            }),
+            ticket_key: TicketKey::random(),
+            tls: TlsCache::default(),
             told: BTreeMap::new(),
             members: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -71,7 +70,8 @@ impl EngineDriver {
         desired: &Desired,
         health: &HealthView,
     ) -> BTreeMap<ObjectKey, String> {
-        let wanted = Wanted::new(desired, health, &self.members);
+        let own = self.ticket_key.as_ref();
+        let wanted = Wanted::new(desired, health, &self.members, own);
         let Wanted {
             parts,
             vips,
@@ -146,7 +146,7 @@ impl EngineDriver {
         for (key, Part { listen, behaviour }) in parts {
             let proxy = match before.get(&key) {
                 Some((had, service)) if *had == behaviour => Arc::clone(&service.proxy),
-                Some(_) | None => match behaviour.config(self.tickets.as_ref()) {
+                Some(_) | None => match self.config(ServiceId(key.id), &behaviour) {
                     Ok(config) => Arc::new(config),
                     Err(reason) => {
                         self.failed.insert(ServiceId(key.id), reason);
@@ -157,6 +157,12 @@ impl EngineDriver {
             let service = EngineService { listen, proxy };
             self.told.insert(key, (behaviour, service));
         }
+        let told = &self.told;
+        self.tls.keep(|ServiceId(id)| {
+            let first = ServiceKey { id, part: 0 };
+            let part = told.range(first..).next();
+            part.is_some_and(|(key, _)| key.id == id)
+        });
         let services = self.told.iter();
         let config = EngineConfig {
             services: services
@@ -170,6 +176,13 @@ impl EngineDriver {
         if !self.failed.is_empty() {
             self.wake_by(RETRY);
         }
+    }
+
+    /// The configuration of a part of a service; or why there cannot be one.
+    fn config(&mut self, id: ServiceId, behaviour: &Behaviour) -> Result<ProxyConfig, String> {
+        let tls = behaviour.tls.as_ref();
+        let tls = tls.map(|tls| self.tls.get(id, tls)).transpose()?;
+        Ok(behaviour.config(tls))
     }
 
     fn refuse_all(

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use lbfabric_model::{
     BackendId, ForwardedPolicy, Prefix, Proxy, ProxyMode, ServiceId,
-    snapshot::{NodeBackend, NodeCertificate, NodeProxy},
+    snapshot::{NodeBackend, NodeProxy},
 };
 use lbfabric_proxy::{
-    ForwardedConfig, PoolConfig, ProxyConfig, ServiceKey, Timeouts,
+    ForwardedConfig, Http2Config, PoolConfig, ProxyConfig, ServiceKey, Timeouts,
     http1::{self, HeadLimits},
-    tls::TicketConfig,
+    tls::{Protocols, TicketKey, TlsConfig},
 };
 
-use super::tls::tls_config;
+use super::tls::{ClientTls, tickets};
 use crate::plan::{Desired, HealthView, RingMembers};
 
 /// A part of a service that has one configuration: its VIPs of a family at one port.
@@ -29,8 +29,8 @@ pub(super) struct Behaviour {
     servers: Vec<SocketAddr>,
     mode: ProxyMode,
     proxy: Proxy,
-    /// Those of `proxy.tls`.
-    certificates: Vec<Arc<NodeCertificate>>,
+    /// What `proxy.tls` stands for: one for all parts of a service.
+    pub(super) tls: Option<Arc<ClientTls>>,
 }
 
 /// What the engine is to do.
@@ -48,13 +48,15 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// What follows from what is desired; `before` are the members of the last time, of which a server is one until something is known
-    /// of it.
+    /// of it. `ticket_key` is what a node has of its own.
     pub(super) fn new(
         desired: &Desired,
         health: &HealthView,
         before: &BTreeMap<ServiceId, Vec<BackendId>>,
+        ticket_key: Option<&TicketKey>,
     ) -> Self {
         let mut wanted = Self::default();
+        let tickets = tickets(desired.settings.as_ref(), ticket_key);
         for (id, service) in &desired.proxies {
             let Some(pool) = desired.pools.get(&service.pool) else {
                 let reason = format!(
@@ -71,13 +73,19 @@ impl Wanted {
                 wanted.refusals.insert(*id, reason.to_owned());
                 continue;
             };
+            let tls = service.proxy.tls.as_ref().map(|tls| ClientTls {
+                tls: tls.clone(),
+                certificates,
+                protocols: protocols(&service.proxy),
+                tickets: tickets.clone(),
+            });
             let was_member = |server: BackendId| {
                 let members = before.get(id);
                 members.is_none_or(|members| members.contains(&server))
             };
             let RingMembers { members, panic: _ } = RingMembers::choose(pool, health, was_member);
             let servers: Vec<_> = members.iter().map(|at| &pool.backends[*at]).collect();
-            wanted.add(*id, service, &servers, &certificates);
+            wanted.add(*id, service, &servers, tls.map(Arc::new).as_ref());
         }
         wanted
     }
@@ -87,7 +95,7 @@ impl Wanted {
         id: ServiceId,
         service: &NodeProxy,
         servers: &[&NodeBackend],
-        certificates: &[Arc<NodeCertificate>],
+        tls: Option<&Arc<ClientTls>>,
     ) {
         for v6 in [false, true] {
             let vips: Vec<IpAddr> = service
@@ -111,7 +119,7 @@ impl Wanted {
                         servers: addresses.map(|it| SocketAddr::new(it, to)).collect(),
                         mode: service.mode,
                         proxy: service.proxy.clone(),
-                        certificates: certificates.to_vec(),
+                        tls: tls.cloned(),
                     },
                 };
                 let key = ServiceKey {
@@ -142,8 +150,8 @@ fn address_of(server: &NodeBackend, v6: bool, mode: ProxyMode) -> Option<IpAddr>
 // === impl Behaviour ===
 
 impl Behaviour {
-    /// The configuration; or why there cannot be one.
-    pub(super) fn config(&self, tickets: Option<&TicketConfig>) -> Result<ProxyConfig, String> {
+    /// The configuration, with what is made of `tls`.
+    pub(super) fn config(&self, tls: Option<Arc<TlsConfig>>) -> ProxyConfig {
         let Self {
             servers,
             mode: _,
@@ -152,17 +160,14 @@ impl Behaviour {
                     forwarded,
                     timeouts,
                     head_limits,
-                    tls,
+                    tls: _,
+                    http2,
                 },
-            certificates,
+            tls: _,
         } = self;
-        let tls = match tls {
-            Some(tls) => Some(Arc::new(tls_config(tls, certificates, tickets.cloned())?)),
-            None => None,
-        };
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
-        Ok(ProxyConfig {
+        ProxyConfig {
             pools: vec![PoolConfig::of(servers)],
             forwarded: ForwardedConfig {
                 x_forwarded: policy(forwarded.x_forwarded),
@@ -179,9 +184,22 @@ impl Behaviour {
                 idle: ms(timeouts.idle_ms),
                 silence: ms(timeouts.silence_ms),
             },
+            http2: Http2Config {
+                clients: http2.clients,
+                ..Http2Config::default()
+            },
             tls,
             ..ProxyConfig::default()
-        })
+        }
+    }
+}
+
+/// What clients are offered by ALPN.
+const fn protocols(proxy: &Proxy) -> Protocols {
+    if proxy.http2.clients {
+        Protocols::Http2
+    } else {
+        Protocols::Http1
     }
 }
 

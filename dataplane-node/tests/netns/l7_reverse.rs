@@ -21,11 +21,11 @@ use crate::{
     played_controller::PlayedController,
 };
 
-const VIPS: [&str; 2] = ["10.99.0.1:80", "[fd99::1]:80"];
+pub(crate) const VIPS: [&str; 2] = ["10.99.0.1:80", "[fd99::1]:80"];
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers each request with the address that it came from and the `X-Forwarded-For` that it had, for as long as the process lives.
-fn serve_in(namespace: &Namespace, address: &str) {
+pub(crate) fn serve_in(namespace: &Namespace, address: &str) {
     let address: SocketAddr = address.parse().expect("an address and a port");
     let listener = namespace.within(|| TcpListener::bind(address).expect("the port is free"));
     thread::spawn(move || {
@@ -79,7 +79,7 @@ fn ask(vip: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-fn is_applied(report: &v1::NodeReport) -> bool {
+pub(crate) fn is_applied(report: &v1::NodeReport) -> bool {
     attached(report) && report.refusals.is_empty() && report.backends.iter().any(|it| it.healthy)
 }
 
@@ -220,7 +220,7 @@ fn a_port_that_is_taken_is_told() {
 }
 
 /// A certificate for a host, signed by itself, and a file that has it alone.
-fn certificate(host: &str, folder: &Path) -> (v1::CertificateSpec, PathBuf) {
+pub(crate) fn certificate(host: &str, folder: &Path) -> (v1::CertificateSpec, PathBuf) {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new([host.to_owned()]).expect("a name");
     let chain = params.self_signed(&key).expect("it signs itself").pem();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures::{Stream, StreamExt, stream};
 use lbfabric_model::{
     Apply, Command, CompiledFabric, Document, FabricState, Generation, NodeFacts, ObjectKey,
-    Outcome, Role,
+    Outcome, Role, TicketSecret,
 };
 use lbfabric_proto::v1::{
     self,
@@ -55,6 +55,7 @@ impl PlayedController {
         let mut state = FabricState::default();
         let key = state.apply(Generation(1), &Command::SetHashKey(*b"0123456789abcdef"));
         assert!(matches!(key, Outcome::Applied { .. }), "{key:?}");
+        state.apply(Generation(2), &ticket_key(1));
         let compiled = Arc::new(CompiledFabric::compile(&state, None));
         let (fabric, receiver) = watch::channel(compiled);
         let heard = Arc::new(Mutex::new(Heard::default()));
@@ -82,6 +83,13 @@ impl PlayedController {
         }
     }
 
+    /// Adds a key of tickets, and sends it.
+    pub(crate) fn add_ticket_key(&mut self, period: u8) {
+        let next = Generation(self.state.generation().0 + 1);
+        self.state.apply(next, &ticket_key(period));
+        self.send();
+    }
+
     /// Applies a document, and sends what follows from it.
     pub(crate) fn apply(&mut self, spec: &v1::FabricSpec) {
         let document = Document::parse(spec).expect("a valid document");
@@ -93,6 +101,10 @@ impl PlayedController {
         let next = Generation(self.state.generation().0 + 1);
         let outcome = self.state.apply(next, &command);
         assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+        self.send();
+    }
+
+    fn send(&self) {
         let previous = self.fabric.borrow().clone();
         let compiled = CompiledFabric::compile(&self.state, Some(&previous));
         self.fabric.send_replace(Arc::new(compiled));
@@ -138,6 +150,13 @@ impl PlayedController {
         self.forget();
         let mut heard = self.heard.lock().expect("not poisoned");
         heard.ended = heard.streams;
+    }
+}
+
+fn ticket_key(period: u8) -> Command {
+    Command::AddTicketKey {
+        period: period.into(),
+        secret: TicketSecret::new([period; 32]),
     }
 }
 

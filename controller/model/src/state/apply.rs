@@ -47,6 +47,10 @@ impl FabricState {
                 self.hash_key.get_or_insert(*key);
                 Ok(Vec::new())
             }
+            Command::AddTicketKey { period, secret } => {
+                self.ticket_keys.add(*period, secret.clone());
+                Ok(Vec::new())
+            }
         }
     }
 

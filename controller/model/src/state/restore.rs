@@ -6,7 +6,7 @@ use lbfabric_proto::internal::v1 as internal;
 use super::{FabricState, Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
     BackendId, CERTIFICATES_MAX, Certificate, CertificateId, Generation, Name, Node, Pool, PoolId,
-    Service, ServiceId, Violation, id::IdAllocator,
+    Service, ServiceId, TicketKeys, TicketSecret, Violation, id::IdAllocator,
 };
 
 impl FabricState {
@@ -19,6 +19,7 @@ impl FabricState {
             nodes,
             certificates,
             hash_key,
+            ticket_keys,
             service_ids,
             pool_ids,
             backend_ids,
@@ -63,6 +64,12 @@ impl FabricState {
             next_pool_id: pool_ids.next(),
             next_backend_id: backend_ids.next(),
             next_certificate_id: certificate_ids.next(),
+            ticket_keys: ticket_keys
+                .newest_first()
+                .iter()
+                .map(TicketSecret::to_proto)
+                .collect(),
+            ticket_period: ticket_keys.period(),
         }
     }
 
@@ -82,6 +89,11 @@ impl FabricState {
                 })
                 .ok(),
         };
+        let ticket_keys = snapshot.ticket_keys.iter().map(TicketSecret::from_proto);
+        let ticket_keys: Option<Vec<_>> = ticket_keys.collect();
+        if ticket_keys.is_none() {
+            violations.push(Violation::new("ticket_keys", "32 bytes each are right"));
+        }
         if !violations.is_empty() {
             return Err(violations);
         }
@@ -106,6 +118,7 @@ impl FabricState {
             nodes,
             certificates,
             hash_key,
+            ticket_keys: TicketKeys::new(snapshot.ticket_period, ticket_keys.unwrap_or_default()),
         })
     }
 }

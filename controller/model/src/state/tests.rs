@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Apply, CompiledFabric, Delete, Document, NodeFacts, ObjectRef, Prefix, RefusalKind, Role,
-    digest_of_whole,
+    TicketSecret, digest_of_whole,
     snapshot::{ServerVips, SnapshotBody, SnapshotObject},
 };
 
@@ -296,6 +296,10 @@ fn commands_survive_the_log() {
         apply_with(&fabric(), true, Some(3)),
         delete(&[(v1::Kind::Pool, "web")]),
         Command::SetHashKey([9; 16]),
+        Command::AddTicketKey {
+            period: 7,
+            secret: TicketSecret::new([9; 32]),
+        },
     ] {
         let proto = ProtoCommand::from(&command);
         assert_eq!(Command::try_from(proto).unwrap(), command);
@@ -356,4 +360,35 @@ fn servers_get_the_vips_they_answer_for() {
     let vip = "2001:db8::1".parse::<std::net::IpAddr>().unwrap();
     assert_eq!(vips("10.0.0.1"), [Prefix::from(vip)]);
     assert!(vips("10.0.0.77").is_empty());
+}
+
+#[test]
+fn nodes_get_the_keys_of_tickets_and_their_order() {
+    let mut state = loaded();
+    let facts = NodeFacts {
+        name: "n1".into(),
+        role: Role::LoadBalancer,
+        addresses: vec![],
+    };
+    for period in 1..4u8 {
+        let command = Command::AddTicketKey {
+            period: period.into(),
+            secret: TicketSecret::new([period; 32]),
+        };
+        let before = state.generation();
+        state.apply(Generation(before.0 + 1), &command);
+        assert_eq!(state.generation(), Generation(before.0 + 1));
+        // The second one of a period is none.
+        state.apply(Generation(before.0 + 2), &command);
+        assert_eq!(state.generation(), Generation(before.0 + 1));
+    }
+    let state = FabricState::from_snapshot(state.to_snapshot()).unwrap();
+    let snapshot = CompiledFabric::compile(&state, None).for_node(&facts);
+    let settings = snapshot.objects.values().next().unwrap();
+    let settings = SnapshotObject::decode(&settings.bytes).unwrap();
+    let SnapshotBody::Settings(settings) = settings.body else {
+        panic!("settings come first: {settings:?}")
+    };
+    let keys = settings.ticket_keys.iter().map(|key| key.secret()[0]);
+    assert_eq!(keys.collect::<Vec<_>>(), [2, 3, 1]);
 }

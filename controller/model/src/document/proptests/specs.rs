@@ -199,6 +199,9 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
                 min_version: x_forwarded,
                 strict_names: a == 0,
             }),
+            http2: (b == 0).then_some(v1::Http2Spec {
+                clients: (a == 0).then_some(c == 0),
+            }),
         },
     )
 }
@@ -365,6 +368,9 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
             ..v1::HeadLimitsSpec::default()
         }),
         tls: None,
+        http2: Some(v1::Http2Spec {
+            clients: Some(policy == 1),
+        }),
     });
     let of = |it| prop::option::of(it);
     (
