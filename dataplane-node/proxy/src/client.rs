@@ -9,28 +9,28 @@
 //! ```
 
 mod answer;
+mod over_http1;
+mod over_http2;
 
-use std::{
-    cell::Cell, io, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context, time::Duration,
-};
+use std::{cell::Cell, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context};
 
-use self::answer::{Answered, Failed, answer, both};
 use tokio::time::timeout;
 
+use self::over_http2::OverHttp2;
 use crate::{
+    attempts::{Asked, Behind, NoAnswer, attempts},
     buffer::Buffer,
     config::ProxyConfig,
     http1::{
-        Body, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Request, RequestHead, reason,
-        write_request,
+        Body, Field, FieldEdits, FieldRoom, Forwarding, Identity, Refusal, Request, RequestHead,
+        reason, write_request,
     },
-    http2::{self, PREFACE_HEAD},
-    route::{Failure, RouteRequest},
-    routing::Routed,
+    http2::{self, PREFACE_HEAD, ServerProtocol},
+    route::RouteRequest,
     site::{Current, Place, Site},
     stream::{NoHead, Stream, write},
     tcp::relay,
-    upstream::{NoUpstream, Permit, Pool, RequestKey, Upstream},
+    upstream::{Permit, Upstream},
 };
 
 /// A client's connection.
@@ -45,41 +45,44 @@ pub(crate) struct Client {
     pub(crate) is_tls: bool,
 }
 
-/// What of a request is needed after its head has been sent on.
-struct Asked {
-    /// As far as an answer's framing goes by it.
-    method: &'static str,
+/// A request as it goes on.
+struct Onward {
+    head: Vec<u8>,
+    asked: Asked,
     minor: u8,
-    body: Body,
     persists: bool,
-    /// Sent twice it does the same as sent once, RFC 9110 section 9.2.2.
-    is_idempotent: bool,
     /// Where the answer is the last one once it drains.
     site: Rc<Site>,
-    routed: Routed,
-    /// Where it goes; nowhere without a pool.
-    to: Option<(Rc<Pool>, RequestKey)>,
+    /// It asks for a WebSocket, RFC 6455.
+    is_websocket: bool,
+    /// It knows what to do with trailers, RFC 9110 section 10.1.4; a server of HTTP/1.1 is not told.
+    accepts_trailers: bool,
     /// Something of an answer is on its way to the client.
     has_answer: Cell<bool>,
-    /// Some of the request is still to come.
-    is_sending: Cell<bool>,
 }
 
-/// What was written for a request's head.
+/// What becomes of a request.
 enum Rewritten {
-    /// The head as it goes on.
-    Request(Asked),
-    /// An answer.
-    Answer { persists: bool },
+    /// It goes on.
+    Onward(Onward),
+    /// It has this answer.
+    Answer { answer: Vec<u8>, persists: bool },
 }
 
-/// A request and its answer, done with.
-struct Exchanged {
-    permit: Permit,
-    upstream: Upstream,
-    answered: Answered,
-    /// The whole body is gone.
+/// A request that goes to one server after the other, until one answers.
+struct Attempt<'a> {
+    client: &'a mut Stream,
+    onward: &'a Onward,
+    config: &'a Arc<ProxyConfig>,
+}
+
+/// What an answer leaves behind.
+struct Answered {
+    /// The client's connection takes another request, as far as the answer goes.
+    persists: bool,
+    /// All of the request is gone.
     is_sent: bool,
+    behind: Behind,
 }
 
 /// Why a client's connection ends.
@@ -96,20 +99,6 @@ enum End {
     Unavailable(&'static str),
     /// It speaks HTTP/2 from its first byte on.
     Http2,
-}
-
-impl End {
-    /// Because there is no connection to a server.
-    fn of(why: NoUpstream) -> Self {
-        match why {
-            NoUpstream::NoServer(why) => Self::Unavailable(why.reason()),
-            NoUpstream::Connect(error) => match error.kind() {
-                io::ErrorKind::QuotaExceeded => Self::Unavailable("no connection was free in time"),
-                io::ErrorKind::TimedOut => Self::Told(504),
-                _ => Self::Told(502),
-            },
-        }
-    }
 }
 
 impl Client {
@@ -185,8 +174,7 @@ impl Client {
             NoHead::Refused(refusal) => End::Told(refusal.status()),
             NoHead::Late => End::Told(408),
         })?;
-        let mut head = Vec::with_capacity(head_bytes + 256);
-        let rewritten = self.rewrite(head_bytes, &mut head);
+        let rewritten = self.rewrite(head_bytes);
         let rewritten = rewritten.map_err(|refusal| {
             let is_preface = is_first && self.stream.incoming().filled().starts_with(PREFACE_HEAD);
             if is_preface && self.current.config.http2.clients {
@@ -197,38 +185,42 @@ impl Client {
         })?;
         self.current.counters.requests.increment();
         self.stream.incoming().consume(head_bytes);
-        let asked = match rewritten {
-            Rewritten::Request(asked) => asked,
-            Rewritten::Answer { persists } => {
-                let sent = write(&self.stream.socket, &head, b"").await;
+        let onward = match rewritten {
+            Rewritten::Onward(onward) => onward,
+            Rewritten::Answer { answer, persists } => {
+                let sent = write(&self.stream.socket, &answer, b"").await;
                 sent.map_err(|_gone| End::Quietly)?;
                 return if persists { Ok(()) } else { Err(End::Answered) };
             }
         };
-        let exchanged = match asked.routed.total(&self.current.config) {
-            None => self.attempts(&asked, &head).await?,
-            Some(total) => self.attempts_within(total, &asked, &head).await?,
+        let mut attempt = Attempt {
+            client: &mut self.stream,
+            onward: &onward,
+            config: &self.current.config,
         };
-        let Exchanged {
-            permit,
-            mut upstream,
-            answered,
-            is_sent,
-        } = exchanged;
-        if answered.switches {
-            // Neither says how it ended: that is between the two.
-            let idle = self.current.config.tcp.idle;
-            let _relayed = Box::pin(relay(&mut self.stream, &mut upstream.stream, idle)).await;
-            return Err(End::Answered);
+        let answered = match onward.asked.routed.total(&self.current.config) {
+            None => attempt.run().await,
+            Some(total) => {
+                let answered = Box::pin(timeout(total, attempt.run())).await;
+                answered.unwrap_or(Err(NoAnswer::Told(504)))
+            }
+        };
+        let (permit, answered) = answered.map_err(|why| onward.end(why))?;
+        match answered.behind {
+            Behind::Switched(mut upstream) => {
+                // Neither says how it ended: that is between the two.
+                let idle = self.current.config.tcp.idle;
+                let _relayed = Box::pin(relay(&mut self.stream, &mut upstream.stream, idle)).await;
+                return Err(End::Answered);
+            }
+            Behind::Requests(upstream, keep_alive) => permit.keep(upstream, keep_alive),
+            Behind::Nothing => {}
         }
-        if answered.server_persists && is_sent {
-            permit.keep(upstream, answered.server_waits);
-        }
-        if answered.client_persists && is_sent {
+        if answered.persists && answered.is_sent {
             return Ok(());
         }
         // Of a client that has said that this is its last request, and has sent all of it, nothing more comes.
-        let has_nothing_more = !asked.persists && is_sent && self.stream.buffer.is_none();
+        let has_nothing_more = !onward.persists && answered.is_sent && self.stream.buffer.is_none();
         Err(if has_nothing_more {
             End::InOrder
         } else {
@@ -236,79 +228,8 @@ impl Client {
         })
     }
 
-    /// Sends a request to a server, and to further ones as far as its route allows it, and gives the answer back.
-    async fn attempts(&mut self, asked: &Asked, head: &[u8]) -> Result<Exchanged, End> {
-        let (pool, key) = asked.to.as_ref().ok_or(End::Told(503))?;
-        let (mut pool, mut key) = (pool.clone(), key.clone());
-        'servers: loop {
-            let limit = asked.routed.timeouts(&self.current.config).connect;
-            let (permit, mut upstream) = match pool.reach(&key, limit).await {
-                Ok(reached) => reached,
-                Err(NoUpstream::Connect(_))
-                    if asked.again(Failure::Connect, &self.current.config) =>
-                {
-                    continue 'servers;
-                }
-                Err(why) => return Err(End::of(why)),
-            };
-            loop {
-                let server = &mut upstream.stream;
-                let failed = match self.exchange(asked, head, server, &permit).await {
-                    Ok((answered, is_sent)) => {
-                        return Ok(Exchanged {
-                            permit,
-                            upstream,
-                            answered,
-                            is_sent,
-                        });
-                    }
-                    Err(failed) => failed,
-                };
-                // The server has closed it before the request came, and nothing of the body is gone.
-                let is_stale = upstream.is_reused && asked.may_repeat();
-                if is_stale && matches!(failed, Failed::Unanswered) {
-                    let limit = asked.routed.timeouts(&self.current.config).connect;
-                    match Box::pin(permit.connect_anew(limit)).await {
-                        Ok(anew) => upstream = anew,
-                        Err(_) if asked.again(Failure::Connect, &self.current.config) => {
-                            (pool, key) = permit.another(&pool, &key);
-                            continue 'servers;
-                        }
-                        Err(error) => return Err(End::of(error.into())),
-                    }
-                    continue;
-                }
-                if let Failed::Unanswered | Failed::End(End::Told(502 | 504)) = failed {
-                    permit.failed();
-                }
-                match failed {
-                    Failed::Unanswered if !asked.again(Failure::Reset, &self.current.config) => {
-                        return Err(End::Told(502));
-                    }
-                    Failed::End(end) => return Err(end),
-                    Failed::Unanswered | Failed::Again => {}
-                }
-                (pool, key) = permit.another(&pool, &key);
-                continue 'servers;
-            }
-        }
-    }
-
-    /// [`Client::attempts`] that may take so long altogether.
-    fn attempts_within<'a>(
-        &'a mut self,
-        total: Duration,
-        asked: &'a Asked,
-        head: &'a [u8],
-    ) -> Pin<Box<dyn Future<Output = Result<Exchanged, End>> + 'a>> {
-        Box::pin(async move {
-            let attempts = timeout(total, self.attempts(asked, head)).await;
-            attempts.map_err(|_late| asked.end(504))?
-        })
-    }
-
     /// Reads the head in the buffer, and writes it as it goes on.
-    fn rewrite(&self, head_bytes: usize, out: &mut Vec<u8>) -> Result<Rewritten, Refusal> {
+    fn rewrite(&self, head_bytes: usize) -> Result<Rewritten, Refusal> {
         let filled = self.stream.buffer.as_ref().map_or(&b""[..], Buffer::filled);
         let bytes = &filled[..head_bytes];
         let mut room = FieldRoom::new();
@@ -328,6 +249,7 @@ impl Client {
             head_bytes,
             fields: &head,
         };
+        let mut out = Vec::with_capacity(head_bytes + 256);
         let way = match self
             .current
             .routes
@@ -337,8 +259,11 @@ impl Client {
             Err(answer) => {
                 // What comes of a body is not looked for behind its answer.
                 let persists = request.persists && request.body == Body::Length(0);
-                answer.write(out, head.method, head.minor, persists);
-                return Ok(Rewritten::Answer { persists });
+                answer.write(&mut out, head.method, head.minor, persists);
+                return Ok(Rewritten::Answer {
+                    answer: out,
+                    persists,
+                });
             }
         };
         let routed = self.current.routes.routed(&way, &self.current.config);
@@ -359,47 +284,37 @@ impl Client {
             path: way.target.as_deref().unwrap_or(request.path),
             ..request
         };
-        write_request(out, &head, &request, &forwarding);
+        write_request(&mut out, &head, &request, &forwarding);
         let is_idempotent = matches!(
             head.method,
             "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
         );
-        Ok(Rewritten::Request(Asked {
-            method: if head.method == "HEAD" { "HEAD" } else { "" },
+        let to = self.current.upstreams.pool(routed.pool()).map(|pool| {
+            let mut key = pool.key(head.fields(), self.address);
+            key.origin.clone_from(&self.current.origin);
+            (pool, key)
+        });
+        Ok(Rewritten::Onward(Onward {
+            head: out,
+            asked: Asked {
+                method: if head.method == "HEAD" { "HEAD" } else { "" },
+                body: request.body,
+                is_idempotent,
+                has_more: request.body != Body::Length(0),
+                routed,
+                to,
+                is_sending: Cell::new(false),
+            },
             minor: head.minor,
-            body: request.body,
             persists: request.persists,
-            is_idempotent,
             site: Rc::clone(&self.place.site),
-            to: self.current.upstreams.pool(routed.pool()).map(|pool| {
-                let mut key = pool.key(head.fields(), self.address);
-                key.origin.clone_from(&self.current.origin);
-                (pool, key)
-            }),
-            routed,
+            is_websocket: request
+                .upgrade
+                .is_some_and(|it| it.eq_ignore_ascii_case(b"websocket")),
+            accepts_trailers: self.current.config.http2.servers == ServerProtocol::Http2
+                && head.fields().any(|it| accepts_trailers(&it)),
             has_answer: Cell::new(false),
-            is_sending: Cell::new(false),
         }))
-    }
-
-    /// Sends a request and gives its answer back; with it, whether all of the request is gone.
-    async fn exchange(
-        &mut self,
-        asked: &Asked,
-        head: &[u8],
-        server: &mut Stream,
-        permit: &Permit,
-    ) -> Result<(Answered, bool), Failed> {
-        let sent = write(&server.socket, head, b"").await;
-        sent.map_err(|_closed| Failed::Unanswered)?;
-        let client = &mut self.stream;
-        if asked.body == Body::Length(0) {
-            let (from, to) = (server.incoming(), &client.socket);
-            let answered = answer(from, to, asked, &self.current.config, permit).await?;
-            Ok((answered, true))
-        } else {
-            Box::pin(both(client, server, asked, &self.current.config, permit)).await
-        }
     }
 
     /// Answers for the server, and closes.
@@ -416,27 +331,44 @@ impl Client {
     }
 }
 
-impl Asked {
-    /// Whether nothing is lost or done twice when it is sent again.
-    fn may_repeat(&self) -> bool {
-        self.is_idempotent && self.body == Body::Length(0)
-    }
+// === impl Attempt ===
 
-    /// Whether its route has it sent again.
-    fn again(&self, failure: Failure, config: &ProxyConfig) -> bool {
-        let has_body = self.body != Body::Length(0);
-        self.routed
-            .again(failure, self.is_idempotent, has_body, config)
-    }
-
-    /// What the client is told if it is not to have an answer: nothing, once it has a part of one.
-    fn end(&self, status: u16) -> End {
-        if self.has_answer.get() {
-            End::Quietly
-        } else {
-            End::Told(status)
+impl Attempt<'_> {
+    async fn run(&mut self) -> Result<(Permit, Answered), NoAnswer> {
+        let (asked, config) = (&self.onward.asked, self.config);
+        match config.http2.servers {
+            ServerProtocol::Http1 => attempts::<Upstream, _>(self, asked, config).await,
+            ServerProtocol::Http2 => Box::pin(self.over_http2()).await,
         }
     }
+
+    async fn over_http2(&mut self) -> Result<(Permit, Answered), NoAnswer> {
+        let (asked, config) = (&self.onward.asked, self.config);
+        let mut over = OverHttp2::of(self)?;
+        attempts::<http2::Place, _>(&mut over, asked, config).await
+    }
+}
+
+// === impl Onward ===
+
+impl Onward {
+    /// How the client's connection ends if it is not to have an answer, or not all of it.
+    fn end(&self, why: NoAnswer) -> End {
+        match why {
+            // Nothing else can be said behind a part of an answer.
+            _ if self.has_answer.get() => End::Quietly,
+            NoAnswer::Told(status) => End::Told(status),
+            NoAnswer::Unavailable(why) => End::Unavailable(why),
+            NoAnswer::Gone | NoAnswer::Broken(_) => End::Quietly,
+        }
+    }
+}
+
+fn accepts_trailers(field: &Field<'_>) -> bool {
+    field.is("te")
+        && field
+            .members()
+            .any(|it| it.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Whether a status that the engine gives says what is wrong with the request itself.

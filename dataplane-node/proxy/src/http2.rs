@@ -10,14 +10,14 @@
 //! Requests become heads of HTTP/1.1, and go on as those of clients that speak it do: nothing is allowed here that is refused there.
 
 mod answer;
-mod body;
+pub(crate) mod body;
 mod clock;
 mod config;
 mod connection;
 mod exchange;
 mod meter;
 mod pool;
-mod relay;
+pub(crate) mod relay;
 mod request;
 mod response;
 mod watch;
@@ -28,7 +28,7 @@ use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 pub use config::{Allowance, Http2Config, ServerProtocol};
 pub(crate) use connection::{PREFACE_HEAD, serve};
-pub(crate) use pool::Peers;
+pub(crate) use pool::{Peers, Place};
 
 use crate::{
     config::ProxyConfig,

@@ -7,6 +7,7 @@
 
 mod alarm;
 mod arrived;
+mod attempts;
 mod balance;
 mod buffer;
 mod client;

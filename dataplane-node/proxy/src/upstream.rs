@@ -14,6 +14,7 @@
 //! counted in [`SharedServer`](shared_server::SharedServer), one cache line for each server: limits, the queue behind them, ejections, and the requests that
 //! [`Balance::LeastConnections`](crate::Balance) goes by.
 
+mod carrier;
 mod choice;
 mod connection;
 mod key;
@@ -33,6 +34,7 @@ use std::{
 
 use tokio::{task, time::timeout};
 
+pub(crate) use carrier::Carrier;
 use connection::Transport;
 pub(crate) use connection::Upstream;
 pub(crate) use key::RequestKey;

@@ -1,11 +1,15 @@
-//! The engine between clients of HTTP/2 and servers of HTTP/1.1: real curl, nghttp, h2load and nginx, and servers that answer by hand.
+//! The engine between clients and servers of which one side, or both, speak HTTP/2: real curl, nghttp, h2load and nginx, and servers that answer by hand.
 #![expect(
     clippy::unwrap_used,
     reason = "tests fail loudly wherever they meet what they do not expect"
 )]
 
+#[path = "http2/from_http1.rs"]
+mod from_http1;
 #[path = "engine/nginx.rs"]
 mod nginx;
+#[path = "http2/server.rs"]
+mod server;
 #[path = "engine/worker.rs"]
 mod worker;
 
@@ -17,7 +21,7 @@ use std::{
 };
 
 use lbfabric_proxy::{
-    ProxyConfig,
+    Http2Config, ProxyConfig, ServerProtocol,
     proxy_protocol::{ProxyProtocolConfig, Version},
 };
 use nginx::Nginx;
@@ -107,34 +111,56 @@ fn a_closed_connection_is_replaced() {
     assert_eq!(curl(&[&url]), "hello\n");
 }
 
+/// From clients of both versions to servers of both, but for HTTP/1.1 on both sides.
 #[test]
 fn bodies_arrive_whole() {
-    let nginx = Nginx::start();
-    let engine = engine(to(&[nginx.address]));
+    let http1 = Nginx::start();
+    let http2 = Nginx::with("http2_max_concurrent_streams 64;", &[]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("body");
     let body: Vec<u8> = (0..3_000_000u32)
         .map(|n| n.to_le_bytes()[n as usize % 3])
         .collect();
     std::fs::write(&path, &body).unwrap();
-    let put = |name: &str, arguments: &[&str]| {
-        let url = format!("http://{engine}/put/{name}");
-        let code = ["--write-out", "%{http_code}", &url];
-        assert_eq!(curl(&[arguments, &code[..]].concat()), "201", "{name}");
-        assert!(nginx.stored(name) == body, "{name}");
-    };
     let file = path.to_str().unwrap();
-    put("length", &["--upload-file", file]);
-    put(
-        "expected",
-        &["--upload-file", file, "--header", "Expect: 100-continue"],
-    );
-    // Without a length, as curl does not know it.
-    let url = format!("http://{engine}/put/chunks");
-    let command = format!("cat {file} | curl --http2-prior-knowledge -sS --max-time 20 -T - {url}");
-    let piped = Command::new("sh").args(["-c", &command]).output().unwrap();
-    assert!(piped.status.success(), "{piped:?}");
-    assert!(nginx.stored("chunks") == body);
+    let cases = [
+        (&http1, to(&[http1.address]), "--http2-prior-knowledge"),
+        (
+            &http2,
+            to_http2(&[http2.address]),
+            "--http2-prior-knowledge",
+        ),
+        (&http2, to_http2(&[http2.address]), "--http1.1"),
+    ];
+    for (nginx, config, version) in cases {
+        let engine = engine(config);
+        let name = |kind: &str| format!("{kind}{version}{}", nginx.address.port());
+        let put = |kind: &str, upload: &str| {
+            let name = name(kind);
+            // Without a length where curl does not know it.
+            let command = format!(
+                "cat {file} | curl {version} -sS --max-time 20 --write-out '%{{http_code}}' {upload} http://{engine}/put/{name}"
+            );
+            let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+            assert_eq!(output.stdout, *b"201", "{name}: {output:?}");
+            assert!(nginx.stored(&name) == body, "{name}");
+        };
+        put("length", &format!("-T {file}"));
+        put("chunks", "-T -");
+        put("expected", &format!("-T {file} -H 'Expect: 100-continue'"));
+        let large = curl_of(&[version, &format!("http://{engine}/large")]);
+        assert!(large.stdout == nginx.large().into_bytes(), "{version}");
+    }
+}
+
+fn to_http2(servers: &[SocketAddr]) -> ProxyConfig {
+    ProxyConfig {
+        http2: Http2Config {
+            servers: ServerProtocol::Http2,
+            ..Http2Config::default()
+        },
+        ..to(servers)
+    }
 }
 
 /// A server that gives such an answer to each request, and what it was asked.

@@ -1,11 +1,14 @@
 /// What stands behind a status, RFC 9110 section 15, RFC 6585 and RFC 7538; empty of one without a name.
 pub const fn reason(status: u16) -> &'static str {
     match status {
+        100 => "Continue",
+        103 => "Early Hints",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",
         204 => "No Content",
         205 => "Reset Content",
+        206 => "Partial Content",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",

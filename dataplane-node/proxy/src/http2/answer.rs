@@ -15,28 +15,103 @@ use crate::{
     http1::FieldEdits,
 };
 
+/// A stream's sending half, behind its head.
+pub(crate) struct Sending {
+    stream: SendStream<Bytes>,
+    alarm: Alarm,
+    silence: Duration,
+}
+
 /// The way back to a client: a stream's sending half.
 pub(super) struct Answer {
     respond: SendResponse<Bytes>,
     /// Behind its head.
-    stream: Option<SendStream<Bytes>>,
-    alarm: Alarm,
+    sending: Option<Sending>,
     silence: Duration,
     /// Changes to its head.
     edits: FieldEdits,
 }
 
-/// Nobody waits for the answer any more, or nobody reads it.
+/// Nobody waits for it any more, or nobody reads it.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(crate) struct Gone;
+
+// === impl Sending ===
+
+impl Sending {
+    /// `silence` is how long the other side may not read.
+    pub(crate) fn new(stream: SendStream<Bytes>, silence: Duration) -> Self {
+        Self {
+            stream,
+            alarm: Alarm::new(),
+            silence,
+        }
+    }
+
+    /// Does something else for as long as somebody waits for the stream.
+    pub(super) fn or_gone<'a, F: Future>(
+        &'a mut self,
+        work: Pin<&'a mut F>,
+    ) -> impl Future<Output = Result<F::Output, Gone>> + use<'a, F> {
+        or_reset(work, |cx| self.stream.poll_reset(cx))
+    }
+
+    /// Sends a part of the body, as fast as the other side takes it.
+    pub(super) async fn data(&mut self, mut data: Bytes, ends: bool) -> Result<(), Gone> {
+        while !data.is_empty() {
+            let room = self.room(data.len()).await?;
+            let part = data.split_to(room.min(data.len()));
+            let is_last = ends && data.is_empty();
+            let sent = self.stream.send_data(part, is_last);
+            sent.map_err(|_closed| Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until some of so many bytes can be sent, and says how many.
+    async fn room(&mut self, wanted: usize) -> Result<usize, Gone> {
+        let stream = &mut self.stream;
+        stream.reserve_capacity(wanted);
+        match stream.capacity() {
+            0 => {}
+            room => return Ok(room),
+        }
+        let more = |cx: &mut Context<'_>| {
+            loop {
+                return Poll::Ready(match ready!(stream.poll_capacity(cx)) {
+                    // It is told of changes too that are none.
+                    Some(Ok(0)) => continue,
+                    Some(Ok(room)) => Ok(room),
+                    Some(Err(_)) | None => Err(Gone),
+                });
+            }
+        };
+        let more = self.alarm.within(self.silence, more).await;
+        more.map_err(|Late| Gone)?
+    }
+
+    /// Ends a body whose end was not known when its last part was sent.
+    pub(super) fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
+        let sent = match trailers {
+            Some(trailers) => self.stream.send_trailers(trailers),
+            None => self.stream.send_data(Bytes::new(), true),
+        };
+        sent.map_err(|_closed| Gone)
+    }
+
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        self.stream.send_reset(reason);
+    }
+}
+
+// === impl Answer ===
 
 impl Answer {
     /// `silence` is how long a client may not read.
     pub(super) fn new(respond: SendResponse<Bytes>, silence: Duration) -> Self {
         Self {
             respond,
-            stream: None,
-            alarm: Alarm::new(),
+            sending: None,
             silence,
             edits: FieldEdits::default(),
         }
@@ -50,33 +125,18 @@ impl Answer {
     /// An answer with its body, not to be changed any more.
     pub(super) async fn give(&mut self, head: Response<()>, body: Bytes) -> Result<(), Gone> {
         self.edits = FieldEdits::default();
-        self.head(head, body.is_empty())?;
-        if body.is_empty() {
-            return Ok(());
-        }
-        self.data(body, true).await
+        let sending = self.head(head, body.is_empty())?;
+        sending.data(body, true).await
     }
 
-    /// Whether nothing of it has gone but interim ones.
-    pub(super) const fn is_open(&self) -> bool {
-        self.stream.is_none()
-    }
-
-    /// Does something else for as long as somebody waits for the answer. What is done is pinned where it is: an `async` function would
-    /// hold it twice.
+    /// Does something else for as long as somebody waits for the answer.
     pub(super) fn or_gone<'a, F: Future>(
         &'a mut self,
-        mut work: Pin<&'a mut F>,
+        work: Pin<&'a mut F>,
     ) -> impl Future<Output = Result<F::Output, Gone>> + use<'a, F> {
-        poll_fn(move |cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(done));
-            }
-            let reset = match &mut self.stream {
-                Some(stream) => stream.poll_reset(cx),
-                None => self.respond.poll_reset(cx),
-            };
-            reset.map(|_reason| Err(Gone))
+        or_reset(work, |cx| match &mut self.sending {
+            Some(sending) => sending.stream.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
         })
     }
 
@@ -87,38 +147,25 @@ impl Answer {
             .map_err(|_closed| Gone)
     }
 
-    pub(super) fn head(&mut self, mut head: Response<()>, ends: bool) -> Result<(), Gone> {
+    pub(super) fn head(
+        &mut self,
+        mut head: Response<()>,
+        ends: bool,
+    ) -> Result<&mut Sending, Gone> {
         response::edit(head.headers_mut(), &self.edits);
         let stream = self.respond.send_response(head, ends);
-        self.stream = Some(stream.map_err(|_closed| Gone)?);
-        Ok(())
+        let stream = stream.map_err(|_closed| Gone)?;
+        Ok(self.sending.insert(Sending::new(stream, self.silence)))
     }
 
-    /// Sends a part of the body, as fast as the client takes it.
-    pub(super) async fn data(&mut self, mut data: Bytes, ends: bool) -> Result<(), Gone> {
-        let stream = self.stream.as_mut().ok_or(Gone)?;
-        while !data.is_empty() {
-            let room = room(stream, data.len(), &self.alarm, self.silence).await?;
-            let part = data.split_to(room.min(data.len()));
-            let is_last = ends && data.is_empty();
-            stream.send_data(part, is_last).map_err(|_closed| Gone)?;
-        }
-        Ok(())
-    }
-
-    /// Ends a body whose end was not known when its last part was sent.
-    pub(super) fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
-        let stream = self.stream.as_mut().ok_or(Gone)?;
-        let sent = match trailers {
-            Some(trailers) => stream.send_trailers(trailers),
-            None => stream.send_data(Bytes::new(), true),
-        };
-        sent.map_err(|_closed| Gone)
+    /// Behind its head.
+    pub(super) fn sending(&mut self) -> Result<&mut Sending, Gone> {
+        self.sending.as_mut().ok_or(Gone)
     }
 
     /// Answers for the server; one that has begun to answer is broken off.
     pub(super) fn tell(&mut self, status: u16) {
-        if self.stream.is_some() {
+        if self.sending.is_some() {
             self.reset(Reason::INTERNAL_ERROR);
         } else {
             // A client that is gone does not hear it.
@@ -131,27 +178,13 @@ impl Answer {
     }
 }
 
-/// Waits until some of so many bytes can be sent, and says how many.
-pub(super) async fn room(
-    stream: &mut SendStream<Bytes>,
-    wanted: usize,
-    alarm: &Alarm,
-    silence: Duration,
-) -> Result<usize, Gone> {
-    stream.reserve_capacity(wanted);
-    match stream.capacity() {
-        0 => {}
-        room => return Ok(room),
-    }
-    let more = |cx: &mut Context<'_>| {
-        loop {
-            return Poll::Ready(match ready!(stream.poll_capacity(cx)) {
-                // It is told of changes too that are none.
-                Some(Ok(0)) => continue,
-                Some(Ok(room)) => Ok(room),
-                Some(Err(_)) | None => Err(Gone),
-            });
-        }
-    };
-    alarm.within(silence, more).await.map_err(|Late| Gone)?
+/// What is done is pinned where it is: an `async` function would hold it twice.
+fn or_reset<'a, F: Future>(
+    mut work: Pin<&'a mut F>,
+    mut reset: impl FnMut(&mut Context<'_>) -> Poll<Result<Reason, h2::Error>> + 'a,
+) -> impl Future<Output = Result<F::Output, Gone>> + 'a {
+    poll_fn(move |cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => reset(cx).map(|_reason| Err(Gone)),
+    })
 }

@@ -7,12 +7,12 @@ use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    answer::{Answer, Gone},
+    answer::{Answer, Gone, Sending},
     request::is_token,
 };
 use crate::{
     alarm::{Alarm, Late},
-    http1::{Body, ChunkReader, Chunked, FIELDS_MAX},
+    http1::{Body, ChunkReader, Chunked, FIELDS_MAX, Refusal},
     socket::Socket,
     stream::{Incoming, write},
 };
@@ -27,17 +27,19 @@ pub(super) enum NotSent {
     TooLong,
 }
 
-/// Why an answer's body does not arrive whole.
+/// Why a body of HTTP/1.1 does not go on whole.
 #[derive(Debug)]
-pub(super) enum NotAnswered {
-    /// It breaks off, is not what its framing says, or nothing of it comes for too long.
-    Server,
-    Client(Gone),
+pub(crate) enum NotRead {
+    /// It breaks off, or nothing of it comes for too long.
+    Sender,
+    /// It is not what its framing says, or longer than it may be.
+    Refused(Refusal),
+    Receiver(Gone),
 }
 
-impl From<Gone> for NotAnswered {
+impl From<Gone> for NotRead {
     fn from(gone: Gone) -> Self {
-        Self::Client(gone)
+        Self::Receiver(gone)
     }
 }
 
@@ -49,7 +51,7 @@ pub(super) async fn send(
     silence: Duration,
     mut most: u64,
 ) -> Result<(), NotSent> {
-    let (alarm, mut chunk) = (Alarm::new(), Vec::new());
+    let (alarm, mut out) = (Alarm::new(), Vec::new());
     loop {
         let next = alarm.within(silence, |cx| from.poll_data(cx)).await;
         let data = match next {
@@ -62,11 +64,9 @@ pub(super) async fn send(
         let sent = match framed {
             _ if data.is_empty() => Ok(()),
             Body::Chunked => {
-                chunk.clear();
-                chunk.extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
-                chunk.extend_from_slice(&data);
-                chunk.extend_from_slice(b"\r\n");
-                write(to, &chunk, b"").await
+                out.clear();
+                chunk(&mut out, &data);
+                write(to, &out, b"").await
             }
             Body::Length(_) | Body::UntilClose => write(to, &data, b"").await,
         };
@@ -88,8 +88,16 @@ pub(super) async fn send(
     Ok(())
 }
 
+/// Writes a chunk, RFC 9112 section 7.1; of no data there is none, as that would be the end.
+pub(crate) fn chunk(out: &mut Vec<u8>, data: &[u8]) {
+    debug_assert!(!data.is_empty());
+    out.extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The end of a body in chunks, RFC 9112 section 7.1.2; none if a trailer cannot stand there.
-fn last_chunk(trailers: Option<&HeaderMap>) -> Option<Vec<u8>> {
+pub(crate) fn last_chunk(trailers: Option<&HeaderMap>) -> Option<Vec<u8>> {
     let mut end = b"0\r\n".to_vec();
     for (name, value) in trailers.into_iter().flatten() {
         if !is_token(name) {
@@ -129,29 +137,30 @@ fn may_trail(name: &HeaderName) -> bool {
     )
 }
 
-/// Gives an answer's body to the client, beginning with what the buffer has of it.
-pub(super) async fn answer(
+/// Sends a body of HTTP/1.1 on, beginning with what the buffer has of it. In chunks it has so many bytes at most; more are refused.
+pub(crate) async fn read(
     from: &mut Incoming<'_>,
-    to: &mut Answer,
+    to: &mut Sending,
     body: Body,
     silence: Duration,
-) -> Result<(), NotAnswered> {
+    most: u64,
+) -> Result<(), NotRead> {
     match body {
         Body::Length(length) => by_length(from, to, length, silence).await,
-        Body::Chunked => in_chunks(from, to, silence).await,
+        Body::Chunked => in_chunks(from, to, silence, most).await,
         Body::UntilClose => until_close(from, to, silence).await,
     }
 }
 
 async fn by_length(
     from: &mut Incoming<'_>,
-    to: &mut Answer,
+    to: &mut Sending,
     mut left: u64,
     silence: Duration,
-) -> Result<(), NotAnswered> {
+) -> Result<(), NotRead> {
     while left > 0 {
         if filled(from, to, silence).await? == 0 {
-            return Err(NotAnswered::Server);
+            return Err(NotRead::Sender);
         }
         let filled = from.filled();
         let count = usize::try_from(left).map_or(filled.len(), |left| left.min(filled.len()));
@@ -165,9 +174,9 @@ async fn by_length(
 
 async fn until_close(
     from: &mut Incoming<'_>,
-    to: &mut Answer,
+    to: &mut Sending,
     silence: Duration,
-) -> Result<(), NotAnswered> {
+) -> Result<(), NotRead> {
     while filled(from, to, silence).await? > 0 {
         let data = Bytes::copy_from_slice(from.filled());
         from.consume(data.len());
@@ -178,21 +187,24 @@ async fn until_close(
 
 async fn in_chunks(
     from: &mut Incoming<'_>,
-    to: &mut Answer,
+    to: &mut Sending,
     silence: Duration,
-) -> Result<(), NotAnswered> {
+    mut most: u64,
+) -> Result<(), NotRead> {
     let (mut reader, mut last) = (ChunkReader::new(), Vec::new());
     while !reader.is_done() {
         if filled(from, to, silence).await? == 0 {
-            return Err(NotAnswered::Server);
+            return Err(NotRead::Sender);
         }
         // All that the buffer has in one part.
         let (mut at, bytes) = (0, from.filled());
         let mut data = BytesMut::new();
         while at < bytes.len() && !reader.is_done() {
             let part = reader.next(&bytes[at..]);
-            match part.map_err(|_refusal| NotAnswered::Server)? {
+            match part.map_err(NotRead::Refused)? {
                 Chunked::Data(count) => {
+                    let left = most.checked_sub(count as u64);
+                    most = left.ok_or(NotRead::Refused(Refusal::BodyTooLong))?;
                     if data.is_empty() {
                         data.reserve(bytes.len() - at);
                     }
@@ -208,7 +220,7 @@ async fn in_chunks(
         }
         from.consume(at);
         let trailers = if reader.is_done() {
-            trailers(&last).ok_or(NotAnswered::Server)?
+            trailers(&last).ok_or(NotRead::Refused(Refusal::FieldName))?
         } else {
             HeaderMap::new()
         };
@@ -253,17 +265,17 @@ fn trailers(last: &[u8]) -> Option<HeaderMap> {
 /// Waits until the buffer has something, and says how much; 0 at the end.
 async fn filled(
     from: &mut Incoming<'_>,
-    to: &mut Answer,
+    to: &mut Sending,
     silence: Duration,
-) -> Result<usize, NotAnswered> {
+) -> Result<usize, NotRead> {
     if !from.filled().is_empty() {
         return Ok(from.filled().len());
     }
     let alarm = from.alarm;
     let read = pin!(alarm.within(silence, |cx| from.poll_read(cx)));
     let read = to.or_gone(read).await?;
-    let read: io::Result<usize> = read.map_err(|Late| NotAnswered::Server)?;
-    read.map_err(|_broken| NotAnswered::Server)
+    let read: io::Result<usize> = read.map_err(|Late| NotRead::Sender)?;
+    read.map_err(|_broken| NotRead::Sender)
 }
 
 /// Both directions of a WebSocket as they come, each until its end.
@@ -271,7 +283,7 @@ pub(super) async fn tunnel(
     client: &mut RecvStream,
     server: &mut Incoming<'_>,
     to: &mut Answer,
-) -> Result<(), NotAnswered> {
+) -> Result<(), NotRead> {
     let socket = server.socket;
     let there = async {
         let sent = send(client, socket, Body::UntilClose, Duration::MAX, u64::MAX).await;
@@ -281,7 +293,7 @@ pub(super) async fn tunnel(
         }
         sent
     };
-    let back = until_close(server, to, Duration::MAX);
+    let back = until_close(server, to.sending()?, Duration::MAX);
     tokio::pin!(there, back);
     let mut is_open = true;
     loop {
@@ -290,7 +302,7 @@ pub(super) async fn tunnel(
             ended = &mut back => return ended,
             sent = &mut there, if is_open => match sent {
                 Ok(()) | Err(NotSent::Server | NotSent::TooLong) => is_open = false,
-                Err(NotSent::Client) => return Err(NotAnswered::Client(Gone)),
+                Err(NotSent::Client) => return Err(Gone.into()),
             },
         }
     }

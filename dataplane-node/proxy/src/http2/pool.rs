@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::ProxyConfig,
-    upstream::{Permit, Upstream},
+    upstream::{Carrier, Permit, Upstream},
 };
 
 /// A worker's connections to a server of HTTP/2.
@@ -45,14 +45,29 @@ struct Peer {
 
 /// A place for a request on a connection.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) send: SendRequest<Bytes>,
     _open: Open,
 }
 
+impl Carrier for Place {
+    /// Whether a connection takes one more is for the server to say.
+    fn waiting(_permit: &Permit) -> Option<Self> {
+        None
+    }
+
+    async fn connect(
+        permit: &Permit,
+        config: &Arc<ProxyConfig>,
+        limit: Duration,
+    ) -> io::Result<Self> {
+        permit.http2().place(permit, config, limit).await
+    }
+}
+
 impl Peers {
     /// A place for a request, on a connection that is there or a new one to the permit's server, which this is of.
-    pub(super) async fn place(
+    async fn place(
         &self,
         permit: &Permit,
         config: &Arc<ProxyConfig>,

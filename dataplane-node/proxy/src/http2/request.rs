@@ -9,7 +9,7 @@ use crate::{
     config::ProxyConfig,
     http1::{
         Body, FIELDS_MAX, FieldRoom, Forwarding, HeadLimits, Refusal, Request, RequestHead,
-        write_request,
+        is_hop_by_hop, write_request,
     },
     route::RouteRequest,
     routing::{RouteWorker, Routed},
@@ -164,7 +164,7 @@ pub(super) fn convert(
     for field in head_of.fields() {
         if field.is("host") {
             host = Some(field.value);
-        } else if !field.is("transfer-encoding") && !field.is("connection") {
+        } else if !is_hop_by_hop(&field, std::iter::empty()) {
             let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
             let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).ok()?;
             fields.append(name, value);

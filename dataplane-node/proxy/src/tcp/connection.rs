@@ -62,8 +62,9 @@ impl Connection {
         let pool = upstreams.pool(0)?;
         let mut key = pool.key(std::iter::empty(), self.endpoints.client.ip());
         key.origin = (!told.is_empty()).then(|| Rc::new(Origin::new(told)));
-        let limit = self.current.config.timeouts.connect;
-        let (permit, upstream) = pool.reach(&key, limit).await.ok()?;
+        let config = &self.current.config;
+        let reached = pool.reach(&key, config, config.timeouts.connect).await;
+        let (permit, upstream): (Permit, Upstream) = reached.ok()?;
         // More of it is not looked at.
         permit.answered(200, false);
         Some((permit, upstream))

@@ -74,16 +74,7 @@ impl Permit {
         }
     }
 
-    /// A connection to the server: one that waits, or a new one. The error is [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if it has
-    /// as many as it may have.
-    pub(crate) async fn connect(&self, limit: Duration) -> io::Result<Upstream> {
-        match self.idle_connection() {
-            Some(upstream) => Ok(upstream),
-            None => self.connect_anew(limit).await,
-        }
-    }
-
-    /// A new connection to the server.
+    /// A new connection to the server. The error is [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if it has as many as it may have.
     pub(crate) async fn connect_anew(&self, limit: Duration) -> io::Result<Upstream> {
         let connected = self.server.connect_anew(self.told(), limit).await;
         connected.inspect_err(|error| self.refused(error))

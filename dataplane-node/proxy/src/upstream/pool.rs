@@ -9,15 +9,12 @@ use std::{
 use tokio::sync::{Notify, futures::Notified};
 
 use super::{
-    choice::Choice,
-    connection::{Transport, Upstream},
-    key::RequestKey,
-    permit::Permit,
-    server::Server,
-    shared::SharedPool,
+    carrier::Carrier, choice::Choice, connection::Transport, key::RequestKey, permit::Permit,
+    server::Server, shared::SharedPool,
 };
 use crate::{
     balance::{Marked, PoolConfig, RetryBudget, Sticky},
+    config::ProxyConfig,
     http1::Field,
 };
 
@@ -194,11 +191,12 @@ impl Pool {
 
     /// A server for a request, and a connection to it. Where none can be made, nothing of the request is gone: other servers are tried, as
     /// far as the pool's retries go.
-    pub(crate) async fn reach(
+    pub(crate) async fn reach<C: Carrier>(
         self: &Rc<Self>,
         key: &RequestKey,
+        config: &Arc<ProxyConfig>,
         limit: Duration,
-    ) -> Result<(Permit, Upstream), NoUpstream> {
+    ) -> Result<(Permit, C), NoUpstream> {
         // Once, as asking for the time is a good part of what this costs.
         let now = Instant::now();
         if key.avoids.is_none() {
@@ -209,31 +207,37 @@ impl Pool {
         } else {
             self.try_choose(key, now)?.ok()
         };
-        let idle = permit.as_ref().and_then(Permit::idle_connection);
-        match (permit, idle) {
-            (Some(permit), Some(upstream)) => Ok((permit, upstream)),
+        let waiting = permit.as_ref().and_then(C::waiting);
+        match (permit, waiting) {
+            (Some(permit), Some(carrier)) => Ok((permit, carrier)),
             // Most requests find a connection that waits: they do not carry the room for this.
-            (permit, _) => Box::pin(self.reach_anew(key, permit, limit)).await,
+            (permit, _) => Box::pin(self.reach_anew(key, permit, config, limit)).await,
         }
     }
 
-    async fn reach_anew(
+    async fn reach_anew<C: Carrier>(
         self: &Rc<Self>,
         key: &RequestKey,
         permit: Option<Permit>,
+        config: &Arc<ProxyConfig>,
         limit: Duration,
-    ) -> Result<(Permit, Upstream), NoUpstream> {
+    ) -> Result<(Permit, C), NoUpstream> {
         let (mut pool, mut key) = (self.clone(), key.clone());
         let mut permit = match permit {
             Some(permit) => permit,
             None => pool.choose(&key).await?,
         };
-        for _ in 1..TRIES {
-            let error = match permit.connect(limit).await {
-                Ok(upstream) => return Ok((permit, upstream)),
+        let mut tries = 1;
+        loop {
+            let connected = match C::waiting(&permit) {
+                Some(carrier) => Ok(carrier),
+                None => C::connect(&permit, config, limit).await,
+            };
+            let error = match connected {
+                Ok(carrier) => return Ok((permit, carrier)),
                 Err(error) => error,
             };
-            if !pool.may_retry() {
+            if tries == TRIES || !pool.may_retry() {
                 return Err(error.into());
             }
             (pool, key) = permit.another(&pool, &key);
@@ -242,10 +246,8 @@ impl Pool {
                 // There is no other.
                 return Err(error.into());
             }
-            permit = another;
+            (permit, tries) = (another, tries + 1);
         }
-        let upstream = permit.connect(limit).await?;
-        Ok((permit, upstream))
     }
 
     /// The pool that has taken this one's place, and what a request's key is there.

@@ -1,6 +1,7 @@
 use std::{
     io::Read as _,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
 };
 
 use tokio::{runtime::Builder, task::LocalSet};
@@ -44,7 +45,10 @@ async fn request(upstreams: &Upstreams, origin: Option<Rc<Origin>>) -> bool {
     let pool = upstreams.pool(0).unwrap();
     let mut key = pool.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
     key.origin = origin;
-    let (permit, upstream) = pool.reach(&key, LIMIT).await.unwrap();
+    let (permit, upstream) = pool
+        .reach::<Upstream>(&key, &Arc::default(), LIMIT)
+        .await
+        .unwrap();
     let is_reused = upstream.is_reused;
     permit.keep(upstream, None);
     is_reused
@@ -94,7 +98,10 @@ fn connections_stay_through_a_change_of_configuration() {
         // A request that is under way when its server leaves.
         let pool = upstreams.pool(0).unwrap();
         let key = pool.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let (permit, upstream) = pool.reach(&key, LIMIT).await.unwrap();
+        let (permit, upstream) = pool
+            .reach::<Upstream>(&key, &Arc::default(), LIMIT)
+            .await
+            .unwrap();
         assert!(upstream.is_reused);
         upstreams.update(&through(config(&[second], LIMIT)));
         permit.keep(upstream, None);
@@ -139,7 +146,11 @@ fn idle_connections_are_closed_in_time_and_beyond_their_number() {
         let key = pool.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let mut reached = Vec::new();
         for _ in 0..2 {
-            reached.push(pool.reach(&key, LIMIT).await.unwrap());
+            reached.push(
+                pool.reach::<Upstream>(&key, &Arc::default(), LIMIT)
+                    .await
+                    .unwrap(),
+            );
         }
         let [first, second] = [accepted(&listener), accepted(&listener)];
         let begun = Instant::now();

@@ -25,7 +25,8 @@ impl Nginx {
         Self::with("", &[])
     }
 
-    /// With more directives of its server, and files for them in its folder; with `ssl_certificate` it speaks TLS. The zone `slow` can let it
+    /// With more directives of its server, and files for them in its folder; with `ssl_certificate` it speaks TLS, with any of `http2_...`
+    /// HTTP/2. The zone `slow` can let it
     /// answer twenty times a second at most.
     pub(crate) fn with(directives: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -128,6 +129,11 @@ fn configuration(address: SocketAddr, proxied: SocketAddr, directives: &str) -> 
     } else {
         ""
     };
+    let http2 = if directives.contains("http2_") {
+        " http2"
+    } else {
+        ""
+    };
     format!(
         r#"daemon off;
 user root;
@@ -145,7 +151,7 @@ http {{
     client_max_body_size 64m;
     limit_req_zone $server_port zone=slow:1m rate=20r/s;
     server {{
-        listen {address}{ssl};
+        listen {address}{ssl}{http2};
         {directives}
         root html;
         location /put {{ root .; dav_methods PUT; }}
@@ -157,6 +163,7 @@ http {{
             add_header X-Old server;
             return 200 "$request_method $request_uri|$http_host|$http_x_set|$http_x_gone|$http_x_added\n";
         }}
+        location /scheme {{ return 200 "$scheme $server_protocol\n"; }}
         location /seen {{
             return 200 "$http_x_forwarded_for|$http_x_forwarded_proto|$http_forwarded|$http_host\n";
         }}

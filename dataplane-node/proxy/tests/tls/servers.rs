@@ -9,7 +9,7 @@ use std::{
 };
 
 use lbfabric_proxy::{
-    ProxyConfig,
+    Http2Config, ProxyConfig, ServerProtocol,
     tls::{MinimumVersion, ServerTlsConfig, ServerTlsOptions},
 };
 use rustls::{
@@ -100,6 +100,37 @@ fn a_server_is_believed_for_its_name_and_its_time_and_its_issuer() {
     let plain = Nginx::start();
     let engine = before(plain.address, &believing(&authority, None));
     assert_eq!(get(engine, "/hello").0, "502");
+}
+
+/// For clients of both versions.
+#[test]
+fn a_server_of_http2_agrees_on_it() {
+    let authority = Authority::new("authority");
+    let issued = authority.issue(&["server.example"]);
+    let options = believing(&authority, Some("server.example"));
+    let engine_of = |server: SocketAddr| {
+        engine(ProxyConfig {
+            http2: Http2Config {
+                servers: ServerProtocol::Http2,
+                ..Http2Config::default()
+            },
+            server_tls: Some(Arc::new(ServerTlsConfig::new(&options).unwrap())),
+            ..ProxyConfig::to(&[server])
+        })
+    };
+    let nginx = nginx_with(&issued, "http2_max_concurrent_streams 64;", &[]);
+    let (asking, old) = (engine_of(nginx.address), nginx_with(&issued, "", &[]));
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        for (path, body) in [("/large", &*nginx.large()), ("/scheme", "https HTTP/2.0\n")] {
+            let output = Command::new("curl")
+                .args(["--silent", "--max-time", "20", version])
+                .arg(format!("http://{asking}{path}"))
+                .output()
+                .expect("curl is installed");
+            assert!(output.stdout == body.as_bytes(), "{version} {path}");
+        }
+    }
+    assert_eq!(get(engine_of(old.address), "/hello").0, "502");
 }
 
 #[test]

@@ -1,97 +1,90 @@
 //! A request on its way to a server of HTTP/1.1, and its answer.
 
-use std::{cell::Cell, pin::pin};
+use std::pin::{Pin, pin};
 
 use bytes::Bytes;
-use h2::RecvStream;
 
-use super::{End, Failed, again};
+use super::{Attempt, Onward};
 use crate::{
+    attempts::{Asking, Behind, Failed, NoAnswer, answer_head, both},
+    config::ProxyConfig,
     http1::{Body, FieldRoom, Refusal, Response, ResponseHead},
     http2::{
-        Service,
         answer::Answer,
         body::{self, NotSent},
-        request::Asked,
-        response, websocket,
+        response,
     },
-    route::Failure,
-    routing::Routed,
-    stream::{Incoming, NoHead, write},
+    stream::{Incoming, Stream, write},
     upstream::{Permit, Upstream},
 };
 
-/// A request on its way over a connection to a server.
-pub(super) struct Exchange<'a> {
-    pub(super) asked: Asked,
-    pub(super) routed: &'a Routed,
-    pub(super) permit: &'a Permit,
-    pub(super) service: &'a Service,
-    pub(super) key: &'a websocket::Key,
-    pub(super) body: &'a mut RecvStream,
-    pub(super) answer: &'a mut Answer,
-}
+impl Asking<Upstream> for Attempt<'_> {
+    type Answered = Behind;
 
-impl Exchange<'_> {
-    pub(super) async fn run(&mut self, head: &[u8], mut upstream: Upstream) -> Result<(), Failed> {
-        let sent = write(&upstream.stream.socket, head, b"").await;
-        sent.map_err(|_closed| Failed::Unanswered)?;
-        let has_body = !self.asked.is_tunnel && self.asked.body != Body::Length(0);
-        let (response, is_sent) = if has_body {
-            Box::pin(self.both(&mut upstream)).await?
-        } else {
-            let from = upstream.stream.incoming();
-            let (asked, routed) = (self.asked, self.routed);
-            let of = (self.key, self.service, self.permit, &Cell::new(false));
-            let response = answer(from, self.answer, asked, routed, of).await?;
-            (response, true)
-        };
-        if response.switches {
-            let mut from = upstream.stream.incoming();
-            let tunnel = body::tunnel(self.body, &mut from, self.answer);
-            return Ok(Box::pin(tunnel).await?);
-        }
-        if response.persists && is_sent {
-            self.permit.keep(upstream, response.keep_alive);
-        }
-        Ok(())
+    async fn or_gone<F: Future>(&mut self, work: Pin<&mut F>) -> Result<F::Output, NoAnswer> {
+        Attempt::or_gone(self, work).await
     }
 
-    /// The body there and the answer back at the same time, as neither waits for the other; with the answer, whether the whole body is
-    /// gone.
-    async fn both(&mut self, upstream: &mut Upstream) -> Result<(Response, bool), Failed> {
-        let silence = self.routed.timeouts(&self.service.config).silence;
-        let most = self.routed.body_bytes(&self.service.config);
-        let stream = &mut upstream.stream;
-        let from = Incoming {
-            socket: &stream.socket,
-            buffer: &mut stream.buffer,
-            alarm: &stream.alarm,
-        };
-        let body = body::send(self.body, &stream.socket, self.asked.body, silence, most);
-        let (asked, routed) = (self.asked, self.routed);
-        let is_sending = Cell::new(true);
-        let of = (self.key, self.service, self.permit, &is_sending);
-        let answer = answer(from, self.answer, asked, routed, of);
-        tokio::pin!(body, answer);
-        let mut is_sent = None;
-        loop {
-            tokio::select! {
-                biased;
-                answered = &mut answer => return Ok((answered?, is_sent == Some(true))),
-                sent = &mut body, if is_sent.is_none() => {
-                    is_sending.set(false);
-                    match sent {
-                        Ok(()) => is_sent = Some(true),
-                        // It may have answered without reading all of it.
-                        Err(NotSent::Server) => is_sent = Some(false),
-                        Err(NotSent::Client) => return Err(Failed::End(End::Gone)),
-                        // One that has begun to answer is broken off.
-                        Err(NotSent::TooLong) => return Err(Failed::End(End::Told(413))),
-                    }
-                }
+    async fn exchange(
+        &mut self,
+        permit: &Permit,
+        mut upstream: Upstream,
+    ) -> Result<Behind, Failed> {
+        let exchanged = self.over_http1(permit, &mut upstream.stream).await;
+        let (response, is_sent) = match exchanged {
+            // The server has closed it before the request came.
+            Err(Failed::Unanswered) if upstream.is_reused && self.onward.asked.may_repeat() => {
+                return Err(Failed::Untouched);
             }
+            exchanged => exchanged?,
+        };
+        Ok(Behind::of(upstream, &response, is_sent))
+    }
+}
+
+impl Attempt<'_> {
+    /// The answer, and whether all of the request is gone.
+    async fn over_http1(
+        &mut self,
+        permit: &Permit,
+        server: &mut Stream,
+    ) -> Result<(Response, bool), Failed> {
+        let onward = self.onward;
+        let sent = write(&server.socket, &onward.head, b"").await;
+        sent.map_err(|_closed| Failed::Unanswered)?;
+        let config = &self.service.config;
+        if onward.asked.has_body() {
+            return Box::pin(self.with_body(permit, server)).await;
         }
+        let answer = answer(server.incoming(), self.answer, onward, config, permit);
+        Ok((answer.await?, true))
+    }
+
+    async fn with_body(
+        &mut self,
+        permit: &Permit,
+        server: &mut Stream,
+    ) -> Result<(Response, bool), Failed> {
+        let (config, asked) = (&self.service.config, &self.onward.asked);
+        let silence = asked.routed.timeouts(config).silence;
+        let most = asked.routed.body_bytes(config);
+        let from = Incoming {
+            socket: &server.socket,
+            buffer: &mut server.buffer,
+            alarm: &server.alarm,
+        };
+        let body = pin!(async {
+            let sent = body::send(self.body, &server.socket, asked.body, silence, most);
+            match sent.await {
+                Ok(()) => Ok(true),
+                // It may have answered without reading all of it.
+                Err(NotSent::Server) => Ok(false),
+                Err(NotSent::Client) => Err(NoAnswer::Gone),
+                Err(NotSent::TooLong) => Err(NoAnswer::Told(413)),
+            }
+        });
+        let answer = pin!(answer(from, self.answer, self.onward, config, permit));
+        both(asked, body, answer).await
     }
 }
 
@@ -99,66 +92,63 @@ impl Exchange<'_> {
 async fn answer(
     mut from: Incoming<'_>,
     to: &mut Answer,
-    asked: Asked,
-    routed: &Routed,
-    (key, service, permit, is_sending): (&websocket::Key, &Service, &Permit, &Cell<bool>),
+    onward: &Onward,
+    config: &ProxyConfig,
+    permit: &Permit,
 ) -> Result<Response, Failed> {
-    let config = &service.config;
-    let silence = routed.timeouts(config).silence;
+    let asked = &onward.asked;
+    let silence = asked.routed.timeouts(config).silence;
     loop {
         let length = {
-            let head = pin!(async {
-                from.some(silence, |_| false).await?;
-                from.head(&config.limits, silence).await
-            });
-            to.or_gone(head).await?
+            let head = pin!(answer_head(&mut from, asked, config));
+            to.or_gone(head).await??
         };
-        // It waits for the rest of the request, as long as that comes.
-        if matches!(length, Err(NoHead::Silent)) && is_sending.get() {
-            continue;
-        }
-        let length = length.map_err(|error| match error {
-            NoHead::Closed | NoHead::Leaving | NoHead::Broken => Failed::Unanswered,
-            NoHead::Refused(_) => Failed::End(End::Told(502)),
-            NoHead::Silent | NoHead::Late => Failed::End(End::Told(504)),
-        })?;
-        let bytes = Bytes::copy_from_slice(&from.filled()[..length]);
+        // The head's values are parts of this, and so is what has come of the body.
+        let bytes = Bytes::copy_from_slice(from.filled());
+        let (mut head, response) =
+            read_head(&bytes, length, onward, config).map_err(|_refusal| Failed::told(502))?;
         from.consume(length);
-        let (mut head, response) = read_head(&bytes, asked, key, service)
-            .map_err(|_refusal| Failed::End(End::Told(502)))?;
         if response.is_interim {
             to.interim(head)?;
             continue;
         }
-        permit.answered(response.status, asked.body == Body::Length(0));
+        asked.answered(permit, response.status, config)?;
         response::mark(&mut head, permit);
-        let failure = Failure::of_status(response.status);
-        if failure.is_some_and(|failure| again(failure, asked, routed, service)) {
-            return Err(Failed::Again);
-        }
         let is_whole = response.body == Body::Length(0) && !response.switches;
-        to.head(head, is_whole)?;
-        if !is_whole && !response.switches {
-            let body = pin!(body::answer(&mut from, to, response.body, silence));
-            body.await?;
+        let sending = to.head(head, is_whole)?;
+        let mut body = response.body;
+        if let Body::Length(left @ 1..) = &mut body {
+            let there = bytes.len() - length;
+            let count = usize::try_from(*left).map_or(there, |left| left.min(there));
+            from.consume(count);
+            *left -= count as u64;
+            let data = bytes.slice(length..length + count);
+            sending.data(data, *left == 0).await?;
+        }
+        drop(bytes);
+        if body != Body::Length(0) && !response.switches {
+            let body = pin!(body::read(&mut from, sending, body, silence, u64::MAX));
+            body.await.map_err(NoAnswer::from)?;
         }
         return Ok(response);
     }
 }
 
+/// Reads a head, which is so many of the bytes.
 fn read_head(
     bytes: &Bytes,
-    asked: Asked,
-    key: &websocket::Key,
-    service: &Service,
+    length: usize,
+    onward: &Onward,
+    config: &ProxyConfig,
 ) -> Result<(http::Response<()>, Response), Refusal> {
     let mut room = FieldRoom::new();
-    let head = ResponseHead::parse(bytes, &mut room, &service.config.limits)?;
-    let response = Response::of(&head, asked.method)?;
-    if response.switches || asked.is_tunnel && (200..300).contains(&response.status) {
+    let head = ResponseHead::parse(&bytes[..length], &mut room, &config.limits)?;
+    let response = Response::of(&head, onward.asked.method)?;
+    let is_tunnel = onward.tunnel.is_some();
+    if response.switches || is_tunnel && (200..300).contains(&response.status) {
         // What nobody has asked for, and what the client would take for the tunnel that it has asked for.
-        let is_agreed = asked.is_tunnel && response.switches && key.is_accepted(&head);
-        if !is_agreed {
+        let accepted = onward.tunnel.as_ref().map(|key| key.is_accepted(&head));
+        if !response.switches || accepted != Some(true) {
             return Err(Refusal::StartLine);
         }
     }

@@ -118,7 +118,7 @@ fn a_websocket_becomes_an_upgrade() {
 #[test]
 fn a_head_of_http1_becomes_one_of_http2() {
     let head = Bytes::from_static(
-        b"POST /b?c HTTP/1.1\r\nHost: a:80\r\nX-Kept: as it is\r\nTransfer-Encoding: chunked\r\nConnection: upgrade\r\n\r\n",
+        b"POST /b?c HTTP/1.1\r\nHost: a:80\r\nX-Kept: as it is\r\nTransfer-Encoding: chunked\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     );
     let limits = HeadLimits::default();
     let request = convert(&head, &limits, "http", true).unwrap();

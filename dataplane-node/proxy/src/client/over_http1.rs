@@ -1,0 +1,147 @@
+//! A request on its way to a server of HTTP/1.1, and its answer.
+
+use std::pin::{Pin, pin};
+
+use super::{
+    Answered, Attempt, Onward,
+    answer::{mark, rewrite},
+};
+use crate::{
+    attempts::{Asking, Behind, Failed, NoAnswer, answer_head, both},
+    config::ProxyConfig,
+    http1::{Body, Response},
+    pump::{self, Broken, Framed},
+    socket::Socket,
+    stream::{Incoming, Stream, write},
+    upstream::{Permit, Upstream},
+};
+
+impl Asking<Upstream> for Attempt<'_> {
+    type Answered = Answered;
+
+    async fn or_gone<F: Future>(&mut self, work: Pin<&mut F>) -> Result<F::Output, NoAnswer> {
+        // Whether the client is still there is found out when something is written to it.
+        Ok(work.await)
+    }
+
+    async fn exchange(
+        &mut self,
+        permit: &Permit,
+        mut upstream: Upstream,
+    ) -> Result<Answered, Failed> {
+        let exchanged = self.over_http1(permit, &mut upstream.stream).await;
+        let ((response, persists), is_sent) = match exchanged {
+            // The server has closed it before the request came.
+            Err(Failed::Unanswered) if upstream.is_reused && self.onward.asked.may_repeat() => {
+                return Err(Failed::Untouched);
+            }
+            exchanged => exchanged?,
+        };
+        Ok(Answered {
+            persists,
+            is_sent,
+            behind: Behind::of(upstream, &response, is_sent),
+        })
+    }
+}
+
+impl Attempt<'_> {
+    /// The answer, and whether all of the request is gone.
+    async fn over_http1(
+        &mut self,
+        permit: &Permit,
+        server: &mut Stream,
+    ) -> Result<((Response, bool), bool), Failed> {
+        let (onward, config) = (self.onward, self.config);
+        let sent = write(&server.socket, &onward.head, b"").await;
+        sent.map_err(|_closed| Failed::Unanswered)?;
+        if onward.asked.has_body() {
+            return Box::pin(self.with_body(permit, server)).await;
+        }
+        let (from, to) = (server.incoming(), &self.client.socket);
+        Ok((answer(from, to, onward, config, permit).await?, true))
+    }
+
+    async fn with_body(
+        &mut self,
+        permit: &Permit,
+        server: &mut Stream,
+    ) -> Result<((Response, bool), bool), Failed> {
+        let (onward, config) = (self.onward, self.config);
+        let asked = &onward.asked;
+        let from_client = Incoming {
+            socket: &self.client.socket,
+            buffer: &mut self.client.buffer,
+            alarm: &self.client.alarm,
+        };
+        let from_server = Incoming {
+            socket: &server.socket,
+            buffer: &mut server.buffer,
+            alarm: &server.alarm,
+        };
+        let silence = asked.routed.timeouts(config).silence;
+        let most = asked.routed.body_bytes(config);
+        let to = &server.socket;
+        let body = pin!(async {
+            let sent = pump::body_up_to(from_client, to, asked.body, Framed::Same, silence, most);
+            match sent.await {
+                Ok(()) => Ok(true),
+                // It may have answered without reading all of it.
+                Err(Broken::Receiver) => Ok(false),
+                Err(Broken::Refused(refusal)) => Err(NoAnswer::Told(refusal.status())),
+                Err(Broken::Sender(_)) => Err(NoAnswer::Gone),
+            }
+        });
+        let to = &self.client.socket;
+        let answer = pin!(answer(from_server, to, onward, config, permit));
+        both(asked, body, answer).await
+    }
+}
+
+/// Gives a server's answer to the client, the interim ones before it too; with it, whether the client's connection goes on.
+async fn answer(
+    mut from: Incoming<'_>,
+    to: &Socket,
+    onward: &Onward,
+    config: &ProxyConfig,
+    permit: &Permit,
+) -> Result<(Response, bool), Failed> {
+    let asked = &onward.asked;
+    loop {
+        let length = answer_head(&mut from, asked, config).await?;
+        let mut head = Vec::with_capacity(length + 64);
+        let (response, framed, persists) =
+            rewrite(&from.filled()[..length], onward, config, &mut head)
+                .map_err(|_refusal| Failed::told(502))?;
+        from.consume(length);
+        if response.is_interim {
+            onward.interim(to, &head).await?;
+            continue;
+        }
+        asked.answered(permit, response.status, config)?;
+        mark(&mut head, permit);
+        onward.has_answer.set(true);
+        // The first bytes of the body in the same write.
+        let inline = match (response.body, framed) {
+            (Body::Length(length), Framed::Same) => {
+                let filled = from.filled().len();
+                usize::try_from(length).map_or(filled, |length| length.min(filled))
+            }
+            _ => 0,
+        };
+        let sent = write(to, &head, &from.filled()[..inline]).await;
+        sent.map_err(|_gone| NoAnswer::Gone)?;
+        from.consume(inline);
+        let body = match response.body {
+            Body::Length(length) => Body::Length(length - inline as u64),
+            body => body,
+        };
+        if body != Body::Length(0) {
+            let silence = asked.routed.timeouts(config).silence;
+            // Its head is sent: all that tells the client of a failure is that the connection closes too early.
+            let whole = Box::pin(pump::body(from, to, body, framed, silence)).await;
+            whole.map_err(|_broken| NoAnswer::Gone)?;
+        }
+        return Ok((response, persists));
+    }
+}

@@ -1,0 +1,269 @@
+//! A request on its way to a server of HTTP/2, and its answer.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, client::ResponseFuture};
+use http::{Request, StatusCode, header};
+
+use super::{
+    Answered, Attempt, Onward,
+    answer::{mark, rewrite},
+};
+use crate::{
+    alarm::{Alarm, Late},
+    attempts::{Asking, Behind, Failed, NoAnswer, both},
+    config::ProxyConfig,
+    http1::{Body, Response, reason},
+    http2::{
+        Place,
+        body::{self, NotRead},
+        relay::{self, Head},
+    },
+    pump::Framed,
+    socket::Socket,
+    stream::{Incoming, write},
+    upstream::Permit,
+};
+
+/// An attempt with the request as it goes to the server.
+pub(super) struct OverHttp2<'a, 'b> {
+    attempt: &'a mut Attempt<'b>,
+    request: Request<()>,
+}
+
+impl<'a, 'b> OverHttp2<'a, 'b> {
+    pub(super) fn of(attempt: &'a mut Attempt<'b>) -> Result<Self, NoAnswer> {
+        let onward = attempt.onward;
+        // Of other protocols than this a server need not take notice, RFC 9110 section 7.8.
+        if onward.is_websocket {
+            return Err(NoAnswer::Told(501));
+        }
+        let request = relay::request(&onward.head, onward.accepts_trailers, attempt.config)?;
+        Ok(Self { attempt, request })
+    }
+}
+
+impl Asking<Place> for OverHttp2<'_, '_> {
+    type Answered = Answered;
+
+    async fn or_gone<F: Future>(&mut self, work: Pin<&mut F>) -> Result<F::Output, NoAnswer> {
+        Ok(work.await)
+    }
+
+    /// The body there and the answer back at the same time, as neither waits for the other.
+    async fn exchange(&mut self, permit: &Permit, mut place: Place) -> Result<Answered, Failed> {
+        let Attempt {
+            client,
+            onward,
+            config,
+        } = &mut *self.attempt;
+        let asked = &onward.asked;
+        let silence = asked.routed.timeouts(config).silence;
+        let (response, mut to) = place.ask(self.request.clone(), asked, silence)?;
+        let mut from = Incoming {
+            socket: &client.socket,
+            buffer: &mut client.buffer,
+            alarm: &client.alarm,
+        };
+        let mut answer = pin!(answer(response, &client.socket, onward, config, permit));
+        let (persists, is_sent) = if asked.has_more {
+            let most = asked.routed.body_bytes(config);
+            let body = pin!(async {
+                let read = body::read(&mut from, &mut to, asked.body, silence, most).await;
+                let why = match read {
+                    Ok(()) => return Ok(true),
+                    // It may have answered without reading all of it.
+                    Err(NotRead::Receiver(_)) => return Ok(false),
+                    Err(NotRead::Sender) => NoAnswer::Gone,
+                    Err(NotRead::Refused(refusal)) => NoAnswer::Told(refusal.status()),
+                };
+                // The server is told that the rest does not come.
+                to.reset(Reason::CANCEL);
+                Err(why)
+            });
+            both(asked, body, answer).await?
+        } else {
+            (answer.as_mut().await?, true)
+        };
+        Ok(Answered {
+            persists,
+            is_sent,
+            behind: Behind::Nothing,
+        })
+    }
+}
+
+/// Gives a server's answer to the client, the interim ones before it too; whether the client's connection goes on.
+async fn answer(
+    mut response: ResponseFuture,
+    to: &Socket,
+    onward: &Onward,
+    config: &ProxyConfig,
+    permit: &Permit,
+) -> Result<bool, Failed> {
+    let asked = &onward.asked;
+    let silence = asked.routed.timeouts(config).silence;
+    let alarm = Alarm::new();
+    let mut head = Vec::with_capacity(512);
+    let answer = loop {
+        match relay::answer_head(&mut response, &alarm, asked, silence).await? {
+            Head::Interim(interim) => {
+                head.clear();
+                written(&mut head, &interim, true, onward, config)?;
+                onward.interim(to, &head).await?;
+            }
+            Head::Final(response) => break response,
+        }
+    };
+    asked.answered(permit, answer.status().as_u16(), config)?;
+    head.clear();
+    let is_whole = answer.body().is_end_stream();
+    let (response, framed, persists) = written(&mut head, &answer, is_whole, onward, config)?;
+    mark(&mut head, permit);
+    onward.has_answer.set(true);
+    let mut back = Back {
+        from: answer.into_body(),
+        to,
+        waiting: head,
+        framing: Framing::of(response.body, framed),
+    };
+    back.send(&alarm, silence).await?;
+    Ok(persists)
+}
+
+/// Writes an answer's head as one of HTTP/1.1, by way of one that a server of HTTP/1.1 could have sent: what is refused there is refused here.
+fn written<B>(
+    out: &mut Vec<u8>,
+    answer: &http::Response<B>,
+    is_whole: bool,
+    onward: &Onward,
+    config: &ProxyConfig,
+) -> Result<(Response, Framed, bool), Failed> {
+    let raw = raw_head(answer, onward.asked.method, is_whole);
+    let written = rewrite(&raw, onward, config, out).map_err(|_refusal| Failed::told(502))?;
+    // There is none in HTTP/2, RFC 9113 section 8.6.
+    if written.0.switches {
+        return Err(Failed::told(502));
+    }
+    Ok(written)
+}
+
+/// A head of HTTP/1.1 that says the same, as an answer to a request with this method.
+fn raw_head<B>(answer: &http::Response<B>, method: &str, is_whole: bool) -> Vec<u8> {
+    let status = answer.status();
+    let mut raw = Vec::with_capacity(512);
+    let reason = reason(status.as_u16());
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        raw.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in answer.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            raw.extend_from_slice(part);
+        }
+    }
+    // What these would say of a length is that of another answer, or nothing.
+    let has_none = status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || method == "HEAD";
+    if !has_none && !answer.headers().contains_key(header::CONTENT_LENGTH) {
+        raw.extend_from_slice(if is_whole {
+            b"content-length: 0\r\n"
+        } else {
+            b"transfer-encoding: chunked\r\n"
+        });
+    }
+    raw.extend_from_slice(b"\r\n");
+    raw
+}
+
+/// How an answer's body goes to the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Chunks,
+    /// Until the connection closes.
+    Bare,
+    /// So many bytes are to come.
+    Length(u64),
+}
+
+/// An answer's body on its way to the client.
+struct Back<'a> {
+    from: RecvStream,
+    to: &'a Socket,
+    /// What is to be written before the next of it: the head, or nothing.
+    waiting: Vec<u8>,
+    framing: Framing,
+}
+
+impl Framing {
+    const fn of(body: Body, framed: Framed) -> Self {
+        match (body, framed) {
+            (Body::Length(length), _) => Self::Length(length),
+            (Body::Chunked | Body::UntilClose, Framed::Bare) => Self::Bare,
+            (Body::Chunked | Body::UntilClose, Framed::Same | Framed::Chunks) => Self::Chunks,
+        }
+    }
+}
+
+impl Back<'_> {
+    async fn send(&mut self, alarm: &Alarm, silence: Duration) -> Result<(), NoAnswer> {
+        const BROKEN: NoAnswer = NoAnswer::Broken(Reason::INTERNAL_ERROR);
+        let from = &mut self.from;
+        // The first bytes of the body in the same write, if they are there already.
+        let mut next = match poll_fn(|cx| Poll::Ready(from.poll_data(cx))).await {
+            Poll::Ready(data) => data,
+            Poll::Pending => Some(Ok(Bytes::new())),
+        };
+        while let Some(data) = next {
+            let data = data.map_err(|_broken_off| BROKEN)?;
+            self.data(&data).await?;
+            // Only now may as much come again.
+            let from = &mut self.from;
+            let released = from.flow_control().release_capacity(data.len());
+            released.map_err(|_closed| BROKEN)?;
+            let more = alarm.within(silence, |cx| from.poll_data(cx)).await;
+            next = more.map_err(|Late| BROKEN)?;
+        }
+        let from = &mut self.from;
+        let trailers = alarm.within(silence, |cx| from.poll_trailers(cx)).await;
+        let trailers = trailers.map_err(|Late| BROKEN)?;
+        let trailers = trailers.map_err(|_broken_off| BROKEN)?;
+        match self.framing {
+            Framing::Chunks => {
+                let last = body::last_chunk(trailers.as_ref()).ok_or(BROKEN)?;
+                self.waiting.extend_from_slice(&last);
+            }
+            Framing::Bare | Framing::Length(0) => {}
+            Framing::Length(_) => return Err(BROKEN),
+        }
+        let sent = write(self.to, &self.waiting, b"").await;
+        sent.map_err(|_gone| NoAnswer::Gone)
+    }
+
+    /// Writes a part, behind what waits.
+    async fn data(&mut self, data: &[u8]) -> Result<(), NoAnswer> {
+        let behind = match &mut self.framing {
+            Framing::Chunks if data.is_empty() => data,
+            Framing::Chunks => {
+                body::chunk(&mut self.waiting, data);
+                b""
+            }
+            Framing::Bare => data,
+            Framing::Length(left) => {
+                let rest = left.checked_sub(data.len() as u64);
+                // There is more than there was to be.
+                *left = rest.ok_or(NoAnswer::Broken(Reason::INTERNAL_ERROR))?;
+                data
+            }
+        };
+        let sent = write(self.to, &self.waiting, behind).await;
+        self.waiting.clear();
+        sent.map_err(|_gone| NoAnswer::Gone)
+    }
+}
