@@ -5,6 +5,7 @@
 //!                                  └─► VIPs ──► ServerSetup ──► loopback
 //! ```
 
+mod datagrams;
 mod driver;
 mod tls;
 mod wanted;

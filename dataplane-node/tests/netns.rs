@@ -28,6 +28,8 @@ mod interfaces;
 mod killed_server;
 #[path = "netns/l4_checklist.rs"]
 mod l4_checklist;
+#[path = "netns/l7_carried.rs"]
+mod l7_carried;
 #[path = "netns/l7_clients.rs"]
 mod l7_clients;
 #[path = "netns/l7_reverse.rs"]
@@ -48,6 +50,8 @@ mod machine;
 mod map_memory;
 #[path = "netns/namespace.rs"]
 mod namespace;
+#[path = "netns/nginx.rs"]
+mod nginx;
 #[path = "netns/played_controller.rs"]
 mod played_controller;
 #[path = "netns/prefix.rs"]

@@ -6,6 +6,7 @@
 #[allow(
     clippy::pedantic,
     clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
     reason = "generated code; which lints it meets depends on the features"
 )]
 pub mod v1 {

@@ -44,6 +44,13 @@ async fn the_example_with_every_option_applies_and_comes_back_whole() {
         serde_json::json!({"encapsulation": "gue", "gue_port": 6080, "outer_source": "spread"})
     );
     assert_eq!(service("http")["proxy"]["forwarded"]["forwarded"], "leave");
+    assert_eq!(service("http")["proxy"]["http2"]["clients"], false);
+    assert_eq!(
+        service("passed-through")["proxy"]["carries"],
+        "tls-passthrough"
+    );
+    assert_eq!(service("datagrams")["proxy"]["udp"]["max_sessions"], 4096);
+    assert_eq!(service("quic")["proxy"], serde_json::Value::Null);
     // A change of one option is told by its path.
     let changed = example().replace("new_flow_burst: 40000", "new_flow_burst: 30000");
     let diff = fabric.run_with(&["diff", "-f", "-"], &changed).await;

@@ -66,7 +66,8 @@ pub use port_range::PortRange;
 pub use ports::Ports;
 pub use prefix::Prefix;
 pub use proxy::{
-    Forwarded, ForwardedPolicy, HeadLimits, Http2, Proxy, ProxyTimeouts, Tls, TlsVersion,
+    Carries, Forwarded, ForwardedPolicy, HeadLimits, Http2, Proxy, ProxyTimeouts, Tls, TlsVersion,
+    UdpRelay,
 };
 pub use quic_server_id::QuicServerId;
 pub use service::Service;

@@ -2,11 +2,18 @@ use lbfabric_proto::v1;
 
 use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
 
+mod carries;
 mod http2;
+mod number;
 mod tls;
+mod udp_relay;
 
+use number::or_default;
+
+pub use carries::Carries;
 pub use http2::Http2;
 pub use tls::{Tls, TlsVersion};
+pub use udp_relay::UdpRelay;
 
 /// What the layer-7 engine does for a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +28,10 @@ pub struct Proxy {
     pub tls: Option<Tls>,
     /// How HTTP/2 is spoken.
     pub http2: Http2,
+    /// What connections carry.
+    pub carries: Carries,
+    /// How datagrams are relayed; in services of UDP and only there.
+    pub udp: Option<UdpRelay>,
 }
 
 /// What servers are told of their clients in header fields.
@@ -55,6 +66,8 @@ pub struct ProxyTimeouts {
     pub idle_ms: u32,
     /// Until an answer begins, and between two parts of a body.
     pub silence_ms: u32,
+    /// A connection that is relayed as it is, in both directions.
+    pub tunnel_ms: u32,
 }
 
 /// How large heads may be.
@@ -69,6 +82,7 @@ pub struct HeadLimits {
 }
 
 const TIMEOUT_MS_MAX: u32 = 3_600_000;
+const TUNNEL_MS_MAX: u32 = 86_400_000;
 /// The buffer that the engine reads heads into.
 const HEAD_BYTES_MAX: u32 = 16 << 10;
 /// Those that the engine has room for.
@@ -89,7 +103,11 @@ impl Proxy {
             head_limits,
             tls,
             http2,
+            carries,
+            udp,
         } = spec;
+        let carries = Carries::parse(*carries, path, violations);
+        let udp = udp.map(|udp| UdpRelay::parse(udp, &format!("{path}.udp"), violations));
         let forwarded = forwarded.unwrap_or_default();
         let forwarded = Forwarded::parse(forwarded, &format!("{path}.forwarded"), violations);
         let timeouts = timeouts.unwrap_or_default();
@@ -106,6 +124,8 @@ impl Proxy {
             head_limits,
             tls,
             http2: Http2::parse(http2.unwrap_or_default()),
+            carries: carries?,
+            udp,
         })
     }
 
@@ -117,6 +137,8 @@ impl Proxy {
             head_limits,
             tls,
             http2,
+            carries,
+            udp,
         } = self;
         v1::ProxySpec {
             forwarded: Some(forwarded.to_spec()),
@@ -124,6 +146,8 @@ impl Proxy {
             head_limits: Some(head_limits.to_spec()),
             tls: tls.as_ref().map(Tls::to_spec),
             http2: Some(http2.to_spec()),
+            carries: carries.to_proto().into(),
+            udp: udp.map(UdpRelay::to_spec),
         }
     }
 
@@ -140,6 +164,7 @@ impl Proxy {
                     head_ms,
                     idle_ms,
                     silence_ms,
+                    tunnel_ms,
                 },
             head_limits:
                 HeadLimits {
@@ -149,7 +174,13 @@ impl Proxy {
                 },
             tls,
             http2,
+            carries,
+            udp,
         } = self;
+        fields.put("proxy.carries", carries.name());
+        if let Some(udp) = udp {
+            udp.fields(fields);
+        }
         if let Some(tls) = tls {
             tls.fields(fields);
         }
@@ -160,6 +191,7 @@ impl Proxy {
         fields.put("proxy.timeouts.head_ms", head_ms);
         fields.put("proxy.timeouts.idle_ms", idle_ms);
         fields.put("proxy.timeouts.silence_ms", silence_ms);
+        fields.put("proxy.timeouts.tunnel_ms", tunnel_ms);
         fields.put("proxy.head_limits.head_bytes", head_bytes);
         fields.put("proxy.head_limits.target_bytes", target_bytes);
         fields.put("proxy.head_limits.fields", head_fields);
@@ -204,22 +236,21 @@ impl ProxyTimeouts {
             head_ms,
             idle_ms,
             silence_ms,
+            tunnel_ms,
         } = spec;
         let default = Self::default();
-        let mut within = |field: &str, value, default| {
-            or_default(
-                &format!("{path}.{field}"),
-                value,
-                default,
-                (1, TIMEOUT_MS_MAX),
-                violations,
-            )
+        let mut up_to = |field: &str, value, default, max| {
+            let path = format!("{path}.{field}");
+            or_default(&path, value, default, (1, max), violations)
         };
+        let tunnel_ms = up_to("tunnel_ms", tunnel_ms, default.tunnel_ms, TUNNEL_MS_MAX);
+        let mut within = |field: &str, value, default| up_to(field, value, default, TIMEOUT_MS_MAX);
         Self {
             connect_ms: within("connect_ms", connect_ms, default.connect_ms),
             head_ms: within("head_ms", head_ms, default.head_ms),
             idle_ms: within("idle_ms", idle_ms, default.idle_ms),
             silence_ms: within("silence_ms", silence_ms, default.silence_ms),
+            tunnel_ms,
         }
     }
 
@@ -229,12 +260,14 @@ impl ProxyTimeouts {
             head_ms,
             idle_ms,
             silence_ms,
+            tunnel_ms,
         } = self;
         v1::ProxyTimeoutsSpec {
             connect_ms,
             head_ms,
             idle_ms,
             silence_ms,
+            tunnel_ms,
         }
     }
 }
@@ -246,6 +279,7 @@ impl Default for ProxyTimeouts {
             head_ms: 10_000,
             idle_ms: 60_000,
             silence_ms: 60_000,
+            tunnel_ms: 3_600_000,
         }
     }
 }
@@ -310,26 +344,6 @@ impl Default for HeadLimits {
     }
 }
 
-/// A number of a range, inclusive, or the default for 0.
-fn or_default(
-    path: &str,
-    value: u32,
-    default: u32,
-    (min, max): (u32, u32),
-    violations: &mut Vec<Violation>,
-) -> u32 {
-    if value == 0 {
-        return default;
-    }
-    if !(min..=max).contains(&value) {
-        violations.push(Violation::new(
-            path,
-            format!("{value} is out of range: use {min} to {max}, or leave it out for {default}"),
-        ));
-    }
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,6 +375,7 @@ mod tests {
                 head_ms: 2,
                 idle_ms: 3,
                 silence_ms: TIMEOUT_MS_MAX,
+                tunnel_ms: TUNNEL_MS_MAX,
             }),
             head_limits: Some(v1::HeadLimitsSpec {
                 head_bytes: 256,
@@ -375,6 +390,11 @@ mod tests {
             http2: Some(v1::Http2Spec {
                 clients: Some(false),
             }),
+            carries: v1::Carries::Tcp.into(),
+            udp: Some(v1::UdpRelaySpec {
+                idle_ms: 1,
+                max_sessions: 65_536,
+            }),
         };
         assert_eq!(parse(&spec).unwrap().to_spec(), spec);
     }
@@ -388,6 +408,7 @@ mod tests {
             }),
             timeouts: Some(v1::ProxyTimeoutsSpec {
                 silence_ms: TIMEOUT_MS_MAX + 1,
+                tunnel_ms: TUNNEL_MS_MAX + 1,
                 ..Default::default()
             }),
             head_limits: Some(v1::HeadLimitsSpec {
@@ -401,11 +422,20 @@ mod tests {
                 strict_names: false,
             }),
             http2: None,
+            carries: 4,
+            udp: Some(v1::UdpRelaySpec {
+                idle_ms: TIMEOUT_MS_MAX + 1,
+                max_sessions: 65_537,
+            }),
         };
         assert_eq!(
             parse(&spec).unwrap_err(),
             [
+                "proxy.carries",
+                "proxy.udp.idle_ms",
+                "proxy.udp.max_sessions",
                 "proxy.forwarded.x_forwarded",
+                "proxy.timeouts.tunnel_ms",
                 "proxy.timeouts.silence_ms",
                 "proxy.head_limits.head_bytes",
                 "proxy.head_limits.target_bytes",

@@ -8,6 +8,7 @@ use crate::{
     SourceRules, Tunnel, Violation, fields::Fields, vip::parse_vip, wire_enum::WireEnum as _,
 };
 
+mod carried;
 mod combination;
 mod engine;
 
@@ -71,10 +72,13 @@ impl Service {
             Some(tunnel) => Tunnel::parse(tunnel, &format!("{path}.tunnel"), violations),
             None => (mode.and_then(ServiceMode::l4) == Some(Mode::Tunnel)).then(Tunnel::default),
         };
-        let proxy = match &spec.proxy {
+        let mut proxy = match &spec.proxy {
             Some(proxy) => Proxy::parse(proxy, &format!("{path}.proxy"), violations),
             None => mode.and_then(ServiceMode::l7).map(|_| Proxy::default()),
         };
+        if let (Some(proxy), Some(Protocol::Udp)) = (&mut proxy, protocol) {
+            proxy.udp.get_or_insert_default();
+        }
         let limits = spec.limits.unwrap_or_default();
         let limits = Limits::parse(&limits, &format!("{path}.limits"), violations);
         let source_rules =

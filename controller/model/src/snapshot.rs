@@ -123,6 +123,8 @@ pub struct NodeProxy {
     pub vips: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<PortRange>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
     /// Who the servers see.
     pub mode: ProxyMode,
     /// Its pool.
@@ -341,9 +343,15 @@ fn decode_l7(
         Some(Ports::Ranges(ranges)) => ranges,
         Some(Ports::Any) | None => return Err(Field("service.ports")),
     };
+    let protocol = named(proto.protocol(), "service.protocol")?;
+    let has_udp = proxy.as_ref().is_some_and(|proxy| proxy.udp.is_some());
+    if protocol == Protocol::Any || has_udp != (protocol == Protocol::Udp) {
+        return Err(Field("service.protocol"));
+    }
     Ok(NodeProxy {
         vips: decode_addresses(&proto.vips, "service.vips")?,
         ports,
+        protocol,
         mode,
         pool: PoolId(proto.pool_id),
         backend_port: decode_backend_port(proto)?,

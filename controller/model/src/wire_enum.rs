@@ -1,8 +1,8 @@
 use lbfabric_proto::v1;
 
 use crate::{
-    Affinity, Encapsulation, ForwardedPolicy, Mode, OuterSource, Protocol, ProxyMode, ServiceMode,
-    TlsVersion, Violation,
+    Affinity, Carries, Encapsulation, ForwardedPolicy, Mode, OuterSource, Protocol, ProxyMode,
+    ServiceMode, TlsVersion, Violation,
 };
 
 /// An enum of the API and its counterpart here.
@@ -85,6 +85,21 @@ impl WireEnum for ServiceMode {
         ),
     ];
     const DEFAULT: Option<Self> = None;
+}
+
+impl WireEnum for Carries {
+    type Proto = v1::Carries;
+    const FIELD: &'static str = "carries";
+    const VALUES: &'static [(Self, v1::Carries, &'static str)] = &[
+        (Self::Http, v1::Carries::Http, "http"),
+        (Self::Tcp, v1::Carries::Tcp, "tcp"),
+        (
+            Self::TlsPassthrough,
+            v1::Carries::TlsPassthrough,
+            "tls-passthrough",
+        ),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Http);
 }
 
 impl WireEnum for TlsVersion {

@@ -18,6 +18,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     config::ProxyConfig,
     counters::{Registry, Traffic},
+    udp::UdpService,
     upstream::SharedPools,
     worker::{Command, WorkerThread},
 };
@@ -46,6 +47,8 @@ pub struct ServiceKey {
 pub struct EngineConfig {
     /// The services. One whose `Arc` is the same as before has not changed.
     pub services: BTreeMap<ServiceKey, EngineService>,
+    /// Those that relay datagrams, with other keys.
+    pub datagrams: BTreeMap<ServiceKey, UdpService>,
 }
 
 /// A service, and where clients reach it.
@@ -125,7 +128,7 @@ impl Engine {
                     }
                 }
                 None => {
-                    for key in config.services.keys() {
+                    for key in config.services.keys().chain(config.datagrams.keys()) {
                         errors.entry(*key).or_insert(ApplyError::Worker { worker });
                     }
                 }

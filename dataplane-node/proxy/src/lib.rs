@@ -43,6 +43,6 @@ pub use counters::Traffic;
 pub use engine::{ApplyError, Engine, EngineConfig, EngineService, ServiceKey};
 pub use http2::{Allowance, Http2Config, ServerProtocol};
 pub use tcp::{InvalidServerNames, ServerNames, SniConfig, SniRoute, TcpConfig, Unrouted};
-pub use udp::{UdpConfig, UdpCounters, UdpCounts, serve_udp, udp_listener};
+pub use udp::{UdpConfig, UdpCounters, UdpCounts, UdpService, serve_udp, udp_listener};
 pub use upstream::SharedPools;
 pub use worker::{listener, serve, work};

@@ -14,9 +14,12 @@ mod counters;
 mod piece;
 mod relay;
 mod session;
+mod sites;
 mod socket;
 
 pub use config::UdpConfig;
 pub use counters::{UdpCounters, UdpCounts};
 pub use relay::serve_udp;
+pub use sites::UdpService;
+pub(crate) use sites::UdpSites;
 pub use socket::udp_listener;

@@ -22,6 +22,7 @@ use crate::{
     counters::{Counters, Registry},
     engine::{ApplyError, EngineConfig, ServiceKey},
     site::{Current, Site},
+    udp::UdpSites,
     upstream::SharedPools,
 };
 
@@ -51,6 +52,7 @@ pub(crate) struct WorkerThread {
 struct Worker {
     services: BTreeMap<ServiceKey, Rc<Current>>,
     sites: BTreeMap<SocketAddr, Rc<Site>>,
+    datagrams: UdpSites,
     /// Sites that are drained and may still have connections.
     leaving: Vec<Rc<Site>>,
     registry: Arc<Registry>,
@@ -78,6 +80,7 @@ impl WorkerThread {
                 let worker = Worker {
                     services: BTreeMap::new(),
                     sites: BTreeMap::new(),
+                    datagrams: UdpSites::default(),
                     leaving: Vec::new(),
                     registry: worker_registry,
                     shared,
@@ -122,6 +125,7 @@ impl Worker {
             let _heard = reply.send(failed);
         }
         let deadline = Instant::now() + self.drain;
+        self.datagrams.end();
         self.drain_except(&EngineConfig::default());
         while self.leaving.iter().any(|site| site.has_connections()) && Instant::now() < deadline {
             sleep(END_POLL).await;
@@ -153,6 +157,7 @@ impl Worker {
             self.services.insert(*key, current);
         }
         self.registry.keep(&self.services);
+        failed.extend(self.datagrams.apply(&config.datagrams));
         failed
     }
 

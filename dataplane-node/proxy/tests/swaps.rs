@@ -133,6 +133,7 @@ fn config(address: SocketAddr, proxy: &Arc<ProxyConfig>) -> EngineConfig {
     };
     EngineConfig {
         services: [(KEY, service)].into(),
+        ..EngineConfig::default()
     }
 }
 
@@ -273,6 +274,7 @@ fn what_cannot_be_listened_at_is_told_and_the_rest_is_served() {
                 (second, service(&[free])),
             ]
             .into(),
+            ..EngineConfig::default()
         };
         let errors = engine.apply(config.clone()).await;
         assert!(

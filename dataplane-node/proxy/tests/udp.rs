@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lbfabric_proxy::{UdpConfig, UdpCounters, UdpCounts, serve_udp, udp_listener};
+use lbfabric_proxy::{
+    Engine as Workers, EngineConfig, ServiceKey, UdpConfig, UdpCounters, UdpCounts, UdpService,
+    serve_udp, udp_listener,
+};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt::UdpGroSegment};
 use proptest::prelude::*;
 
@@ -267,4 +270,78 @@ fn what_a_client_does_not_take_is_not_kept() {
         }
     };
     assert_eq!(last, b"z");
+}
+
+/// Workers that the engine has started, which take what they are told.
+fn started(workers: usize) -> (tokio::runtime::Runtime, Workers) {
+    let engine = Workers::start(workers, Duration::ZERO).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    (runtime.unwrap(), engine)
+}
+
+#[test]
+fn the_engine_keeps_a_client_with_its_server_through_changes() {
+    const KEY: ServiceKey = ServiceKey { id: 7, part: 0 };
+    let [one, other, third] = [(); 3].map(|()| socket("127.0.0.1:0"));
+    let (runtime, engine) = started(2);
+    let address = socket("127.0.0.1:0").local_addr().unwrap();
+    let counters = Arc::new(UdpCounters::default());
+    let apply = |config: UdpConfig| {
+        let service = UdpService {
+            listen: vec![address],
+            config: Arc::new(config),
+            counters: counters.clone(),
+        };
+        let config = EngineConfig {
+            datagrams: [(KEY, service)].into(),
+            ..EngineConfig::default()
+        };
+        let failed = runtime.block_on(engine.apply(config));
+        assert!(failed.is_empty(), "{failed:?}");
+    };
+    let ask = |client: &UdpSocket, server: &UdpSocket| {
+        client.send_to(b"ask", address).unwrap();
+        let (_, session) = receive(server);
+        server.send_to(b"answer", session).unwrap();
+        assert_eq!(receive(client).0, b"answer");
+        session
+    };
+    apply(to(&[&one]));
+    let clients: Vec<_> = (0..16).map(|_| socket("127.0.0.1:0")).collect();
+    let sessions = || clients.iter().map(|it| ask(it, &one)).collect::<Vec<_>>();
+    let first = sessions();
+    assert_eq!(sessions(), first, "a worker takes all of a client");
+    // One that is about to leave keeps its sessions, and gets no other ones.
+    apply(UdpConfig {
+        leaving: vec![one.local_addr().unwrap()],
+        ..to(&[&other])
+    });
+    assert_eq!(sessions(), first);
+    let new = socket("127.0.0.1:0");
+    let kept = ask(&new, &other);
+    // One that is gone keeps nothing; the others' sessions are not touched.
+    apply(to(&[&third, &other]));
+    assert_eq!(ask(&new, &other), kept);
+    for client in &clients {
+        client.send_to(b"ask", address).unwrap();
+    }
+    let begun = Instant::now();
+    while counters.counts().sessions < 33 {
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(2));
+    }
+    one.set_read_timeout(Some(Duration::from_millis(10)))
+        .unwrap();
+    assert!(one.recv_from(&mut [0; 8]).is_err());
+    // The address is free again when the service has gone.
+    let gone = runtime.block_on(engine.apply(EngineConfig::default()));
+    assert!(gone.is_empty(), "{gone:?}");
+    let begun = Instant::now();
+    while UdpSocket::bind(address).is_err() {
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(2));
+    }
+    runtime.block_on(engine.stop());
 }

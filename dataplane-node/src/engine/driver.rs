@@ -11,6 +11,7 @@ use lbfabric_proxy::{
 use tracing::{error, warn};
 
 use super::{
+    datagrams::{DatagramPart, ToldDatagrams},
     tls::TlsCache,
     wanted::{Behaviour, Part, Wanted},
 };
@@ -36,6 +37,7 @@ pub(crate) struct EngineDriver {
     tls: TlsCache,
     /// What the engine was told last.
     told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
+    told_datagrams: ToldDatagrams,
     members: BTreeMap<ServiceId, Vec<BackendId>>,
     /// What the engine could not do then.
     failed: BTreeMap<ServiceId, String>,
@@ -54,6 +56,7 @@ impl EngineDriver {
             ticket_key: TicketKey::random(),
             tls: TlsCache::default(),
             told: BTreeMap::new(),
+            told_datagrams: ToldDatagrams::default(),
             members: BTreeMap::new(),
             failed: BTreeMap::new(),
             wake_at: None,
@@ -74,6 +77,7 @@ impl EngineDriver {
         let wanted = Wanted::new(desired, health, &self.members, own);
         let Wanted {
             parts,
+            datagrams,
             vips,
             members,
             mut refusals,
@@ -84,7 +88,7 @@ impl EngineDriver {
         if let Err(error) = &held {
             self.refuse_all(desired, error, &mut refusals);
         }
-        self.tell(parts).await;
+        self.tell(parts, datagrams).await;
         refusals.extend(self.failed.clone());
         if let Ok(held) = held
             && let Err(error) = self.move_vips(&vips, &held).await
@@ -129,8 +133,13 @@ impl EngineDriver {
     }
 
     /// Tells the engine what is new, if something is, or if it has failed before.
-    async fn tell(&mut self, parts: BTreeMap<ServiceKey, Part>) {
+    async fn tell(
+        &mut self,
+        parts: BTreeMap<ServiceKey, Part>,
+        datagrams: BTreeMap<ServiceKey, DatagramPart>,
+    ) {
         let is_same = self.failed.is_empty()
+            && self.told_datagrams.are(&datagrams)
             && parts.len() == self.told.len()
             && parts.iter().all(|(key, part)| {
                 let told = self.told.get(key);
@@ -168,6 +177,7 @@ impl EngineDriver {
             services: services
                 .map(|(key, (_, service))| (*key, service.clone()))
                 .collect(),
+            datagrams: self.told_datagrams.take(datagrams),
         };
         for (key, error) in self.engine.apply(config).await {
             let reason = Chain(&error).to_string();
@@ -213,6 +223,7 @@ impl EngineDriver {
             sum.requests += traffic.requests;
             sum.refusals += traffic.refusals;
         }
+        sums.extend(self.told_datagrams.traffic());
         let report = |(id, traffic)| v1::NodeServiceReport {
             id,
             proxy: Some(traffic),

@@ -195,6 +195,7 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
         SnapshotBody::Proxy(NodeProxy {
             vips,
             ports,
+            protocol,
             mode,
             pool: _,
             backend_port,
@@ -205,6 +206,7 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
             let stored = services.find(|s| s.name.as_str() == object.name).unwrap();
             prop_assert!(stored.vips.iter().map(|vip| vip.address()).eq(vips));
             prop_assert_eq!(&stored.ports, &Ports::Ranges(ports));
+            prop_assert_eq!(stored.protocol, protocol);
             prop_assert_eq!(stored.mode, ServiceMode::L7(mode));
             prop_assert_eq!(stored.backend_port, backend_port);
             prop_assert_eq!(&stored.proxy, &Some(proxy));

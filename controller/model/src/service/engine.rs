@@ -1,7 +1,7 @@
 //! What a service of the layer-7 engine allows.
 
 use super::Service;
-use crate::{Affinity, Ports, Protocol, ProxyMode, ServiceMode, wire_enum::WireEnum as _};
+use crate::{Affinity, Ports, ProxyMode, ServiceMode, wire_enum::WireEnum as _};
 
 /// Sockets that a service may listen with on each worker of a node: one for each VIP and port.
 const LISTEN_ADDRESSES_MAX: usize = 1_024;
@@ -17,15 +17,7 @@ impl Service {
                 ),
             );
         }
-        if self.protocol != Protocol::Tcp {
-            let protocol = self.protocol.name();
-            refuse(
-                "protocol",
-                format!(
-                    "`{mode}` serves HTTP over TCP, not `{protocol}`: leave it out, or use a layer-4 mode"
-                ),
-            );
-        }
+        self.check_carried(refuse);
         self.check_listen_addresses(refuse);
         for (field, is_set) in [
             ("affinity", self.affinity != Affinity::FiveTuple),

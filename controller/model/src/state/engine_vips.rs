@@ -18,7 +18,6 @@ impl<'a> EngineVips<'a> {
     pub(super) fn add(&mut self, path: Option<&'a str>, service: &'a Service) {
         match service.mode {
             ServiceMode::L7(_) => self.listening.push((path, service)),
-            ServiceMode::L4(_) if service.protocol == Protocol::Udp => {}
             ServiceMode::L4(_) => {
                 for vip in &service.vips {
                     self.packets.entry(*vip).or_default().push((path, service));
@@ -68,8 +67,12 @@ impl<'a> EngineVips<'a> {
         let (path, other) = self.packets.get(&prefix)?.iter().find(|(_, other)| {
             // The same VIP, port and protocol is a mistake of its own.
             let is_same = prefix.is_single() && other.protocol == service.protocol;
+            let has_protocol =
+                other.protocol == service.protocol || other.protocol == Protocol::Any;
             let mut ports = service.ports.ranges().iter();
-            !is_same && ports.any(|a| other.ports.ranges().iter().any(|b| a.overlaps(*b)))
+            has_protocol
+                && !is_same
+                && ports.any(|a| other.ports.ranges().iter().any(|b| a.overlaps(*b)))
         })?;
         Some((*path, prefix, other))
     }

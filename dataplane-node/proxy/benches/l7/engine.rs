@@ -75,6 +75,7 @@ pub(crate) fn run(serving: &Serving) {
     });
     let config = EngineConfig {
         services: services.collect::<BTreeMap<_, _>>(),
+        ..EngineConfig::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 pub struct UdpConfig {
     /// Where sessions go, in turn.
     pub servers: Vec<SocketAddr>,
+    /// Where no new sessions go, and those stay that are there.
+    pub leaving: Vec<SocketAddr>,
     /// How long a session may be silent in both directions.
     pub idle: Duration,
     /// Sessions of each worker, of a socket each. Datagrams that would begin more are dropped.
@@ -15,8 +17,16 @@ impl Default for UdpConfig {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
+            leaving: Vec::new(),
             idle: Duration::from_secs(30),
             sessions_max: 16_384,
         }
+    }
+}
+
+impl UdpConfig {
+    /// Whether sessions with a server go on.
+    pub(super) fn keeps(&self, server: SocketAddr) -> bool {
+        self.servers.contains(&server) || self.leaving.contains(&server)
     }
 }

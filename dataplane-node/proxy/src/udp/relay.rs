@@ -6,6 +6,7 @@ use std::{
     os::fd::AsRawFd as _,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{io::Interest, task};
@@ -25,7 +26,7 @@ pub(super) const AT_A_TURN: usize = 64;
 pub(super) struct Relay {
     /// Where clients send to, and their answers come from.
     pub(super) socket: tokio::net::UdpSocket,
-    pub(super) config: UdpConfig,
+    config: RefCell<Arc<UdpConfig>>,
     pub(super) counters: Arc<UdpCounters>,
     pub(super) sessions: RefCell<HashMap<Way, Rc<Session>>>,
     pub(super) room: RefCell<Room>,
@@ -39,23 +40,56 @@ pub async fn serve_udp(
     config: UdpConfig,
     counters: Arc<UdpCounters>,
 ) -> io::Result<()> {
-    let relay = Rc::new(Relay {
-        socket: tokio::net::UdpSocket::from_std(socket)?,
-        config,
-        counters,
-        sessions: RefCell::default(),
-        room: RefCell::new(Room::new()),
-        turn: Cell::new(0),
-    });
-    loop {
-        relay.socket.readable().await?;
-        relay.receive()?;
-        // A socket that always has something is not the only one.
-        task::yield_now().await;
-    }
+    Relay::new(socket, Arc::new(config), counters)?
+        .serve()
+        .await
 }
 
 impl Relay {
+    pub(super) fn new(
+        socket: UdpSocket,
+        config: Arc<UdpConfig>,
+        counters: Arc<UdpCounters>,
+    ) -> io::Result<Rc<Self>> {
+        Ok(Rc::new(Self {
+            socket: tokio::net::UdpSocket::from_std(socket)?,
+            config: RefCell::new(config),
+            counters,
+            sessions: RefCell::default(),
+            room: RefCell::new(Room::new()),
+            turn: Cell::new(0),
+        }))
+    }
+
+    /// Ends only if the socket fails.
+    pub(super) async fn serve(self: Rc<Self>) -> io::Result<()> {
+        loop {
+            self.socket.readable().await?;
+            self.receive()?;
+            // A socket that always has something is not the only one.
+            task::yield_now().await;
+        }
+    }
+
+    /// Goes on by another configuration. Sessions stay if it has their server.
+    pub(super) fn swap(&self, config: &Arc<UdpConfig>) {
+        self.config.replace(Arc::clone(config));
+        let mut sessions = self.sessions.borrow_mut();
+        let gone = sessions.extract_if(|_, session| !config.keeps(session.server));
+        gone.for_each(|(_, session)| session.end());
+    }
+
+    /// Ends all sessions.
+    pub(super) fn end(&self) {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.drain().for_each(|(_, session)| session.end());
+    }
+
+    /// How long a session may be silent.
+    pub(super) fn idle(&self) -> Duration {
+        self.config.borrow().idle
+    }
+
     /// Sends on what clients have sent, as much as is a turn.
     fn receive(self: &Rc<Self>) -> io::Result<()> {
         let mut room = self.room.borrow_mut();
@@ -86,19 +120,20 @@ impl Relay {
     }
 
     fn begin(self: &Rc<Self>, way: Way) -> Result<Rc<Session>, Event> {
-        if self.sessions.borrow().len() >= self.config.sessions_max {
+        let config = self.config.borrow();
+        if self.sessions.borrow().len() >= config.sessions_max {
             return Err(Event::NoRoom);
         }
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        let at = turn.checked_rem(self.config.servers.len());
-        let server = at.map(|at| self.config.servers[at]);
-        let socket = connected(server.ok_or(Event::NoServer)?).and_then(Session::socket);
+        let at = turn.checked_rem(config.servers.len());
+        let server = config.servers[at.ok_or(Event::NoServer)?];
+        let socket = connected(server).and_then(Session::socket);
         // No descriptor or port is left, or no way there.
-        let session = Session::new(socket.map_err(|_error| Event::NoServer)?);
+        let session = Session::new(server, socket.map_err(|_error| Event::NoServer)?);
         self.sessions.borrow_mut().insert(way, session.clone());
         self.counters.add(Event::Session, 1);
-        task::spawn_local(session.clone().answer(self.clone(), way));
+        session.begin(self, way);
         Ok(session)
     }
 }

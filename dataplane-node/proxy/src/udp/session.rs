@@ -1,9 +1,15 @@
-use std::{cell::Cell, io, os::fd::AsRawFd as _, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    os::fd::AsRawFd as _,
+    rc::Rc,
+};
 
 use tokio::{
     io::Interest,
     net::UdpSocket,
-    task,
+    task::{self, AbortHandle},
     time::{Instant, sleep_until},
 };
 
@@ -15,18 +21,34 @@ use super::{
 
 /// What a client says to a server, and what that answers.
 pub(super) struct Session {
+    pub(super) server: SocketAddr,
     /// Connected to the server.
     socket: UdpSocket,
     /// When the last datagram came, of either side.
     last: Cell<Instant>,
+    /// What sends on the answers.
+    task: RefCell<Option<AbortHandle>>,
 }
 
 impl Session {
-    pub(super) fn new(socket: UdpSocket) -> Rc<Self> {
+    pub(super) fn new(server: SocketAddr, socket: UdpSocket) -> Rc<Self> {
         Rc::new(Self {
+            server,
             socket,
             last: Cell::new(Instant::now()),
+            task: RefCell::default(),
         })
+    }
+
+    /// Sends on the answers from now on.
+    pub(super) fn begin(self: &Rc<Self>, relay: &Rc<Relay>, way: Way) {
+        let task = task::spawn_local(self.clone().answer(relay.clone(), way));
+        self.task.replace(Some(task.abort_handle()));
+    }
+
+    /// Sends on nothing more; whoever calls this has taken it out of the sessions.
+    pub(super) fn end(&self) {
+        self.task.borrow().iter().for_each(AbortHandle::abort);
     }
 
     pub(super) fn socket(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
@@ -45,10 +67,10 @@ impl Session {
     }
 
     /// Sends on what the server answers, until there is nothing for too long.
-    pub(super) async fn answer(self: Rc<Self>, relay: Rc<Relay>, way: Way) {
+    async fn answer(self: Rc<Self>, relay: Rc<Relay>, way: Way) {
         let idle = async {
             loop {
-                let due = self.last.get() + relay.config.idle;
+                let due = self.last.get() + relay.idle();
                 if due <= Instant::now() {
                     return;
                 }

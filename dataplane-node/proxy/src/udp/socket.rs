@@ -9,14 +9,17 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A socket that each worker makes for itself: the kernel spreads clients over them.
+/// A socket that each worker makes for itself: the kernel spreads clients over them, each to the same one for as long as there are as many.
+/// The address need not be the machine's yet.
 pub fn udp_listener(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = new(address)?;
     socket.set_reuse_port(true)?;
     // Which of its addresses a client has gone to.
     if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
         setsockopt(&socket, Ipv4PacketInfo, &true)?;
     } else {
+        socket.set_freebind_v6(true)?;
         setsockopt(&socket, Ipv6RecvPacketInfo, &true)?;
     }
     socket.bind(&address.into())?;

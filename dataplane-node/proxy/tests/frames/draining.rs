@@ -60,6 +60,7 @@ fn a_service_that_goes_answers_what_was_asked() {
     };
     let config = EngineConfig {
         services: [(ServiceKey { id: 1, part: 0 }, service)].into(),
+        ..EngineConfig::default()
     };
     assert!(runtime.block_on(engine.apply(config)).is_empty());
     let mut client = Client::connect(address);

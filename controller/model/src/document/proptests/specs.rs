@@ -188,6 +188,7 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
                 head_ms: b,
                 idle_ms: c,
                 silence_ms: d,
+                tunnel_ms: a,
             }),
             head_limits: (d != 0).then_some(v1::HeadLimitsSpec {
                 head_bytes: b,
@@ -201,6 +202,11 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
             }),
             http2: (b == 0).then_some(v1::Http2Spec {
                 clients: (a == 0).then_some(c == 0),
+            }),
+            carries: (c % 5).cast_signed(),
+            udp: (d > 1_000).then_some(v1::UdpRelaySpec {
+                idle_ms: b,
+                max_sessions: a,
             }),
         },
     )
@@ -320,6 +326,29 @@ fn sound_proxy(
     pool: usize,
     proxy: Option<v1::ProxySpec>,
 ) -> v1::ServiceSpec {
+    let timeouts = proxy.as_ref().and_then(|proxy| proxy.timeouts);
+    let (protocol, proxy) = match width {
+        // What connections carry.
+        0 | 1 => (
+            v1::Protocol::Tcp,
+            Some(v1::ProxySpec {
+                timeouts,
+                carries: i32::from(width) + 2,
+                ..v1::ProxySpec::default()
+            }),
+        ),
+        2 => (
+            v1::Protocol::Udp,
+            timeouts.map(|timeouts| v1::ProxySpec {
+                udp: Some(v1::UdpRelaySpec {
+                    idle_ms: timeouts.connect_ms,
+                    max_sessions: timeouts.silence_ms % 65_536,
+                }),
+                ..v1::ProxySpec::default()
+            }),
+        ),
+        _ => (v1::Protocol::Unspecified, proxy),
+    };
     v1::ServiceSpec {
         name: format!("v{at}"),
         vips: vec![
@@ -327,6 +356,7 @@ fn sound_proxy(
             format!("2001:db8:{at}::{width}"),
         ],
         ports: ports.iter().map(u16::to_string).collect(),
+        protocol: protocol.into(),
         mode,
         pool: format!("p{pool}"),
         backend_port: width.into(),
@@ -367,10 +397,10 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
             fields: bytes % 129,
             ..v1::HeadLimitsSpec::default()
         }),
-        tls: None,
         http2: Some(v1::Http2Spec {
             clients: Some(policy == 1),
         }),
+        ..v1::ProxySpec::default()
     });
     let of = |it| prop::option::of(it);
     (

@@ -79,7 +79,7 @@ fn options_of_packets_are_refused() {
     };
     let wrong = v1::ServiceSpec {
         vips: vec!["198.51.100.0/24".to_owned()],
-        protocol: v1::Protocol::Udp.into(),
+        protocol: v1::Protocol::Any.into(),
         affinity: v1::Affinity::Source.into(),
         tunnel: Some(v1::TunnelSpec::default()),
         clamp_mss: true,
@@ -115,4 +115,98 @@ fn options_of_packets_are_refused() {
         ..packets("p", "198.51.100.7", "80")
     };
     assert_eq!(mistakes(vec![proxy]), ["services[0].proxy"]);
+}
+
+/// The services' mistakes, each with its proxy.
+fn mistakes_of(protocol: v1::Protocol, proxy: v1::ProxySpec) -> Vec<String> {
+    let service = v1::ServiceSpec {
+        protocol: protocol.into(),
+        proxy: Some(proxy),
+        ..engine("e", "198.51.100.7", "80")
+    };
+    mistakes(vec![service])
+}
+
+#[test]
+fn what_nothing_looks_at_is_refused() {
+    let all = v1::ProxySpec {
+        forwarded: Some(v1::ForwardedSpec {
+            forwarded: v1::ForwardedPolicy::Leave.into(),
+            ..v1::ForwardedSpec::default()
+        }),
+        timeouts: Some(v1::ProxyTimeoutsSpec {
+            tunnel_ms: 1,
+            ..v1::ProxyTimeoutsSpec::default()
+        }),
+        head_limits: Some(v1::HeadLimitsSpec {
+            fields: 7,
+            ..v1::HeadLimitsSpec::default()
+        }),
+        tls: Some(v1::TlsSpec {
+            certificates: vec!["web".to_owned()],
+            ..v1::TlsSpec::default()
+        }),
+        http2: Some(v1::Http2Spec {
+            clients: Some(false),
+        }),
+        ..v1::ProxySpec::default()
+    };
+    let carrying = |carries: v1::Carries| v1::ProxySpec {
+        carries: carries.into(),
+        ..all.clone()
+    };
+    let paths = |fields: &[&str]| -> Vec<String> {
+        let path = |field: &&str| format!("services[0].proxy.{field}");
+        fields.iter().map(path).collect()
+    };
+    let of_http = ["forwarded", "head_limits", "http2"];
+    assert_eq!(
+        mistakes_of(v1::Protocol::Tcp, carrying(v1::Carries::Tcp)),
+        paths(&of_http)
+    );
+    assert_eq!(
+        mistakes_of(v1::Protocol::Tcp, carrying(v1::Carries::TlsPassthrough)),
+        paths(&[&of_http[..], &["tls"]].concat())
+    );
+    assert_eq!(
+        mistakes_of(v1::Protocol::Udp, carrying(v1::Carries::Tcp)),
+        paths(&[
+            "forwarded",
+            "timeouts",
+            "head_limits",
+            "tls",
+            "http2",
+            "carries"
+        ])
+    );
+    let udp = v1::ProxySpec {
+        udp: Some(v1::UdpRelaySpec::default()),
+        ..v1::ProxySpec::default()
+    };
+    assert!(mistakes_of(v1::Protocol::Udp, udp.clone()).is_empty());
+    assert!(mistakes_of(v1::Protocol::Udp, v1::ProxySpec::default()).is_empty());
+    assert_eq!(mistakes_of(v1::Protocol::Tcp, udp.clone()), paths(&["udp"]));
+    assert_eq!(
+        mistakes_of(v1::Protocol::Any, v1::ProxySpec::default()),
+        ["services[0].protocol"]
+    );
+}
+
+#[test]
+fn datagrams_and_connections_have_ports_of_their_own() {
+    let udp = |name: &str, vip: &str| v1::ServiceSpec {
+        protocol: v1::Protocol::Udp.into(),
+        ..engine(name, vip, "80")
+    };
+    let packets_of = |protocol: v1::Protocol| v1::ServiceSpec {
+        protocol: protocol.into(),
+        ..packets("p", "198.51.100.0/24", "any")
+    };
+    let vip = "198.51.100.7";
+    assert!(mistakes(vec![udp("u", vip), engine("e", vip, "80")]).is_empty());
+    assert!(mistakes(vec![udp("u", vip), packets_of(v1::Protocol::Tcp)]).is_empty());
+    for protocol in [v1::Protocol::Udp, v1::Protocol::Any] {
+        let both = vec![udp("u", vip), packets_of(protocol)];
+        assert_eq!(mistakes(both), ["services[0].vips[0]"]);
+    }
 }

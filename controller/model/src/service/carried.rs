@@ -1,0 +1,96 @@
+//! What a service of the layer-7 engine allows by what its connections carry: what would not be looked at is refused.
+
+use super::Service;
+use crate::{Carries, Protocol, Proxy, ProxyMode, ServiceMode, wire_enum::WireEnum as _};
+
+impl Service {
+    pub(super) fn check_carried(&self, refuse: &mut impl FnMut(&str, String)) {
+        let mode = self.mode.name();
+        match self.protocol {
+            Protocol::Tcp => {}
+            Protocol::Udp if self.mode == ServiceMode::L7(ProxyMode::Reverse) => {}
+            Protocol::Udp => refuse(
+                "protocol",
+                format!("`{mode}` opens connections of TCP: leave it out, or use `l7-reverse`"),
+            ),
+            Protocol::Any => refuse(
+                "protocol",
+                format!("`{mode}` serves TCP or UDP: use one of them, or a layer-4 mode"),
+            ),
+        }
+        let Some(proxy) = &self.proxy else {
+            return;
+        };
+        if self.protocol == Protocol::Udp {
+            check_datagrams(proxy, refuse);
+            return;
+        }
+        if proxy.udp.is_some() {
+            refuse(
+                "proxy.udp",
+                "it is for datagrams: leave it out, or set protocol `udp`".to_owned(),
+            );
+        }
+        check_connections(proxy, refuse);
+    }
+}
+
+/// Datagrams are relayed as they come, to servers in turn.
+fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
+    let default = Proxy::default();
+    let Proxy {
+        forwarded,
+        timeouts,
+        head_limits,
+        tls,
+        http2,
+        carries,
+        udp: _,
+    } = proxy;
+    for (field, is_set) in [
+        ("forwarded", *forwarded != default.forwarded),
+        ("timeouts", *timeouts != default.timeouts),
+        ("head_limits", *head_limits != default.head_limits),
+        ("tls", tls.is_some()),
+        ("http2", *http2 != default.http2),
+        ("carries", *carries != default.carries),
+    ] {
+        if is_set {
+            refuse(
+                &format!("proxy.{field}"),
+                "datagrams are relayed as they come: leave it out, or set protocol `tcp`"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// Of what is no HTTP, there is nothing to be read and nothing to be told in it.
+fn check_connections(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
+    if proxy.carries == Carries::Http {
+        return;
+    }
+    let carries = proxy.carries.name();
+    let default = Proxy::default();
+    for (field, is_set) in [
+        ("forwarded", proxy.forwarded != default.forwarded),
+        ("head_limits", proxy.head_limits != default.head_limits),
+        ("http2", proxy.http2 != default.http2),
+    ] {
+        if is_set {
+            refuse(
+                &format!("proxy.{field}"),
+                format!(
+                    "`{carries}` is not read as HTTP: leave it out, or let `carries` be `http`"
+                ),
+            );
+        }
+    }
+    if proxy.carries == Carries::TlsPassthrough && proxy.tls.is_some() {
+        refuse(
+            "proxy.tls",
+            "the servers end TLS, with their certificates: leave it out, or let `carries` be `tcp`, with which the node ends it"
+                .to_owned(),
+        );
+    }
+}
