@@ -5,6 +5,7 @@ use tokio::net::TcpStream;
 use crate::{
     client::Client,
     config::Protocol,
+    observe,
     proxy_protocol::{Endpoints, Expected, Extras, receive},
     secured::secured,
     site::{Current, Place},
@@ -56,6 +57,7 @@ impl Arrived {
         };
         place.count(counted);
         current.counters.connections.increment();
+        place.see(current.observer.as_ref());
         let (site, at) = (Rc::clone(&place.site), place.number());
         let protocol = current.config.protocol;
         if protocol == Protocol::Http {
@@ -88,6 +90,11 @@ impl Arrived {
             endpoints,
             place,
             current,
+            carries: match protocol {
+                Protocol::TlsPassthrough => observe::Protocol::Tls,
+                Protocol::Http | Protocol::Tcp => observe::Protocol::Tcp,
+            },
+            name: None,
         };
         match (protocol, tls) {
             (Protocol::TlsPassthrough, _) => {

@@ -20,7 +20,8 @@ use h2::Reason;
 
 use crate::{
     config::ProxyConfig,
-    http1::{Body, Response},
+    http1::{Body, Refusal, Response},
+    observe::{Cause, Ending, NO_SERVER, Phase, ServerFailure, Termination, Watch, failure_of},
     route::Failure,
     routing::Routed,
     stream::{Incoming, NoHead},
@@ -41,19 +42,24 @@ pub(crate) struct Asked {
     pub(crate) to: Option<(Rc<Pool>, RequestKey)>,
     /// Some of it is still to come.
     pub(crate) is_sending: Cell<bool>,
+    pub(crate) watch: Rc<Watch>,
 }
 
 /// Why a client gets no answer of a server's, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoAnswer {
-    /// It gets this one instead, if it has nothing of another yet.
-    Told(u16),
+    /// It gets this one instead, if it has nothing of another yet, because of that.
+    Told(u16, Cause),
     /// A 503 that says why.
-    Unavailable(&'static str),
-    /// The client is gone, breaks its request off, or does not take the answer.
-    Gone,
+    Unavailable(&'static str, Termination),
+    /// Its request is refused.
+    Refused(Refusal),
+    /// The server's answer is refused, and it gets 502 instead.
+    Malformed(Refusal),
+    /// The client is gone, breaks its request off, is silent for too long, or does not take the answer.
+    Gone(Cause),
     /// The server has broken it off, or says nothing for too long; over HTTP/2 for this reason.
-    Broken(Reason),
+    Broken(Reason, Cause),
 }
 
 /// Why an attempt gives no answer.
@@ -96,17 +102,22 @@ pub(crate) async fn attempts<C: Carrier, A: Asking<C>>(
     asked: &Asked,
     config: &Arc<ProxyConfig>,
 ) -> Result<(Permit, A::Answered), NoAnswer> {
-    let (pool, key) = asked.to.as_ref().ok_or(NoAnswer::Told(503))?;
+    let nowhere = NoAnswer::Unavailable("", NO_SERVER);
+    let (pool, key) = asked.to.as_ref().ok_or(nowhere)?;
+    let watch = &*asked.watch;
     let (mut pool, mut key) = (pool.clone(), key.clone());
     let limit = asked.routed.timeouts(config).connect;
     'servers: loop {
         let reached = {
-            let reaching = pin!(pool.reach(&key, config, limit));
+            let reaching = pin!(pool.reach(&key, config, limit, watch));
             asking.or_gone(reaching).await?
         };
         let (permit, mut over) = match reached {
             Ok(reached) => reached,
-            Err(NoUpstream::Connect(_)) if asked.again(Failure::Connect, config) => continue,
+            Err(NoUpstream::Connect(error)) if asked.again(Failure::Connect, config) => {
+                watch.retries(failure_of(&error));
+                continue;
+            }
             Err(why) => return Err(why.into()),
         };
         let mut may_repeat = true;
@@ -118,26 +129,31 @@ pub(crate) async fn attempts<C: Carrier, A: Asking<C>>(
             match failed {
                 Failed::Untouched if may_repeat => {
                     may_repeat = false;
+                    watch.retries(Some(ServerFailure::NoAnswer));
                     // Most requests do not carry the room for this.
                     let mut connecting = Box::pin(C::connect(&permit, config, limit));
                     match asking.or_gone(connecting.as_mut()).await? {
                         Ok(anew) => {
+                            watch.connected(anew.is_reused());
                             over = anew;
                             continue;
                         }
-                        Err(_) if asked.again(Failure::Connect, config) => {}
+                        Err(error) if asked.again(Failure::Connect, config) => {
+                            watch.retries(failure_of(&error));
+                        }
                         Err(error) => return Err(NoUpstream::from(error).into()),
                     }
                 }
                 Failed::Untouched | Failed::Unanswered => {
                     permit.failed();
                     if !asked.again(Failure::Reset, config) {
-                        return Err(NoAnswer::Told(502));
+                        return Err(NoAnswer::Told(502, Cause::Server));
                     }
+                    watch.retries(Some(ServerFailure::NoAnswer));
                 }
-                Failed::Again => {}
+                Failed::Again => watch.retries(None),
                 Failed::NoAnswer(why) => {
-                    if let NoAnswer::Told(502 | 504) = why {
+                    if let NoAnswer::Told(502 | 504, _) | NoAnswer::Malformed(_) = why {
                         permit.failed();
                     }
                     return Err(why);
@@ -179,15 +195,15 @@ pub(crate) async fn answer_head(
     let silence = asked.routed.timeouts(config).silence;
     loop {
         let length = match from.some(silence, |_| false).await {
-            Ok(()) => from.head(&config.limits, silence).await,
+            Ok(()) => from.head(&config.limits, silence, || {}).await,
             // The server waits for the rest of the request, as long as that comes.
             Err(NoHead::Silent) if asked.is_sending.get() => continue,
             Err(error) => Err(error),
         };
         return length.map_err(|error| match error {
             NoHead::Closed | NoHead::Leaving | NoHead::Broken => Failed::Unanswered,
-            NoHead::Refused(_) => Failed::told(502),
-            NoHead::Silent | NoHead::Late => Failed::told(504),
+            NoHead::Refused(refusal) => NoAnswer::Malformed(refusal).into(),
+            NoHead::Silent | NoHead::Late => NoAnswer::Told(504, Cause::ServerTimeout).into(),
         });
     }
 }
@@ -221,7 +237,10 @@ impl Asked {
         permit.answered(status, !self.has_body());
         match Failure::of_status(status) {
             Some(failure) if self.again(failure, config) => Err(Failed::Again),
-            Some(_) | None => Ok(()),
+            Some(_) | None => {
+                self.watch.answered(status);
+                Ok(())
+            }
         }
     }
 }
@@ -241,14 +260,31 @@ impl Behind {
     }
 }
 
-// === impl Failed ===
+// === impl NoAnswer ===
 
-impl Failed {
-    /// The client gets this status.
-    pub(crate) const fn told(status: u16) -> Self {
-        Self::NoAnswer(NoAnswer::Told(status))
+impl NoAnswer {
+    /// How its request ends by it.
+    pub(crate) fn ending(self, watch: &Watch) -> Ending {
+        let by_us = |phase| Termination::new(Cause::Proxy, phase);
+        let (termination, told, refusal) = match self {
+            Self::Told(status, cause) => (watch.ended_by(cause), Some(status), None),
+            Self::Unavailable(_, termination) => (termination, Some(503), None),
+            Self::Refused(refusal) => {
+                let status = refusal.status();
+                (by_us(Phase::Request), Some(status), Some(refusal))
+            }
+            Self::Malformed(refusal) => (by_us(Phase::Headers), Some(502), Some(refusal)),
+            Self::Gone(cause) | Self::Broken(_, cause) => (watch.ended_by(cause), None, None),
+        };
+        Ending {
+            termination,
+            told,
+            refusal,
+        }
     }
 }
+
+// === impl Failed ===
 
 impl From<NoAnswer> for Failed {
     fn from(why: NoAnswer) -> Self {
@@ -258,12 +294,15 @@ impl From<NoAnswer> for Failed {
 
 impl From<NoUpstream> for NoAnswer {
     fn from(why: NoUpstream) -> Self {
+        let termination = why.termination();
         match why {
-            NoUpstream::NoServer(why) => Self::Unavailable(why.reason()),
+            NoUpstream::NoServer(why) => Self::Unavailable(why.reason(), termination),
             NoUpstream::Connect(error) => match error.kind() {
-                io::ErrorKind::QuotaExceeded => Self::Unavailable("no connection was free in time"),
-                io::ErrorKind::TimedOut => Self::Told(504),
-                _ => Self::Told(502),
+                io::ErrorKind::QuotaExceeded => {
+                    Self::Unavailable("no connection was free in time", termination)
+                }
+                io::ErrorKind::TimedOut => Self::Told(504, Cause::ServerTimeout),
+                _ => Self::Told(502, Cause::Server),
             },
         }
     }

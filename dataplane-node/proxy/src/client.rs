@@ -26,6 +26,7 @@ use crate::{
         reason, write_request,
     },
     http2::{self, PREFACE_HEAD, ServerProtocol},
+    observe::{self, Cause, Ending, Peer, Phase, Watch},
     route::RouteRequest,
     site::{Current, Place, Site},
     stream::{NoHead, Stream, write},
@@ -88,15 +89,13 @@ struct Answered {
 /// Why a client's connection ends.
 enum End {
     /// Because of the client, or in the middle of an answer.
-    Quietly,
+    Quietly(Ending),
     /// Between two requests, or as the client has asked for.
     InOrder,
     /// Behind an answer that was the last, which the client did not ask for.
     Answered,
-    /// After this answer.
-    Told(u16),
-    /// After a 503 that says why.
-    Unavailable(&'static str),
+    /// After an answer for the server, which may say why.
+    Told(Ending, &'static str),
     /// It speaks HTTP/2 from its first byte on.
     Http2,
 }
@@ -124,17 +123,10 @@ impl Client {
                 is_first = false;
             };
             match end {
-                End::Quietly => return,
+                End::Quietly(_) => return,
                 End::InOrder => return client.stream.say_close().await,
                 End::Http2 => return client.into_http2().await,
-                End::Told(status) => {
-                    if is_refusal(status) {
-                        client.current.counters.refusals.increment();
-                    }
-                    client.tell(status, "").await;
-                }
-                End::Unavailable(why) => client.tell(503, why).await,
-                End::Answered => {}
+                End::Told(..) | End::Answered => {}
             }
             client.stream.linger().await;
         }
@@ -158,6 +150,8 @@ impl Client {
             upstreams: Rc::clone(&self.current.upstreams),
             origin: self.current.origin.clone(),
             routes: Rc::clone(&self.current.routes),
+            observer: self.current.observer.clone(),
+            tls: self.stream.socket.peer_tls(),
         };
         // On the heap, as one of HTTP/1.1 does not need the room.
         Box::pin(http2::serve(self.stream, service, self.place))
@@ -166,21 +160,53 @@ impl Client {
     /// One request with its answer, after which another may follow.
     async fn request(&mut self, is_first: bool) -> Result<(), End> {
         self.current = self.place.current();
+        let watch = Rc::new(Watch::of(self.current.observer.as_ref()));
+        let answered = self.answered(is_first, &watch).await;
+        let ending = match &answered {
+            Err(End::Quietly(ending) | End::Told(ending, _)) => *ending,
+            Ok(()) | Err(End::InOrder | End::Answered | End::Http2) => Ending::default(),
+        };
+        if let Err(End::Told(Ending { told, .. }, why)) = &answered {
+            let status = told.unwrap_or(502);
+            if is_refusal(status) {
+                self.current.counters.refusals.increment();
+            }
+            self.tell(status, why, &watch).await;
+        }
+        let peer = Peer {
+            address: self.address,
+            tls: self.stream.socket.tls(),
+        };
+        watch.ends(ending, peer);
+        answered
+    }
+
+    async fn answered(&mut self, is_first: bool, watch: &Rc<Watch>) -> Result<(), End> {
         let config = &*self.current.config;
         let limit = config.timeouts.head;
-        let head = self.stream.incoming().head(&config.limits, limit).await;
-        let head_bytes = head.map_err(|error| match error {
-            NoHead::Closed | NoHead::Leaving | NoHead::Silent | NoHead::Broken => End::Quietly,
-            NoHead::Refused(refusal) => End::Told(refusal.status()),
-            NoHead::Late => End::Told(408),
+        let mut incoming = self.stream.incoming();
+        let head = incoming.head(&config.limits, limit, || watch.begins());
+        let head_bytes = head.await.map_err(|error| match error {
+            NoHead::Closed | NoHead::Leaving | NoHead::Silent => {
+                watch.forget();
+                End::Quietly(Ending::default())
+            }
+            NoHead::Broken => End::of(NoAnswer::Gone(Cause::Client), watch),
+            NoHead::Refused(refusal) => {
+                watch.begins();
+                End::of(NoAnswer::Refused(refusal), watch)
+            }
+            NoHead::Late => End::of(NoAnswer::Told(408, Cause::ClientTimeout), watch),
         })?;
-        let rewritten = self.rewrite(head_bytes);
+        watch.head(head_bytes);
+        let rewritten = self.rewrite(head_bytes, watch);
         let rewritten = rewritten.map_err(|refusal| {
             let is_preface = is_first && self.stream.incoming().filled().starts_with(PREFACE_HEAD);
             if is_preface && self.current.config.http2.clients {
+                watch.forget();
                 End::Http2
             } else {
-                End::Told(refusal.status())
+                End::of(NoAnswer::Refused(refusal), watch)
             }
         })?;
         self.current.counters.requests.increment();
@@ -189,7 +215,11 @@ impl Client {
             Rewritten::Onward(onward) => onward,
             Rewritten::Answer { answer, persists } => {
                 let sent = write(&self.stream.socket, &answer, b"").await;
-                sent.map_err(|_gone| End::Quietly)?;
+                sent.map_err(|_gone| {
+                    watch.waits_for(Phase::Last);
+                    End::of(NoAnswer::Gone(Cause::Client), watch)
+                })?;
+                watch.sends(answer.len());
                 return if persists { Ok(()) } else { Err(End::Answered) };
             }
         };
@@ -202,15 +232,17 @@ impl Client {
             None => attempt.run().await,
             Some(total) => {
                 let answered = Box::pin(timeout(total, attempt.run())).await;
-                answered.unwrap_or(Err(NoAnswer::Told(504)))
+                answered.unwrap_or(Err(NoAnswer::Told(504, Cause::ServerTimeout)))
             }
         };
         let (permit, answered) = answered.map_err(|why| onward.end(why))?;
         match answered.behind {
             Behind::Switched(mut upstream) => {
-                // Neither says how it ended: that is between the two.
                 let idle = self.current.config.tcp.idle;
-                let _relayed = Box::pin(relay(&mut self.stream, &mut upstream.stream, idle)).await;
+                let (client, server) = (&mut self.stream, &mut upstream.stream);
+                // How it ended is between the two.
+                let relayed = Box::pin(relay(client, server, idle)).await;
+                watch.relayed(relayed.to_server, relayed.to_client);
                 return Err(End::Answered);
             }
             Behind::Requests(upstream, keep_alive) => permit.keep(upstream, keep_alive),
@@ -229,11 +261,16 @@ impl Client {
     }
 
     /// Reads the head in the buffer, and writes it as it goes on.
-    fn rewrite(&self, head_bytes: usize) -> Result<Rewritten, Refusal> {
+    fn rewrite(&self, head_bytes: usize, watch: &Rc<Watch>) -> Result<Rewritten, Refusal> {
         let filled = self.stream.buffer.as_ref().map_or(&b""[..], Buffer::filled);
         let bytes = &filled[..head_bytes];
         let mut room = FieldRoom::new();
         let head = RequestHead::parse(bytes, &mut room, &self.current.config.limits)?;
+        let version = match head.minor {
+            0 => observe::Protocol::Http10,
+            _ => observe::Protocol::Http11,
+        };
+        watch.asked(version, head.method, head.target, head.fields());
         let request = Request::of(&head)?;
         if head.method == "CONNECT" {
             // It would make this a proxy of another kind.
@@ -256,7 +293,8 @@ impl Client {
             .decide(&self.current.config.routes, &asked)
         {
             Ok(way) => way,
-            Err(answer) => {
+            Err((route, answer)) => {
+                watch.answers(route, &answer);
                 // What comes of a body is not looked for behind its answer.
                 let persists = request.persists && request.body == Body::Length(0);
                 answer.write(&mut out, head.method, head.minor, persists);
@@ -267,6 +305,7 @@ impl Client {
             }
         };
         let routed = self.current.routes.routed(&way, &self.current.config);
+        watch.route(way.route);
         let forwarding = Forwarding {
             client: self.address,
             scheme: self.scheme(),
@@ -278,6 +317,7 @@ impl Client {
             },
             x_forwarded: self.current.config.forwarded.x_forwarded,
             forwarded: self.current.config.forwarded.forwarded,
+            traced: watch.traced(head.fields()),
         };
         let forwarding = routed.forwarding(forwarding, &self.current.config);
         let request = Request {
@@ -304,6 +344,7 @@ impl Client {
                 routed,
                 to,
                 is_sending: Cell::new(false),
+                watch: Rc::clone(watch),
             },
             minor: head.minor,
             persists: request.persists,
@@ -317,8 +358,8 @@ impl Client {
         }))
     }
 
-    /// Answers for the server, and closes.
-    async fn tell(&mut self, status: u16, why: &str) {
+    /// Answers for the server, for the last time.
+    async fn tell(&mut self, status: u16, why: &str, watch: &Watch) {
         let reason = reason(status);
         let colon = if why.is_empty() { "" } else { ": " };
         let body = format!("{status} {reason}{colon}{why}\n");
@@ -326,8 +367,11 @@ impl Client {
             "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
+        let (head, body) = (head.as_bytes(), body.as_bytes());
         // A client that is gone does not hear it.
-        let _heard = write(&self.stream.socket, head.as_bytes(), body.as_bytes()).await;
+        if write(&self.stream.socket, head, body).await.is_ok() {
+            watch.sends(head.len() + body.len());
+        }
     }
 }
 
@@ -354,12 +398,29 @@ impl Attempt<'_> {
 impl Onward {
     /// How the client's connection ends if it is not to have an answer, or not all of it.
     fn end(&self, why: NoAnswer) -> End {
-        match why {
+        let end = End::of(why, &self.asked.watch);
+        match end {
             // Nothing else can be said behind a part of an answer.
-            _ if self.has_answer.get() => End::Quietly,
-            NoAnswer::Told(status) => End::Told(status),
-            NoAnswer::Unavailable(why) => End::Unavailable(why),
-            NoAnswer::Gone | NoAnswer::Broken(_) => End::Quietly,
+            End::Told(ending, _) if self.has_answer.get() => End::Quietly(Ending {
+                told: None,
+                ..ending
+            }),
+            end => end,
+        }
+    }
+}
+
+// === impl End ===
+
+impl End {
+    fn of(why: NoAnswer, watch: &Watch) -> Self {
+        let ending = why.ending(watch);
+        match why {
+            NoAnswer::Told(..) | NoAnswer::Refused(_) | NoAnswer::Malformed(_) => {
+                Self::Told(ending, "")
+            }
+            NoAnswer::Unavailable(why, _) => Self::Told(ending, why),
+            NoAnswer::Gone(_) | NoAnswer::Broken(..) => Self::Quietly(ending),
         }
     }
 }

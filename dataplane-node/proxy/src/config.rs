@@ -4,6 +4,7 @@ use crate::{
     balance::PoolConfig,
     http1::{ForwardedPolicy, HeadLimits, IdentityField},
     http2::Http2Config,
+    observe::ObserveConfig,
     proxy_protocol::ProxyProtocolConfig,
     route::RouteTable,
     tcp::{SniConfig, TcpConfig},
@@ -37,6 +38,8 @@ pub struct ProxyConfig {
     pub tls: Option<Arc<TlsConfig>>,
     /// TLS with servers.
     pub server_tls: Option<Arc<ServerTlsConfig>>,
+    /// What of its requests is seen.
+    pub observe: ObserveConfig,
 }
 
 /// What a service's connections carry.

@@ -32,6 +32,7 @@ pub(crate) use pool::{Peers, Place};
 
 use crate::{
     config::ProxyConfig,
+    observe::{Observer, PeerTls},
     routing::RouteWorker,
     upstream::{Origin, Upstreams},
 };
@@ -48,4 +49,7 @@ pub(crate) struct Service {
     pub(crate) upstreams: Rc<Upstreams>,
     pub(crate) origin: Option<Rc<Origin>>,
     pub(crate) routes: Rc<RouteWorker>,
+    /// Whoever sees its requests.
+    pub(crate) observer: Option<Rc<Observer>>,
+    pub(crate) tls: Option<PeerTls>,
 }

@@ -16,7 +16,6 @@ mod counters;
 mod engine;
 pub mod http1;
 mod http2;
-#[cfg_attr(not(test), expect(dead_code, reason = "no request is watched yet"))]
 pub mod observe;
 pub mod proxy_protocol;
 mod pump;

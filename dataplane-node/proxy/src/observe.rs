@@ -1,6 +1,15 @@
-//! What there is to see of the engine: records of requests as lines of an access log, counters and histograms that one thread writes and others
-//! read, their text for Prometheus, and trace context. All of it without clocks and sockets; no request is watched with it yet.
+//! Seeing what the engine does: an access log, metrics and traces.
+//!
+//! ```text
+//!  request ── Watch ──┬── counters and histograms of this worker ──► Metrics::read ──► exposition ──► /metrics
+//!   (of its connection)       └── Record ──► a line ──► this worker's lines ──► AccessLog's thread ──► stdout, file, syslog
+//! ```
+//!
+//! A worker never waits for who reads: it alone writes its counters, and a line for which there is no room is dropped and counted. What
+//! is not asked for costs a comparison for each request: no clock is read and nothing is copied.
 
+mod access_log;
+mod admin;
 mod civil;
 mod combined;
 mod counters;
@@ -8,12 +17,20 @@ mod escape;
 mod exposition;
 mod histogram;
 mod json;
+mod lines;
 mod metrics;
+mod observer;
+mod recent;
 mod record;
 mod sampling;
+mod sink;
+mod state;
 mod termination;
 mod traceparent;
+mod watch;
 
+pub use access_log::{AccessLog, LogFormat};
+pub use admin::Admin;
 pub use combined::write_combined;
 pub use exposition::{Exposition, LogReading};
 pub use histogram::{Histogram, HistogramReading};
@@ -21,10 +38,17 @@ pub use json::write_json;
 pub use metrics::{
     AnswersReading, Metrics, NO_ROUTE, Reading, RouteReading, ServerReading, ServiceReading,
 };
+pub use observer::{LogConfig, ObserveConfig, TraceConfig};
+pub use recent::{Excerpt, Recent};
 pub use record::{Protocol, Record, TEXT_BYTES_MAX, Timers, Tls};
 pub use sampling::Sampling;
+pub use sink::Sink;
 pub use termination::{Cause, Phase, ServerFailure, Termination};
 pub use traceparent::{TraceParent, Traced};
+
+pub(crate) use observer::{CountedConnection, Observer, SeenServer};
+pub(crate) use termination::NO_SERVER;
+pub(crate) use watch::{Ending, Peer, PeerTls, Watch, failure_of};
 
 #[cfg(test)]
 mod proptests;

@@ -1,6 +1,6 @@
 //! Bodies on their way from one side to the other, in the buffer that they came into.
 
-use std::{io, time::Duration};
+use std::{cell::Cell, io, time::Duration};
 
 use crate::{
     alarm::Late,
@@ -30,15 +30,16 @@ pub(crate) enum Broken {
     Receiver,
 }
 
-/// Sends a body on, beginning with what the buffer has of it.
+/// Sends a body on, beginning with what the buffer has of it, and adds what is taken off the sender to `count`.
 pub(crate) fn body<'a>(
     from: Incoming<'a>,
     to: &'a Socket,
     body: Body,
     framed: Framed,
     silence: Duration,
+    count: &'a Cell<u64>,
 ) -> impl Future<Output = Result<(), Broken>> + use<'a> {
-    body_up_to(from, to, body, framed, silence, u64::MAX)
+    body_up_to(from, to, body, framed, silence, u64::MAX, count)
 }
 
 /// The same, of a body with so many bytes at most; more are refused.
@@ -49,6 +50,7 @@ pub(crate) async fn body_up_to(
     framed: Framed,
     silence: Duration,
     most: u64,
+    count: &Cell<u64>,
 ) -> Result<(), Broken> {
     let mut pump = Pump {
         from,
@@ -56,6 +58,7 @@ pub(crate) async fn body_up_to(
         framed,
         silence,
         left: most,
+        count,
     };
     match body {
         Body::Length(length) => pump.length(length).await,
@@ -71,6 +74,7 @@ struct Pump<'a> {
     silence: Duration,
     /// So many bytes of data may come yet, in chunks: a length is known before.
     left: u64,
+    count: &'a Cell<u64>,
 }
 
 impl Pump<'_> {
@@ -109,7 +113,7 @@ impl Pump<'_> {
                 at += count;
             }
             if self.framed == Framed::Bare {
-                self.from.consume(at);
+                self.done(at);
             } else {
                 self.send(at).await?;
             }
@@ -161,7 +165,13 @@ impl Pump<'_> {
             write(self.to, bytes, b"").await
         };
         sent.map_err(|_gone| Broken::Receiver)?;
-        self.from.consume(count);
+        self.done(count);
         Ok(())
+    }
+
+    /// So many bytes of the buffer are done with.
+    fn done(&mut self, count: usize) {
+        self.count.set(self.count.get() + count as u64);
+        self.from.consume(count);
     }
 }

@@ -42,12 +42,12 @@ fn now() -> Duration {
 }
 
 impl RouteWorker {
-    /// Decides about a request.
+    /// Decides about a request: where it goes, or the route that answers it and the answer.
     pub(crate) fn decide<'t, F: Fields>(
         &self,
         table: &'t RouteTable,
         request: &RouteRequest<'_, F>,
-    ) -> Result<Way, Answer<'t>> {
+    ) -> Result<Way, (Option<usize>, Answer<'t>)> {
         if table.is_empty() {
             return Ok(Way::default());
         }
@@ -55,7 +55,7 @@ impl RouteWorker {
         self.turn.set(turn.wrapping_add(1));
         match table.decide(request, turn, now) {
             Decision::Forward(way) => Ok(way),
-            Decision::Answer { route: _, answer } => Err(answer),
+            Decision::Answer { route, answer } => Err((route, answer)),
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) async fn secured<F: Future<Output = ()>>(
     match Box::pin(tls.accept(tcp)).await {
         Ok(socket) => {
             let facts = &socket.facts;
-            debug!(%address, http2 = facts.is_http2, name = facts.server_name, "secured");
+            debug!(%address, http2 = facts.is_http2, name = facts.server_name.as_deref(), "secured");
             let stream = Stream::new(Socket::Tls(Box::new(socket)));
             drop(tls);
             serve(stream).await;

@@ -26,6 +26,7 @@ use crate::{
     config::ProxyConfig,
     counters::Counters,
     engine::ServiceKey,
+    observe::{CountedConnection, Observer},
     route::Counted,
     routing::RouteWorker,
     tcp::{SniTable, sni_table},
@@ -46,6 +47,8 @@ pub(crate) struct Current {
     /// For TLS that is passed through.
     pub(crate) sni: Rc<SniTable<Rc<Upstreams>>>,
     pub(crate) counters: Arc<Counters>,
+    /// Whoever sees its requests.
+    pub(crate) observer: Option<Rc<Observer>>,
 }
 
 /// An address that a worker listens at.
@@ -75,6 +78,8 @@ pub(crate) struct Place {
     at: u32,
     /// Its place among those that are counted.
     counted: Option<Box<Counted>>,
+    /// Lives as long as the connection.
+    seen: CountedConnection,
     /// Where servers are told whose connections theirs are.
     told: Option<Box<Told>>,
 }
@@ -108,6 +113,7 @@ impl Current {
             origin: None,
             routes: before.map_or_else(Rc::default, |it| Rc::clone(&it.routes)),
             sni: Rc::new(sni_table(&config, service, shared)),
+            observer: Observer::of(&config.observe),
             config,
             counters,
         }
@@ -121,6 +127,7 @@ impl Current {
             routes: Rc::clone(&self.routes),
             sni: Rc::clone(&self.sni),
             counters: Arc::clone(&self.counters),
+            observer: self.observer.clone(),
         }
     }
 }
@@ -255,6 +262,7 @@ impl Place {
             site: Rc::clone(site),
             at,
             counted: None,
+            seen: CountedConnection::default(),
             told: None,
         }
     }
@@ -271,6 +279,11 @@ impl Place {
     /// The connection is one of those that are counted.
     pub(crate) fn count(&mut self, counted: Option<Counted>) {
         self.counted = counted.map(Box::new);
+    }
+
+    /// The connection is served, and seen.
+    pub(crate) fn see(&mut self, observer: Option<&Rc<Observer>>) {
+        self.seen = CountedConnection::of(observer);
     }
 
     /// From now on servers are told this of the client.

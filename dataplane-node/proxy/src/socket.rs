@@ -9,7 +9,11 @@ use std::{
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
-use crate::{buffer::Buffer, tls::TlsSocket};
+use crate::{
+    buffer::Buffer,
+    observe::{self, PeerTls},
+    tls::TlsSocket,
+};
 
 /// A connection's transport. What it takes to write is sent at once over TCP; over TLS some of it may be sealed and still to be sent, which
 /// [`Socket::poll_flush`] waits for.
@@ -41,6 +45,28 @@ impl Socket {
         match self {
             Self::Plain(_) => b"",
             Self::Tls(tls) => &tls.facts.identity,
+        }
+    }
+
+    /// TLS as it is logged, if this is TLS.
+    pub(crate) fn tls(&self) -> Option<observe::Tls<'_>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => Some(observe::Tls {
+                version: tls.facts.version,
+                sni: tls.facts.server_name.as_deref(),
+            }),
+        }
+    }
+
+    /// The same for who does not have the socket.
+    pub(crate) fn peer_tls(&self) -> Option<PeerTls> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => Some(PeerTls {
+                version: tls.facts.version,
+                sni: tls.facts.server_name.clone(),
+            }),
         }
     }
 

@@ -151,17 +151,19 @@ impl Incoming<'_> {
         }
     }
 
-    /// Reads until the buffer has a whole head, and gives its length.
+    /// Reads until the buffer has a whole head, and gives its length. `begins` is called if there is not all of it yet.
     pub(crate) async fn head(
         &mut self,
         limits: &HeadLimits,
         limit: Duration,
+        begins: impl FnOnce(),
     ) -> Result<usize, NoHead> {
         // Most heads come in one part: nothing has to be waited for.
         let mut seen = 0;
         if let Some(end) = self.head_there(limits, &mut seen)? {
             return Ok(end);
         }
+        begins();
         let alarm = self.alarm;
         let head = |context: &mut Context<'_>| self.poll_head(context, limits, &mut seen);
         alarm

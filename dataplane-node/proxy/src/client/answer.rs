@@ -7,6 +7,7 @@ use crate::{
     http1::{
         Answering, Body, FieldEdits, FieldRoom, Refusal, Response, ResponseHead, write_response,
     },
+    observe::Cause,
     pump::Framed,
     socket::Socket,
     stream::write,
@@ -20,7 +21,10 @@ impl Onward {
         if self.minor == 0 {
             return Ok(());
         }
-        write(to, head, b"").await.map_err(|_gone| NoAnswer::Gone)
+        let sent = write(to, head, b"").await;
+        sent.map_err(|_gone| NoAnswer::Gone(Cause::Client))?;
+        self.asked.watch.sends(head.len());
+        Ok(())
     }
 }
 

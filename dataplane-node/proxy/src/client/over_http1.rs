@@ -1,6 +1,9 @@
 //! A request on its way to a server of HTTP/1.1, and its answer.
 
-use std::pin::{Pin, pin};
+use std::{
+    io,
+    pin::{Pin, pin},
+};
 
 use super::{
     Answered, Attempt, Onward,
@@ -10,6 +13,7 @@ use crate::{
     attempts::{Asking, Behind, Failed, NoAnswer, answer_head, both},
     config::ProxyConfig,
     http1::{Body, Response},
+    observe::{Cause, Phase},
     pump::{self, Broken, Framed},
     socket::Socket,
     stream::{Incoming, Stream, write},
@@ -83,18 +87,33 @@ impl Attempt<'_> {
         let most = asked.routed.body_bytes(config);
         let to = &server.socket;
         let body = pin!(async {
-            let sent = pump::body_up_to(from_client, to, asked.body, Framed::Same, silence, most);
+            let (kind, count) = (asked.body, asked.watch.received());
+            let framed = Framed::Same;
+            let sent = pump::body_up_to(from_client, to, kind, framed, silence, most, count);
             match sent.await {
                 Ok(()) => Ok(true),
                 // It may have answered without reading all of it.
                 Err(Broken::Receiver) => Ok(false),
-                Err(Broken::Refused(refusal)) => Err(NoAnswer::Told(refusal.status())),
-                Err(Broken::Sender(_)) => Err(NoAnswer::Gone),
+                Err(Broken::Refused(refusal)) => Err(NoAnswer::Refused(refusal)),
+                Err(Broken::Sender(error)) => {
+                    asked.watch.waits_for(Phase::Data);
+                    let is_late = error.kind() == io::ErrorKind::TimedOut;
+                    Err(NoAnswer::Gone(Cause::client(is_late)))
+                }
             }
         });
         let to = &self.client.socket;
         let answer = pin!(answer(from_server, to, onward, config, permit));
         both(asked, body, answer).await
+    }
+}
+
+/// Because of whom an answer does not arrive whole.
+fn cause_of(broken: &Broken) -> Cause {
+    match broken {
+        Broken::Receiver => Cause::Client,
+        Broken::Refused(_) => Cause::Server,
+        Broken::Sender(error) => Cause::server(error.kind() == io::ErrorKind::TimedOut),
     }
 }
 
@@ -112,7 +131,7 @@ async fn answer(
         let mut head = Vec::with_capacity(length + 64);
         let (response, framed, persists) =
             rewrite(&from.filled()[..length], onward, config, &mut head)
-                .map_err(|_refusal| Failed::told(502))?;
+                .map_err(NoAnswer::Malformed)?;
         from.consume(length);
         if response.is_interim {
             onward.interim(to, &head).await?;
@@ -130,8 +149,14 @@ async fn answer(
             _ => 0,
         };
         let sent = write(to, &head, &from.filled()[..inline]).await;
-        sent.map_err(|_gone| NoAnswer::Gone)?;
+        if sent.is_err() {
+            if response.body == Body::Length(inline as u64) {
+                asked.watch.waits_for(Phase::Last);
+            }
+            return Err(NoAnswer::Gone(Cause::Client).into());
+        }
         from.consume(inline);
+        asked.watch.sends(head.len() + inline);
         let body = match response.body {
             Body::Length(length) => Body::Length(length - inline as u64),
             body => body,
@@ -139,8 +164,9 @@ async fn answer(
         if body != Body::Length(0) {
             let silence = asked.routed.timeouts(config).silence;
             // Its head is sent: all that tells the client of a failure is that the connection closes too early.
-            let whole = Box::pin(pump::body(from, to, body, framed, silence)).await;
-            whole.map_err(|_broken| NoAnswer::Gone)?;
+            let count = asked.watch.sent();
+            let whole = Box::pin(pump::body(from, to, body, framed, silence, count)).await;
+            whole.map_err(|broken| NoAnswer::Gone(cause_of(&broken)))?;
         }
         return Ok((response, persists));
     }

@@ -1,6 +1,7 @@
 //! A request on its way to a server of HTTP/2, and its answer.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     pin::{Pin, pin},
     task::Poll,
@@ -19,12 +20,13 @@ use crate::{
     alarm::{Alarm, Late},
     attempts::{Asking, Behind, Failed, NoAnswer, both},
     config::ProxyConfig,
-    http1::{Body, Response, reason},
+    http1::{Body, Refusal, Response, reason},
     http2::{
         Place,
         body::{self, NotRead},
         relay::{self, Head},
     },
+    observe::{Cause, Phase},
     pump::Framed,
     socket::Socket,
     stream::{Incoming, write},
@@ -42,7 +44,8 @@ impl<'a, 'b> OverHttp2<'a, 'b> {
         let onward = attempt.onward;
         // Of other protocols than this a server need not take notice, RFC 9110 section 7.8.
         if onward.is_websocket {
-            return Err(NoAnswer::Told(501));
+            onward.asked.watch.waits_for(Phase::Request);
+            return Err(NoAnswer::Told(501, Cause::Proxy));
         }
         let request = relay::request(&onward.head, onward.accepts_trailers, attempt.config)?;
         Ok(Self { attempt, request })
@@ -76,12 +79,16 @@ impl Asking<Place> for OverHttp2<'_, '_> {
             let most = asked.routed.body_bytes(config);
             let body = pin!(async {
                 let read = body::read(&mut from, &mut to, asked.body, silence, most).await;
+                asked.watch.receives(to.sent());
                 let why = match read {
                     Ok(()) => return Ok(true),
                     // It may have answered without reading all of it.
                     Err(NotRead::Receiver(_)) => return Ok(false),
-                    Err(NotRead::Sender) => NoAnswer::Gone,
-                    Err(NotRead::Refused(refusal)) => NoAnswer::Told(refusal.status()),
+                    Err(NotRead::Sender { is_late }) => {
+                        asked.watch.waits_for(Phase::Data);
+                        NoAnswer::Gone(Cause::client(is_late))
+                    }
+                    Err(NotRead::Refused(refusal)) => NoAnswer::Refused(refusal),
                 };
                 // The server is told that the rest does not come.
                 to.reset(Reason::CANCEL);
@@ -132,6 +139,7 @@ async fn answer(
         to,
         waiting: head,
         framing: Framing::of(response.body, framed),
+        count: asked.watch.sent(),
     };
     back.send(&alarm, silence).await?;
     Ok(persists)
@@ -146,10 +154,10 @@ fn written<B>(
     config: &ProxyConfig,
 ) -> Result<(Response, Framed, bool), Failed> {
     let raw = raw_head(answer, onward.asked.method, is_whole);
-    let written = rewrite(&raw, onward, config, out).map_err(|_refusal| Failed::told(502))?;
+    let written = rewrite(&raw, onward, config, out).map_err(NoAnswer::Malformed)?;
     // There is none in HTTP/2, RFC 9113 section 8.6.
     if written.0.switches {
-        return Err(Failed::told(502));
+        return Err(NoAnswer::Malformed(Refusal::StartLine).into());
     }
     Ok(written)
 }
@@ -199,6 +207,8 @@ struct Back<'a> {
     /// What is to be written before the next of it: the head, or nothing.
     waiting: Vec<u8>,
     framing: Framing,
+    /// Bytes to the client.
+    count: &'a Cell<u64>,
 }
 
 impl Framing {
@@ -213,7 +223,8 @@ impl Framing {
 
 impl Back<'_> {
     async fn send(&mut self, alarm: &Alarm, silence: Duration) -> Result<(), NoAnswer> {
-        const BROKEN: NoAnswer = NoAnswer::Broken(Reason::INTERNAL_ERROR);
+        const BROKEN: NoAnswer = NoAnswer::Broken(Reason::INTERNAL_ERROR, Cause::Server);
+        const LATE: NoAnswer = NoAnswer::Broken(Reason::INTERNAL_ERROR, Cause::ServerTimeout);
         let from = &mut self.from;
         // The first bytes of the body in the same write, if they are there already.
         let mut next = match poll_fn(|cx| Poll::Ready(from.poll_data(cx))).await {
@@ -228,11 +239,11 @@ impl Back<'_> {
             let released = from.flow_control().release_capacity(data.len());
             released.map_err(|_closed| BROKEN)?;
             let more = alarm.within(silence, |cx| from.poll_data(cx)).await;
-            next = more.map_err(|Late| BROKEN)?;
+            next = more.map_err(|Late| LATE)?;
         }
         let from = &mut self.from;
         let trailers = alarm.within(silence, |cx| from.poll_trailers(cx)).await;
-        let trailers = trailers.map_err(|Late| BROKEN)?;
+        let trailers = trailers.map_err(|Late| LATE)?;
         let trailers = trailers.map_err(|_broken_off| BROKEN)?;
         match self.framing {
             Framing::Chunks => {
@@ -243,7 +254,9 @@ impl Back<'_> {
             Framing::Length(_) => return Err(BROKEN),
         }
         let sent = write(self.to, &self.waiting, b"").await;
-        sent.map_err(|_gone| NoAnswer::Gone)
+        sent.map_err(|_gone| NoAnswer::Gone(Cause::Client))?;
+        self.count.set(self.count.get() + self.waiting.len() as u64);
+        Ok(())
     }
 
     /// Writes a part, behind what waits.
@@ -258,12 +271,15 @@ impl Back<'_> {
             Framing::Length(left) => {
                 let rest = left.checked_sub(data.len() as u64);
                 // There is more than there was to be.
-                *left = rest.ok_or(NoAnswer::Broken(Reason::INTERNAL_ERROR))?;
+                *left = rest.ok_or(NoAnswer::Broken(Reason::INTERNAL_ERROR, Cause::Server))?;
                 data
             }
         };
         let sent = write(self.to, &self.waiting, behind).await;
+        sent.map_err(|_gone| NoAnswer::Gone(Cause::Client))?;
+        let moved = self.waiting.len() + behind.len();
+        self.count.set(self.count.get() + moved as u64);
         self.waiting.clear();
-        sent.map_err(|_gone| NoAnswer::Gone)
+        Ok(())
     }
 }

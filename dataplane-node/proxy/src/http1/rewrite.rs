@@ -7,6 +7,7 @@ use super::{
     Body, Field, FieldEdits, Identity, Request, RequestHead, Response, ResponseHead,
     request::is_hop_by_hop,
 };
+use crate::observe::Traced;
 
 /// What a server is told of where a request comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Forwarding<'a> {
     pub forwarded: ForwardedPolicy,
     /// Its certificate.
     pub identity: Identity<'a>,
+    /// What the server is told of a trace, W3C Trace Context; none if what the client says goes on.
+    pub traced: Option<Traced>,
 }
 
 /// Writes a request as it goes to a server.
@@ -61,6 +64,7 @@ pub fn write_request(
             4 => field.is("host"),
             6 => field.is("expect") && !request.expects_continue,
             9 => field.is("forwarded") && forwarding.forwarded != ForwardedPolicy::Leave,
+            10 | 11 => forwarding.traced.is_some_and(|it| it.replaces(field.name)),
             15 => field.is("x-forwarded-for"),
             16 => field.is("x-forwarded-host"),
             17 => field.is("x-forwarded-proto"),
@@ -84,6 +88,9 @@ pub fn write_request(
     }
     x_forwarded(&mut line, head, request, forwarding);
     forwarded(&mut line, head, request, forwarding);
+    if let Some(traced) = forwarding.traced {
+        line.field("traceparent", &traced.parent.text());
+    }
     line.all(&[forwarding.identity.lines, b"\r\n"]);
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Sending {
     stream: SendStream<Bytes>,
     alarm: Alarm,
     silence: Duration,
+    /// Bytes of the body so far.
+    sent: u64,
 }
 
 /// The way back to a client: a stream's sending half.
@@ -45,6 +47,7 @@ impl Sending {
             stream,
             alarm: Alarm::new(),
             silence,
+            sent: 0,
         }
     }
 
@@ -61,11 +64,17 @@ impl Sending {
         while !data.is_empty() {
             let room = self.room(data.len()).await?;
             let part = data.split_to(room.min(data.len()));
-            let is_last = ends && data.is_empty();
+            let (is_last, length) = (ends && data.is_empty(), part.len() as u64);
             let sent = self.stream.send_data(part, is_last);
             sent.map_err(|_closed| Gone)?;
+            self.sent += length;
         }
         Ok(())
+    }
+
+    /// Bytes of the body so far.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Waits until some of so many bytes can be sent, and says how many.
@@ -158,19 +167,25 @@ impl Answer {
         Ok(self.sending.insert(Sending::new(stream, self.silence)))
     }
 
+    /// Bytes of its body so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sending.as_ref().map_or(0, Sending::sent)
+    }
+
     /// Behind its head.
     pub(super) fn sending(&mut self) -> Result<&mut Sending, Gone> {
         self.sending.as_mut().ok_or(Gone)
     }
 
-    /// Answers for the server; one that has begun to answer is broken off.
+    /// Whether its head has gone.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Answers for the server, which has not begun to answer.
     pub(super) fn tell(&mut self, status: u16) {
-        if self.sending.is_some() {
-            self.reset(Reason::INTERNAL_ERROR);
-        } else {
-            // A client that is gone does not hear it.
-            let _heard = self.head(response::of_status(status), true);
-        }
+        // A client that is gone does not hear it.
+        let _heard = self.head(response::of_status(status), true);
     }
 
     pub(super) fn reset(&mut self, reason: Reason) {

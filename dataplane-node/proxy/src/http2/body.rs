@@ -1,6 +1,6 @@
 //! Bodies between the two versions.
 
-use std::{io, pin::pin, time::Duration};
+use std::{cell::Cell, io, pin::pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -21,7 +21,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum NotSent {
     /// The client breaks it off, or says nothing for too long.
-    Client,
+    Client {
+        is_late: bool,
+    },
     Server,
     /// It is longer than its route allows.
     TooLong,
@@ -31,7 +33,9 @@ pub(super) enum NotSent {
 #[derive(Debug)]
 pub(crate) enum NotRead {
     /// It breaks off, or nothing of it comes for too long.
-    Sender,
+    Sender {
+        is_late: bool,
+    },
     /// It is not what its framing says, or longer than it may be.
     Refused(Refusal),
     Receiver(Gone),
@@ -48,19 +52,22 @@ pub(super) async fn send(
     from: &mut RecvStream,
     to: &Socket,
     framed: Body,
-    silence: Duration,
-    mut most: u64,
+    (silence, mut most): (Duration, u64),
+    count: &Cell<u64>,
 ) -> Result<(), NotSent> {
+    const BROKEN_OFF: NotSent = NotSent::Client { is_late: false };
     let (alarm, mut out) = (Alarm::new(), Vec::new());
     loop {
         let next = alarm.within(silence, |cx| from.poll_data(cx)).await;
         let data = match next {
             Ok(Some(Ok(data))) => data,
             Ok(None) => break,
-            Ok(Some(Err(_))) | Err(Late) => return Err(NotSent::Client),
+            Ok(Some(Err(_))) => return Err(BROKEN_OFF),
+            Err(Late) => return Err(NotSent::Client { is_late: true }),
         };
         let left = most.checked_sub(data.len() as u64);
         most = left.ok_or(NotSent::TooLong)?;
+        count.set(count.get() + data.len() as u64);
         let sent = match framed {
             _ if data.is_empty() => Ok(()),
             Body::Chunked => {
@@ -73,14 +80,14 @@ pub(super) async fn send(
         sent.map_err(|_gone| NotSent::Server)?;
         // Only now may as much come again.
         let released = from.flow_control().release_capacity(data.len());
-        released.map_err(|_closed| NotSent::Client)?;
+        released.map_err(|_closed| BROKEN_OFF)?;
     }
     if framed == Body::Chunked {
         let trailers = alarm.within(silence, |cx| from.poll_trailers(cx)).await;
         let Ok(Ok(trailers)) = trailers else {
-            return Err(NotSent::Client);
+            return Err(BROKEN_OFF);
         };
-        let end = last_chunk(trailers.as_ref()).ok_or(NotSent::Client)?;
+        let end = last_chunk(trailers.as_ref()).ok_or(BROKEN_OFF)?;
         write(to, &end, b"")
             .await
             .map_err(|_gone| NotSent::Server)?;
@@ -160,7 +167,7 @@ async fn by_length(
 ) -> Result<(), NotRead> {
     while left > 0 {
         if filled(from, to, silence).await? == 0 {
-            return Err(NotRead::Sender);
+            return Err(NotRead::Sender { is_late: false });
         }
         let filled = from.filled();
         let count = usize::try_from(left).map_or(filled.len(), |left| left.min(filled.len()));
@@ -194,7 +201,7 @@ async fn in_chunks(
     let (mut reader, mut last) = (ChunkReader::new(), Vec::new());
     while !reader.is_done() {
         if filled(from, to, silence).await? == 0 {
-            return Err(NotRead::Sender);
+            return Err(NotRead::Sender { is_late: false });
         }
         // All that the buffer has in one part.
         let (mut at, bytes) = (0, from.filled());
@@ -274,8 +281,8 @@ async fn filled(
     let alarm = from.alarm;
     let read = pin!(alarm.within(silence, |cx| from.poll_read(cx)));
     let read = to.or_gone(read).await?;
-    let read: io::Result<usize> = read.map_err(|Late| NotRead::Sender)?;
-    read.map_err(|_broken| NotRead::Sender)
+    let read: io::Result<usize> = read.map_err(|Late| NotRead::Sender { is_late: true })?;
+    read.map_err(|_broken| NotRead::Sender { is_late: false })
 }
 
 /// Both directions of a WebSocket as they come, each until its end.
@@ -283,10 +290,12 @@ pub(super) async fn tunnel(
     client: &mut RecvStream,
     server: &mut Incoming<'_>,
     to: &mut Answer,
+    count: &Cell<u64>,
 ) -> Result<(), NotRead> {
     let socket = server.socket;
     let there = async {
-        let sent = send(client, socket, Body::UntilClose, Duration::MAX, u64::MAX).await;
+        let limits = (Duration::MAX, u64::MAX);
+        let sent = send(client, socket, Body::UntilClose, limits, count).await;
         if sent.is_ok() {
             // A connection that is gone is shut down already.
             let _gone = socket.close_half().await;
@@ -302,7 +311,7 @@ pub(super) async fn tunnel(
             ended = &mut back => return ended,
             sent = &mut there, if is_open => match sent {
                 Ok(()) | Err(NotSent::Server | NotSent::TooLong) => is_open = false,
-                Err(NotSent::Client) => return Err(Gone.into()),
+                Err(NotSent::Client { .. }) => return Err(Gone.into()),
             },
         }
     }

@@ -117,6 +117,7 @@ impl Driver {
                 config: Arc::clone(&current.config),
                 upstreams: Rc::clone(&current.upstreams),
                 origin: current.origin.clone(),
+                observer: current.observer.clone(),
                 ..Service::clone(&self.service)
             });
         }

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     attempts::{Asked, Behind, Failed, NoAnswer, attempts},
     http1::{Field, FieldEdits, Forwarding, Identity, Refusal},
+    observe::{Cause, Ending, Peer, Phase, Tls, Watch},
     upstream::{Permit, Upstream},
 };
 
@@ -35,8 +36,6 @@ const LINGER_BYTES: usize = 1 << 20;
 /// Why there is no answer of a server's, or not all of it.
 enum End {
     NoAnswer(NoAnswer),
-    /// The request is refused, so that its stream is broken off.
-    Refused,
     /// The client has got another one, whole.
     Given,
 }
@@ -70,21 +69,63 @@ pub(super) fn serve(
 ) -> impl Future<Output = ()> + use<> {
     let (parts, mut body) = request.into_parts();
     let mut answer = Answer::new(respond, service.config.timeouts.silence);
-    let onward = Onward::of(&parts, body.is_end_stream(), &service);
+    let watch = Rc::new(Watch::of(service.observer.as_ref()));
+    watch.head(0);
+    let onward = Onward::of(&parts, body.is_end_stream(), &service, &watch);
     async move {
         let _open = open;
-        match run(onward, &mut body, &mut answer, &service).await {
-            Ok(()) => return,
-            // Whoever is still there hears that it is over.
-            Err(End::NoAnswer(NoAnswer::Gone)) => return answer.reset(Reason::CANCEL),
-            Err(End::NoAnswer(NoAnswer::Broken(reason))) => return answer.reset(reason),
-            Err(End::Refused) => return answer.reset(Reason::PROTOCOL_ERROR),
-            Err(End::NoAnswer(NoAnswer::Told(status))) => answer.tell(status),
-            Err(End::NoAnswer(NoAnswer::Unavailable(_))) => answer.tell(503),
-            Err(End::Given) => {}
+        let ended = run(onward, &mut body, &mut answer, &service).await;
+        let (ending, lingers) = match ended {
+            Ok(()) => (Ending::default(), false),
+            Err(End::Given) => (Ending::default(), true),
+            Err(End::NoAnswer(why)) => tell(why, &mut answer, &watch),
+        };
+        watch.relayed(0, answer.sent());
+        see(&watch, ending, &service);
+        if lingers {
+            linger(&mut body).await;
         }
-        linger(&mut body).await;
     }
+}
+
+/// Tells the client that there is no answer of a server's; also, whether what it still sends is read on.
+fn tell(why: NoAnswer, answer: &mut Answer, watch: &Watch) -> (Ending, bool) {
+    let ending = why.ending(watch);
+    let reset = match why {
+        NoAnswer::Told(..) | NoAnswer::Unavailable(..) | NoAnswer::Malformed(_) => None,
+        NoAnswer::Refused(refusal) => reset_of(refusal),
+        // Whoever is still there hears that it is over.
+        NoAnswer::Gone(_) => Some(Reason::CANCEL),
+        NoAnswer::Broken(reason, _) => Some(reason),
+    };
+    let told = match reset {
+        Some(reason) => {
+            answer.reset(reason);
+            None
+        }
+        // One that has begun is broken off.
+        None if answer.has_begun() => {
+            answer.reset(Reason::INTERNAL_ERROR);
+            None
+        }
+        None => {
+            answer.tell(ending.told.unwrap_or(502));
+            ending.told
+        }
+    };
+    (Ending { told, ..ending }, reset.is_none())
+}
+
+fn see(watch: &Watch, ending: Ending, service: &Service) {
+    let tls = service.tls.as_ref().map(|it| Tls {
+        version: it.version,
+        sni: it.sni.as_deref(),
+    });
+    let peer = Peer {
+        address: service.address,
+        tls,
+    };
+    watch.ends(ending, peer);
 }
 
 /// Reads on what is sent of a body that nobody wants, for a while: not every client hears an answer behind which its stream is reset.
@@ -111,7 +152,7 @@ async fn run(
 ) -> Result<(), End> {
     let onward = match onward {
         Ok(onward) => onward,
-        Err(NotWritten::Refused(refusal)) => return Err(told_of_refusal(refusal)),
+        Err(NotWritten::Refused(refusal)) => return Err(NoAnswer::Refused(refusal).into()),
         Err(NotWritten::Answered(head, body)) => {
             Box::pin(answer.give(*head, body)).await?;
             return Err(End::Given);
@@ -130,13 +171,14 @@ async fn run(
         Some(total) => match Box::pin(timeout(total, attempt.run())).await {
             Ok(behind) => behind?,
             // Where an answer has begun, this breaks it off.
-            Err(_late) => return Err(NoAnswer::Told(504).into()),
+            Err(_late) => return Err(NoAnswer::Told(504, Cause::ServerTimeout).into()),
         },
     };
     match behind {
         Behind::Switched(mut upstream) => {
             let mut from = upstream.stream.incoming();
-            let tunnel = Box::pin(body::tunnel(body, &mut from, answer));
+            let count = onward.asked.watch.received();
+            let tunnel = Box::pin(body::tunnel(body, &mut from, answer, count));
             tunnel.await.map_err(NoAnswer::from)?;
         }
         Behind::Requests(upstream, keep_alive) => permit.keep(upstream, keep_alive),
@@ -157,7 +199,8 @@ impl Attempt<'_> {
     async fn over_http2(&mut self) -> Result<(Permit, Behind), NoAnswer> {
         let (config, onward) = (&self.service.config, self.onward);
         if onward.tunnel.is_some() {
-            return Err(NoAnswer::Told(501));
+            onward.asked.watch.waits_for(Phase::Request);
+            return Err(NoAnswer::Told(501, Cause::Proxy));
         }
         let request = relay::request(&onward.head, onward.accepts_trailers, config)?;
         let mut over = OverHttp2 {
@@ -174,7 +217,12 @@ impl Attempt<'_> {
 }
 
 impl Onward {
-    fn of(parts: &Parts, is_whole: bool, service: &Service) -> Result<Self, NotWritten> {
+    fn of(
+        parts: &Parts,
+        is_whole: bool,
+        service: &Service,
+        watch: &Rc<Watch>,
+    ) -> Result<Self, NotWritten> {
         let config = &service.config;
         let key = (parts.method == Method::CONNECT).then(websocket::Key::random);
         let writing = Writing {
@@ -189,11 +237,13 @@ impl Onward {
                 },
                 x_forwarded: config.forwarded.x_forwarded,
                 forwarded: config.forwarded.forwarded,
+                traced: None,
             },
             limits: &config.limits,
             is_whole,
             config,
             routes: &service.routes,
+            watch,
             key: key.as_ref().map_or("", websocket::Key::text),
         };
         let mut head = Vec::with_capacity(512);
@@ -217,6 +267,7 @@ impl Onward {
                 routed,
                 to,
                 is_sending: Cell::new(false),
+                watch: Rc::clone(watch),
             },
             tunnel: key.filter(|_| asked.is_tunnel),
             accepts_trailers: parts.headers.contains_key(header::TE),
@@ -225,11 +276,8 @@ impl Onward {
 }
 
 /// A malformed request is a stream's error, RFC 9113 section 8.1.1; what is well-formed, and more than is allowed, is told.
-fn told_of_refusal(refusal: Refusal) -> End {
-    match refusal.status() {
-        400 if refusal != Refusal::Method => End::Refused,
-        status => NoAnswer::Told(status).into(),
-    }
+fn reset_of(refusal: Refusal) -> Option<Reason> {
+    (refusal.status() == 400 && refusal != Refusal::Method).then_some(Reason::PROTOCOL_ERROR)
 }
 
 impl From<Gone> for Failed {
@@ -252,15 +300,18 @@ impl From<Gone> for End {
 
 impl From<Gone> for NoAnswer {
     fn from(Gone: Gone) -> Self {
-        Self::Gone
+        Self::Gone(Cause::Client)
     }
 }
 
 impl From<NotRead> for NoAnswer {
     fn from(error: NotRead) -> Self {
         match error {
-            NotRead::Sender | NotRead::Refused(_) => Self::Broken(Reason::INTERNAL_ERROR),
-            NotRead::Receiver(Gone) => Self::Gone,
+            NotRead::Sender { is_late } => {
+                Self::Broken(Reason::INTERNAL_ERROR, Cause::server(is_late))
+            }
+            NotRead::Refused(_) => Self::Broken(Reason::INTERNAL_ERROR, Cause::Server),
+            NotRead::Receiver(Gone) => Self::Gone(Cause::Client),
         }
     }
 }

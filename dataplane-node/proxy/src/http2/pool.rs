@@ -47,6 +47,8 @@ struct Peer {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(super) send: SendRequest<Bytes>,
+    /// The connection was there.
+    pub(super) is_reused: bool,
     _open: Open,
 }
 
@@ -54,6 +56,10 @@ impl Carrier for Place {
     /// Whether a connection takes one more is for the server to say.
     fn waiting(_permit: &Permit) -> Option<Self> {
         None
+    }
+
+    fn is_reused(&self) -> bool {
+        self.is_reused
     }
 
     async fn connect(
@@ -76,13 +82,13 @@ impl Peers {
         let place = async {
             loop {
                 let place = match self.choose(config) {
-                    Choice::Peer(peer) => peer.place().await,
+                    Choice::Peer(peer) => peer.place(true).await,
                     Choice::Connect => {
                         let _coming = Coming::new(self);
                         let upstream = permit.connect_anew(limit).await?;
                         let peer = connect(upstream, config).await?;
                         self.there.borrow_mut().push(peer.clone());
-                        peer.place().await
+                        peer.place(false).await
                     }
                     Choice::Wait => {
                         self.came.notified().await;
@@ -136,11 +142,15 @@ impl Peer {
     }
 
     /// None if the connection takes no more requests.
-    async fn place(&self) -> Option<Place> {
+    async fn place(&self, is_reused: bool) -> Option<Place> {
         let open = Open::new(&self.streams);
         let send = self.send.borrow().clone()?;
         if let Ok(send) = send.ready().await {
-            return Some(Place { send, _open: open });
+            return Some(Place {
+                send,
+                is_reused,
+                _open: open,
+            });
         }
         *self.send.borrow_mut() = None;
         None

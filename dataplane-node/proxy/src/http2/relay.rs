@@ -15,6 +15,7 @@ use crate::{
     alarm::{Alarm, Late},
     attempts::{Asked, Failed, NoAnswer},
     config::ProxyConfig,
+    observe::Cause,
 };
 
 /// An answer's head.
@@ -37,7 +38,8 @@ pub(crate) fn request(
     // Its fields are parts of this.
     let head = Bytes::copy_from_slice(head);
     // One of HTTP/1.0 may name no host.
-    request::convert(&head, &config.limits, scheme, accepts_trailers).ok_or(NoAnswer::Told(400))
+    let request = request::convert(&head, &config.limits, scheme, accepts_trailers);
+    request.ok_or(NoAnswer::Told(400, Cause::Proxy))
 }
 
 impl Place {
@@ -67,7 +69,7 @@ pub(crate) async fn answer_head(
             Ok(Err(error)) => return Err(not_answered(&error, asked)),
             // The server waits for the rest of the request, as long as that comes.
             Err(Late) if asked.is_sending.get() => {}
-            Err(Late) => return Err(Failed::told(504)),
+            Err(Late) => return Err(NoAnswer::Told(504, Cause::ServerTimeout).into()),
         }
     }
 }
@@ -91,8 +93,9 @@ fn not_answered(error: &h2::Error, asked: &Asked) -> Failed {
 
 /// A server's own reason is the client's to know, as far as it is about the request and not about a connection.
 pub(super) fn broken_off(error: &h2::Error) -> NoAnswer {
-    NoAnswer::Broken(match error.reason() {
+    let reason = match error.reason() {
         Some(reason) if error.is_reset() && error.is_remote() => reason,
         _ => Reason::INTERNAL_ERROR,
-    })
+    };
+    NoAnswer::Broken(reason, Cause::Server)
 }

@@ -11,6 +11,7 @@ use crate::{
         Body, FIELDS_MAX, FieldRoom, Forwarding, HeadLimits, Refusal, Request, RequestHead,
         is_hop_by_hop, write_request,
     },
+    observe::{Protocol, Watch},
     route::RouteRequest,
     routing::{RouteWorker, Routed},
 };
@@ -36,6 +37,7 @@ pub(super) struct Writing<'a> {
     /// What the service does with requests, and what of it is the worker's.
     pub(super) config: &'a ProxyConfig,
     pub(super) routes: &'a Rc<RouteWorker>,
+    pub(super) watch: &'a Watch,
     /// The key of a WebSocket handshake, RFC 6455 section 4.1: HTTP/2 has none.
     pub(super) key: &'a str,
 }
@@ -99,6 +101,13 @@ pub(super) fn write(
         }
     }
     let head = RequestHead::of_fields(method, target(parts)?, &fields, writing.limits)?;
+    let watch = writing.watch;
+    watch.asked(
+        Protocol::Http2,
+        parts.method.as_str(),
+        head.target,
+        head.fields(),
+    );
     let request = Request::of(&head)?;
     let asked = RouteRequest {
         method,
@@ -111,12 +120,21 @@ pub(super) fn write(
         fields: &head,
     };
     let table = &writing.config.routes;
-    let way = writing.routes.decide(table, &asked).map_err(|answer| {
-        let (head, body) = response::of_route(answer, method == "HEAD");
-        NotWritten::Answered(Box::new(head), body)
-    })?;
+    let way = writing
+        .routes
+        .decide(table, &asked)
+        .map_err(|(route, answer)| {
+            watch.answers(route, &answer);
+            let (head, body) = response::of_route(answer, method == "HEAD");
+            NotWritten::Answered(Box::new(head), body)
+        })?;
     let routed = writing.routes.routed(&way, writing.config);
-    let forwarding = routed.forwarding(writing.forwarding, writing.config);
+    watch.route(way.route);
+    let forwarding = Forwarding {
+        traced: watch.traced(head.fields()),
+        ..writing.forwarding
+    };
+    let forwarding = routed.forwarding(forwarding, writing.config);
     let request = Request {
         path: way.target.as_deref().unwrap_or(request.path),
         ..request

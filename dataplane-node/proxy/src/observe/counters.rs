@@ -28,6 +28,8 @@ pub(crate) struct ServiceCounters {
     pub(crate) queued_total: Counter,
     /// By [`Refusal`]. Made with the first one, as the next ones are.
     refusals: OnceLock<Box<[Counter; Refusal::ALL.len()]>>,
+    /// By the name of a route's reason.
+    route_refusals: Mutex<BTreeMap<&'static str, u64>>,
     /// By [`Termination::index`].
     terminations: OnceLock<Box<[Counter; Termination::COUNT]>>,
     routes: Named<RouteCounters>,
@@ -111,10 +113,23 @@ impl ServiceCounters {
         counters[termination.index()].add(1);
     }
 
+    pub(crate) fn refused_by_route(&self, reason: &'static str) {
+        *self.route_refusals().entry(reason).or_default() += 1;
+    }
+
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counters = self.refusals.get().into_iter().flat_map(|it| it.iter());
         let named = Refusal::ALL.into_iter().zip(counters);
-        named.map(|(refusal, counter)| (refusal.name(), counter.read()))
+        let by_routes = self.route_refusals().clone();
+        named
+            .map(|(refusal, counter)| (refusal.name(), counter.read()))
+            .chain(by_routes)
+    }
+
+    fn route_refusals(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        // Nothing in it can be half done.
+        let refusals = self.route_refusals.lock();
+        refusals.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn terminations(&self) -> impl Iterator<Item = (Termination, u64)> {

@@ -65,7 +65,7 @@ pub struct Timers {
     pub total: Duration,
 }
 
-/// A version of HTTP.
+/// What a connection carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// RFC 1945.
@@ -75,6 +75,10 @@ pub enum Protocol {
     Http11,
     /// RFC 9113.
     Http2,
+    /// Anything: it is relayed as it comes, and a record is of a whole connection.
+    Tcp,
+    /// The same of TLS that ends at the server.
+    Tls,
 }
 
 /// What is known of a connection over TLS.
@@ -107,6 +111,16 @@ impl Protocol {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
             Self::Http2 => "HTTP/2.0",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// Whether there are requests.
+    pub const fn is_http(self) -> bool {
+        match self {
+            Self::Http10 | Self::Http11 | Self::Http2 => true,
+            Self::Tcp | Self::Tls => false,
         }
     }
 }

@@ -48,6 +48,9 @@ pub enum Phase {
     Last,
 }
 
+/// No server takes the request, or a connection.
+pub(crate) const NO_SERVER: Termination = Termination::new(Cause::Server, Phase::Connect);
+
 /// What a server has failed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerFailure {
@@ -124,6 +127,24 @@ impl Termination {
 // === impl Cause ===
 
 impl Cause {
+    /// Because of the client: it is late, or gone.
+    pub(crate) const fn client(is_late: bool) -> Self {
+        if is_late {
+            Self::ClientTimeout
+        } else {
+            Self::Client
+        }
+    }
+
+    /// The same of the server.
+    pub(crate) const fn server(is_late: bool) -> Self {
+        if is_late {
+            Self::ServerTimeout
+        } else {
+            Self::Server
+        }
+    }
+
     const ALL: [Self; 7] = [
         Self::Normal,
         Self::Client,

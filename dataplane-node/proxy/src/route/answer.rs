@@ -5,6 +5,9 @@ use crate::http1::{Field, FieldEdits, reason};
 
 /// Bytes of a fixed answer's body.
 const BODY_MAX: usize = 64 << 10;
+/// Causes of answers that are no refusals.
+const FIXED: &str = "fixed";
+pub(super) const REDIRECT: &str = "redirect";
 
 /// An answer that a route gives by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,11 @@ impl<'t> Answer<'t> {
         }
     }
 
+    /// Why the request is refused, unless it is answered as it is to be.
+    pub fn refusal(&self) -> Option<&'static str> {
+        (!matches!(self.cause, FIXED | REDIRECT)).then_some(self.cause)
+    }
+
     /// With a field more.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         for part in [name, ": ", value, "\r\n"] {
@@ -81,7 +89,7 @@ impl<'t> Answer<'t> {
             status: fixed.status,
             lines: Vec::new(),
             body: Cow::Borrowed(&fixed.body),
-            cause: "fixed",
+            cause: FIXED,
         };
         match &fixed.content_type {
             Some(content_type) => answer.with("Content-Type", content_type.as_str()),

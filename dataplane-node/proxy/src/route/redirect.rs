@@ -1,6 +1,6 @@
 use super::{
     Answer, Authority, Fields, InvalidRoute, PathPolicy, PathRewrite, RouteRequest,
-    conditions::PathPattern, rewrite::NoTarget,
+    answer::REDIRECT, conditions::PathPattern, rewrite::NoTarget,
 };
 
 /// An answer that sends the client elsewhere. What it does not name stays as it was asked.
@@ -127,7 +127,7 @@ impl Redirect {
         };
         let status = self.status.number();
         let location = format!("{scheme}://{host}{target}");
-        Ok(Answer::told(status, "redirect").with("Location", &location))
+        Ok(Answer::told(status, REDIRECT).with("Location", &location))
     }
 }
 

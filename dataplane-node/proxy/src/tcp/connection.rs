@@ -1,6 +1,7 @@
 use std::rc::Rc;
 
 use crate::{
+    observe::{Ending, NO_SERVER, Peer, Protocol, Termination, Tls, Watch},
     proxy_protocol::{Endpoints, Extras},
     site::{Current, Place},
     stream::Stream,
@@ -16,6 +17,10 @@ pub(crate) struct Connection {
     #[expect(dead_code, reason = "it is there for as long as the connection is")]
     pub(crate) place: Place,
     pub(crate) current: Rc<Current>,
+    /// As it is logged.
+    pub(crate) carries: Protocol,
+    /// The name that a client of TLS asks for, where that goes through.
+    pub(crate) name: Option<Box<str>>,
 }
 
 impl Connection {
@@ -43,30 +48,59 @@ impl Connection {
 
     /// Relays it to one of these servers, behind what that is told.
     pub(super) async fn relay_to(&mut self, upstreams: Rc<Upstreams>, told: Box<[u8]>) {
-        let server = Box::pin(self.connect(&upstreams, told)).await;
+        let watch = Watch::of(self.current.observer.as_ref());
+        watch.head(0);
+        watch.carries(self.carries);
+        let server = Box::pin(self.connect(&upstreams, told, &watch)).await;
         drop(upstreams);
-        let Some((_permit, mut server)) = server else {
-            reset(self.stream.socket.tcp());
-            return;
+        let termination = match server {
+            Ok((_permit, mut server)) => {
+                let idle = self.current.config.tcp.idle;
+                let relayed = relay(&mut self.stream, &mut server.stream, idle).await;
+                watch.relayed(relayed.to_server, relayed.to_client);
+                relayed.termination()
+            }
+            Err(termination) => {
+                reset(self.stream.socket.tcp());
+                termination
+            }
         };
-        let _relayed = relay(
-            &mut self.stream,
-            &mut server.stream,
-            self.current.config.tcp.idle,
-        )
-        .await;
+        let ending = Ending {
+            termination,
+            ..Ending::default()
+        };
+        let peer = Peer {
+            address: self.endpoints.client.ip(),
+            tls: self.tls(),
+        };
+        watch.ends(ending, peer);
+    }
+
+    /// TLS with the client, or that goes through.
+    fn tls(&self) -> Option<Tls<'_>> {
+        let through = self.name.as_deref().map(|name| Tls {
+            version: "",
+            sni: Some(name),
+        });
+        self.stream.socket.tls().or(through)
     }
 
     /// A connection to a server that takes it, and its place there.
-    async fn connect(&self, upstreams: &Upstreams, told: Box<[u8]>) -> Option<(Permit, Upstream)> {
-        let pool = upstreams.pool(0)?;
+    async fn connect(
+        &self,
+        upstreams: &Upstreams,
+        told: Box<[u8]>,
+        watch: &Watch,
+    ) -> Result<(Permit, Upstream), Termination> {
+        let pool = upstreams.pool(0).ok_or(NO_SERVER)?;
         let mut key = pool.key(std::iter::empty(), self.endpoints.client.ip());
         key.origin = (!told.is_empty()).then(|| Rc::new(Origin::new(told)));
         let config = &self.current.config;
-        let reached = pool.reach(&key, config, config.timeouts.connect).await;
-        let (permit, upstream): (Permit, Upstream) = reached.ok()?;
+        let limit = config.timeouts.connect;
+        let reached = pool.reach(&key, config, limit, watch).await;
+        let (permit, upstream): (Permit, Upstream) = reached.map_err(|why| why.termination())?;
         // More of it is not looked at.
         permit.answered(200, false);
-        Some((permit, upstream))
+        Ok((permit, upstream))
     }
 }

@@ -102,6 +102,9 @@ impl Passthrough {
             ..Extras::default()
         };
         let told = self.connection.told(extras).ok_or(Unserved::Gone)?;
+        if self.connection.current.observer.is_some() {
+            self.connection.name = extras.authority.map(Box::from);
+        }
         Ok((upstreams, told))
     }
 

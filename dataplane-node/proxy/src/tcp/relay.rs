@@ -11,6 +11,7 @@ use tokio::{io::Interest, net::TcpStream};
 use super::one_way::OneWay;
 use crate::{
     alarm::Alarm,
+    observe::{Cause, Phase, Termination},
     socket::Socket,
     stream::{Incoming, Stream},
 };
@@ -28,10 +29,25 @@ pub(crate) struct Relayed {
 pub(crate) enum End {
     /// Both sides have closed, each its own direction.
     Closed,
-    /// One side has reset the connection, or it has failed: so is the other.
-    Reset,
+    /// The client has reset the connection, or it has failed: so is the server's.
+    ClientReset,
+    /// The same of the server.
+    ServerReset,
     /// Nothing has moved for too long.
     Idle,
+}
+
+impl Relayed {
+    /// How the connection ended, as it is logged.
+    pub(crate) const fn termination(&self) -> Termination {
+        match self.end {
+            End::Closed => Termination::NORMAL,
+            End::ClientReset => Termination::new(Cause::Client, Phase::Data),
+            End::ServerReset => Termination::new(Cause::Server, Phase::Data),
+            // Of both sides it is the client who has to begin.
+            End::Idle => Termination::new(Cause::ClientTimeout, Phase::Data),
+        }
+    }
 }
 
 /// Moves everything in both directions, what is in the buffers first, until both sides have closed. After an end of another kind, both
@@ -68,10 +84,10 @@ pub(crate) async fn relay(client: &mut Stream, server: &mut Stream, idle: Durati
         biased;
         ended = async { tokio::try_join!(there.run(), back.run()) } => match ended {
             Ok(_) => End::Closed,
-            Err(_failed) => End::Reset,
+            Err(_failed) => reset_by(client.socket.tcp()),
         },
-        () = failed(client.socket.tcp()) => End::Reset,
-        () = failed(server.socket.tcp()) => End::Reset,
+        () = failed(client.socket.tcp()) => End::ClientReset,
+        () = failed(server.socket.tcp()) => End::ServerReset,
         () = silent(&client.alarm, &last, idle) => End::Idle,
     };
     cut.is_whole = end == End::Closed;
@@ -79,6 +95,14 @@ pub(crate) async fn relay(client: &mut Stream, server: &mut Stream, idle: Durati
         end,
         to_server: to_server.get(),
         to_client: to_client.get(),
+    }
+}
+
+/// Whose reset it was. A socket that was reset has no other side any more.
+fn reset_by(client: &TcpStream) -> End {
+    match client.peer_addr() {
+        Ok(_) => End::ServerReset,
+        Err(_reset) => End::ClientReset,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Rustls' handshake over a socket. Rustls sees one record at a time, so that nothing behind the handshake gets into it: that is the
 //! session's.
 
-use std::{cell::RefCell, io, sync::Arc};
+use std::{cell::RefCell, io, rc::Rc, sync::Arc};
 
 use rustls::{
-    ClientConfig, ServerConfig,
+    ClientConfig, ProtocolVersion, ServerConfig,
     client::UnbufferedClientConnection,
     pki_types::ServerName,
     server::UnbufferedServerConnection,
@@ -205,14 +205,28 @@ impl Handshake {
         self,
         identity: Option<&IdentityFields>,
     ) -> Result<(Session, Facts), HandshakeError> {
-        let (alpn, certificates) = match &self.side {
-            Side::Undecided(_) => (None, None),
-            Side::Server(server) => (server.alpn_protocol(), server.peer_certificates()),
-            Side::Client(client) => (client.alpn_protocol(), client.peer_certificates()),
+        let (alpn, certificates, version) = match &self.side {
+            Side::Undecided(_) => (None, None, None),
+            Side::Server(it) => (
+                it.alpn_protocol(),
+                it.peer_certificates(),
+                it.protocol_version(),
+            ),
+            Side::Client(it) => (
+                it.alpn_protocol(),
+                it.peer_certificates(),
+                it.protocol_version(),
+            ),
         };
         let mut facts = Facts {
+            version: match version {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                // No other one is spoken.
+                Some(_) | None => "",
+            },
             is_http2: alpn == Some(b"h2"),
-            server_name: self.asked.and_then(|asked| asked.name),
+            server_name: self.asked.and_then(|asked| asked.name).map(Rc::from),
             identity: Box::default(),
         };
         if let (Some(fields), Some([first, ..])) = (identity, certificates) {

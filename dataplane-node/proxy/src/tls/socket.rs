@@ -2,6 +2,7 @@ use std::{
     cell::RefCell,
     fmt,
     io::{self, IoSlice},
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -13,10 +14,12 @@ use crate::socket::note_drained;
 /// What a handshake has found out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
+    /// As it is logged.
+    pub(crate) version: &'static str,
     /// HTTP/2 was agreed on.
     pub(crate) is_http2: bool,
     /// The host that the client has asked for, in lower case.
-    pub(crate) server_name: Option<Box<str>>,
+    pub(crate) server_name: Option<Rc<str>>,
     /// What servers are told of the client's certificate, which was verified, as lines of a head.
     pub(crate) identity: Box<[u8]>,
 }

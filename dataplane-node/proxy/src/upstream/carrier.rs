@@ -8,6 +8,9 @@ pub(crate) trait Carrier: Sized {
     /// One that waits for a request, if there is one.
     fn waiting(permit: &Permit) -> Option<Self>;
 
+    /// Whether it goes over a connection that was there before.
+    fn is_reused(&self) -> bool;
+
     /// A new one. The error is [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if the server has as many connections as it may have.
     async fn connect(
         permit: &Permit,
@@ -19,6 +22,10 @@ pub(crate) trait Carrier: Sized {
 impl Carrier for Upstream {
     fn waiting(permit: &Permit) -> Option<Self> {
         permit.idle_connection()
+    }
+
+    fn is_reused(&self) -> bool {
+        self.is_reused
     }
 
     async fn connect(

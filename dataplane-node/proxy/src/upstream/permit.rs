@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::{connection::Upstream, key::RequestKey, origin::Origin, pool::Pool, server::Server};
-use crate::{balance::Balance, http2};
+use crate::{balance::Balance, http2, observe::SeenServer};
 
 /// What a failure counts as at least, in the latency of its server: one that refuses at once is not a fast one.
 const FAILURE_LATENCY: Duration = Duration::from_secs(1);
@@ -130,6 +130,11 @@ impl Permit {
     pub(crate) fn mark_value(&self) -> Option<&str> {
         let line = self.mark()?;
         line.strip_prefix("Set-Cookie: ")?.strip_suffix("\r\n")
+    }
+
+    /// The server, as it is seen.
+    pub(crate) fn seen(&self) -> &Rc<SeenServer> {
+        &self.server.seen
     }
 
     /// The server's connections of HTTP/2.

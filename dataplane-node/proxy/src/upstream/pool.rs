@@ -1,5 +1,6 @@
 use std::{
     cell::{Cell, RefCell},
+    io,
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -16,6 +17,7 @@ use crate::{
     balance::{Marked, PoolConfig, RetryBudget, Sticky},
     config::ProxyConfig,
     http1::Field,
+    observe::{Cause, Phase, Termination, Watch, failure_of},
 };
 
 /// How often a server is chosen that another worker fills in the same moment, before the request waits.
@@ -72,6 +74,25 @@ impl NoServer {
             Self::QueueFull => "no server has room, nor has the queue",
             Self::WaitedTooLong => "no server had room in time",
         }
+    }
+}
+
+// === impl NoUpstream ===
+
+impl NoUpstream {
+    /// How a request ends that gets none.
+    pub(crate) fn termination(&self) -> Termination {
+        let (cause, phase) = match self {
+            Self::NoServer(NoServer::NoneThere) => (Cause::Server, Phase::Connect),
+            Self::NoServer(NoServer::QueueFull) => (Cause::Proxy, Phase::Queue),
+            Self::NoServer(NoServer::WaitedTooLong) => (Cause::ServerTimeout, Phase::Queue),
+            Self::Connect(error) => match error.kind() {
+                io::ErrorKind::QuotaExceeded => (Cause::ServerTimeout, Phase::Queue),
+                io::ErrorKind::TimedOut => (Cause::ServerTimeout, Phase::Connect),
+                _ => (Cause::Server, Phase::Connect),
+            },
+        };
+        Termination::new(cause, phase)
     }
 }
 
@@ -196,6 +217,7 @@ impl Pool {
         key: &RequestKey,
         config: &Arc<ProxyConfig>,
         limit: Duration,
+        watch: &Watch,
     ) -> Result<(Permit, C), NoUpstream> {
         // Once, as asking for the time is a good part of what this costs.
         let now = Instant::now();
@@ -209,9 +231,13 @@ impl Pool {
         };
         let waiting = permit.as_ref().and_then(C::waiting);
         match (permit, waiting) {
-            (Some(permit), Some(carrier)) => Ok((permit, carrier)),
+            (Some(permit), Some(carrier)) => {
+                watch.server(permit.seen());
+                watch.connected(carrier.is_reused());
+                Ok((permit, carrier))
+            }
             // Most requests find a connection that waits: they do not carry the room for this.
-            (permit, _) => Box::pin(self.reach_anew(key, permit, config, limit)).await,
+            (permit, _) => Box::pin(self.reach_anew(key, permit, (config, limit), watch)).await,
         }
     }
 
@@ -219,33 +245,38 @@ impl Pool {
         self: &Rc<Self>,
         key: &RequestKey,
         permit: Option<Permit>,
-        config: &Arc<ProxyConfig>,
-        limit: Duration,
+        (config, limit): (&Arc<ProxyConfig>, Duration),
+        watch: &Watch,
     ) -> Result<(Permit, C), NoUpstream> {
         let (mut pool, mut key) = (self.clone(), key.clone());
         let mut permit = match permit {
             Some(permit) => permit,
-            None => pool.choose(&key).await?,
+            None => watch.queued(pool.choose(&key)).await?,
         };
         let mut tries = 1;
         loop {
+            watch.server(permit.seen());
             let connected = match C::waiting(&permit) {
                 Some(carrier) => Ok(carrier),
                 None => C::connect(&permit, config, limit).await,
             };
             let error = match connected {
-                Ok(carrier) => return Ok((permit, carrier)),
+                Ok(carrier) => {
+                    watch.connected(carrier.is_reused());
+                    return Ok((permit, carrier));
+                }
                 Err(error) => error,
             };
             if tries == TRIES || !pool.may_retry() {
                 return Err(error.into());
             }
             (pool, key) = permit.another(&pool, &key);
-            let another = pool.choose(&key).await?;
+            let another = watch.queued(pool.choose(&key)).await?;
             if another.is_at_server_of(&permit) {
                 // There is no other.
                 return Err(error.into());
             }
+            watch.retries(failure_of(&error));
             (permit, tries) = (another, tries + 1);
         }
     }

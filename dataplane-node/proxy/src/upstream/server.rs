@@ -16,6 +16,7 @@ use super::{
 use crate::{
     balance::{Idle, Latency, Limits, ServerConfig},
     http2,
+    observe::SeenServer,
 };
 
 /// What a worker has of a server.
@@ -39,6 +40,7 @@ pub(crate) struct Server {
     seen_at: Cell<Instant>,
     has_left: Cell<bool>,
     is_open: Cell<bool>,
+    pub(super) seen: Rc<SeenServer>,
 }
 
 impl Server {
@@ -61,6 +63,7 @@ impl Server {
             seen_at: Cell::new(Instant::now()),
             has_left: Cell::new(false),
             is_open: Cell::new(false),
+            seen: Rc::new(SeenServer::new(&config.name)),
         }
     }
 

@@ -7,7 +7,10 @@ use std::{
 use tokio::{runtime::Builder, task::LocalSet};
 
 use super::*;
-use crate::balance::{Idle, PoolConfig, ServerConfig};
+use crate::{
+    balance::{Idle, PoolConfig, ServerConfig},
+    observe::Watch,
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -46,7 +49,7 @@ async fn request(upstreams: &Upstreams, origin: Option<Rc<Origin>>) -> bool {
     let mut key = pool.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
     key.origin = origin;
     let (permit, upstream) = pool
-        .reach::<Upstream>(&key, &Arc::default(), LIMIT)
+        .reach::<Upstream>(&key, &Arc::default(), LIMIT, &Watch::of(None))
         .await
         .unwrap();
     let is_reused = upstream.is_reused;
@@ -99,7 +102,7 @@ fn connections_stay_through_a_change_of_configuration() {
         let pool = upstreams.pool(0).unwrap();
         let key = pool.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let (permit, upstream) = pool
-            .reach::<Upstream>(&key, &Arc::default(), LIMIT)
+            .reach::<Upstream>(&key, &Arc::default(), LIMIT, &Watch::of(None))
             .await
             .unwrap();
         assert!(upstream.is_reused);
@@ -147,7 +150,7 @@ fn idle_connections_are_closed_in_time_and_beyond_their_number() {
         let mut reached = Vec::new();
         for _ in 0..2 {
             reached.push(
-                pool.reach::<Upstream>(&key, &Arc::default(), LIMIT)
+                pool.reach::<Upstream>(&key, &Arc::default(), LIMIT, &Watch::of(None))
                     .await
                     .unwrap(),
             );

@@ -1,7 +1,10 @@
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::http1::{FieldRoom, HeadLimits, IdentityField, Refusal};
+use crate::{
+    http1::{FieldRoom, HeadLimits, IdentityField, Refusal},
+    observe::TraceParent,
+};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
@@ -14,6 +17,7 @@ fn forwarding(x_forwarded: ForwardedPolicy, forwarded: ForwardedPolicy) -> Forwa
         x_forwarded,
         forwarded,
         identity: Identity::default(),
+        traced: None,
     }
 }
 
@@ -218,6 +222,34 @@ fn a_server_is_told_of_its_client_as_the_policy_says() {
             lines[1],
             "Forwarded: for=\"[2001:db8::7]\";host=\"a\";proto=http"
         ])
+    );
+}
+
+#[test]
+fn a_trace_is_ours_once_we_take_part_in_it() {
+    let lines = [
+        "GET / HTTP/1.1",
+        "Host: a",
+        "TraceParent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "tracestate: a=b",
+    ];
+    assert_eq!(request(&lines, &leave()), head(&lines));
+    let traced = |is_continued| Forwarding {
+        traced: Some(Traced {
+            parent: TraceParent::start(0x11, 0x23, true),
+            is_continued,
+        }),
+        ..leave()
+    };
+    let ours = "traceparent: 00-00000000000000000000000000000011-0000000000000023-01";
+    assert_eq!(
+        request(&lines, &traced(true)),
+        head(&[lines[0], lines[1], lines[3], ours])
+    );
+    // A state belongs to the trace that is not taken over.
+    assert_eq!(
+        request(&lines, &traced(false)),
+        head(&[lines[0], lines[1], ours])
     );
 }
 

@@ -14,6 +14,7 @@ use crate::{
         body::{self, NotSent},
         response,
     },
+    observe::{Cause, Phase},
     stream::{Incoming, Stream, write},
     upstream::{Permit, Upstream},
 };
@@ -74,13 +75,18 @@ impl Attempt<'_> {
             alarm: &server.alarm,
         };
         let body = pin!(async {
-            let sent = body::send(self.body, &server.socket, asked.body, silence, most);
+            let (to, limits) = (&server.socket, (silence, most));
+            let count = asked.watch.received();
+            let sent = body::send(self.body, to, asked.body, limits, count);
             match sent.await {
                 Ok(()) => Ok(true),
                 // It may have answered without reading all of it.
                 Err(NotSent::Server) => Ok(false),
-                Err(NotSent::Client) => Err(NoAnswer::Gone),
-                Err(NotSent::TooLong) => Err(NoAnswer::Told(413)),
+                Err(NotSent::Client { is_late }) => {
+                    asked.watch.waits_for(Phase::Data);
+                    Err(NoAnswer::Gone(Cause::client(is_late)))
+                }
+                Err(NotSent::TooLong) => Err(NoAnswer::Refused(Refusal::BodyTooLong)),
             }
         });
         let answer = pin!(answer(from, self.answer, self.onward, config, permit));
@@ -106,7 +112,7 @@ async fn answer(
         // The head's values are parts of this, and so is what has come of the body.
         let bytes = Bytes::copy_from_slice(from.filled());
         let (mut head, response) =
-            read_head(&bytes, length, onward, config).map_err(|_refusal| Failed::told(502))?;
+            read_head(&bytes, length, onward, config).map_err(NoAnswer::Malformed)?;
         from.consume(length);
         if response.is_interim {
             to.interim(head)?;

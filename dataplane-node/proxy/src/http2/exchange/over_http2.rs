@@ -1,6 +1,7 @@
 //! A request on its way to a server of HTTP/2, and its answer.
 
 use std::{
+    cell::Cell,
     pin::{Pin, pin},
     time::Duration,
 };
@@ -14,12 +15,14 @@ use crate::{
     alarm::{Alarm, Late},
     attempts::{Asked, Asking, Behind, Failed, NoAnswer, both},
     config::ProxyConfig,
+    http1::Refusal,
     http2::{
         answer::{Answer, Sending},
         pool::Place,
         relay::{Head, answer_head, broken_off},
         response,
     },
+    observe::Cause,
     upstream::Permit,
 };
 
@@ -49,7 +52,8 @@ impl Asking<Place> for OverHttp2<'_, '_> {
         let mut answering = pin!(answered(response, answer, asked, config, permit));
         if asked.has_more {
             let most = asked.routed.body_bytes(config);
-            let body = pin!(send(body, to, silence, most));
+            let count = asked.watch.received();
+            let body = pin!(send(body, to, (silence, most), count));
             both(asked, body, answering).await?;
         } else {
             answering.as_mut().await?;
@@ -62,33 +66,36 @@ impl Asking<Place> for OverHttp2<'_, '_> {
 async fn send(
     from: &mut RecvStream,
     mut to: Sending,
-    silence: Duration,
-    mut most: u64,
+    (silence, mut most): (Duration, u64),
+    count: &Cell<u64>,
 ) -> Result<bool, NoAnswer> {
+    const GONE: NoAnswer = NoAnswer::Gone(Cause::Client);
     let alarm = Alarm::new();
     loop {
         let next = alarm.within(silence, |cx| from.poll_data(cx)).await;
         let data = match next {
             Ok(Some(Ok(data))) => data,
             Ok(None) => break,
-            Ok(Some(Err(_))) | Err(Late) => return Err(broken(&mut to, NoAnswer::Gone)),
+            Ok(Some(Err(_))) => return Err(broken(&mut to, GONE)),
+            Err(Late) => return Err(broken(&mut to, NoAnswer::Gone(Cause::ClientTimeout))),
         };
         let length = data.len();
         let Some(left) = most.checked_sub(length as u64) else {
-            return Err(broken(&mut to, NoAnswer::Told(413)));
+            return Err(broken(&mut to, NoAnswer::Refused(Refusal::BodyTooLong)));
         };
         most = left;
+        count.set(count.get() + length as u64);
         if to.data(data, false).await.is_err() {
             return Ok(false);
         }
         // Only now may as much come again.
         if from.flow_control().release_capacity(length).is_err() {
-            return Err(broken(&mut to, NoAnswer::Gone));
+            return Err(broken(&mut to, GONE));
         }
     }
     let trailers = alarm.within(silence, |cx| from.poll_trailers(cx)).await;
     let Ok(Ok(trailers)) = trailers else {
-        return Err(broken(&mut to, NoAnswer::Gone));
+        return Err(broken(&mut to, GONE));
     };
     Ok(to.end(trailers).is_ok())
 }
@@ -134,7 +141,7 @@ async fn relay(
     alarm: &Alarm,
     silence: Duration,
 ) -> Result<(), NoAnswer> {
-    const LATE: NoAnswer = NoAnswer::Broken(Reason::INTERNAL_ERROR);
+    const LATE: NoAnswer = NoAnswer::Broken(Reason::INTERNAL_ERROR, Cause::ServerTimeout);
     loop {
         let next = pin!(alarm.within(silence, |cx| body.poll_data(cx)));
         let data: Bytes = match to.or_gone(next).await? {

@@ -25,11 +25,13 @@ fn writing(is_whole: bool, x_forwarded: ForwardedPolicy) -> Writing<'static> {
             identity: Identity::default(),
             x_forwarded,
             forwarded: ForwardedPolicy::Leave,
+            traced: None,
         },
         limits: &LIMITS,
         is_whole,
         config: Box::leak(Box::default()),
         routes: Box::leak(Box::default()),
+        watch: Box::leak(Box::new(Watch::of(None))),
         key: "dGhlIHNhbXBsZSBub25jZQ==",
     }
 }
