@@ -26,6 +26,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         // Ten times the size of the other outcome.
         .boxed(".lbfabric.v1.ExplainReply.outcome.explanation")
+        // Several times the size of the other objects.
+        .boxed(".lbfabric.v1.Object.spec.service")
+        .boxed(".lbfabric.v1.NodeObject.object.service")
         // By hand, without what is secret.
         .skip_debug([
             "lbfabric.v1.CertificateSpec",

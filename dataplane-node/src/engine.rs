@@ -5,6 +5,7 @@
 //!                                  └─► VIPs ──► ServerSetup ──► loopback
 //! ```
 
+mod balancing;
 mod datagrams;
 mod driver;
 mod tls;

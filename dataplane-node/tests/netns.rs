@@ -28,6 +28,8 @@ mod interfaces;
 mod killed_server;
 #[path = "netns/l4_checklist.rs"]
 mod l4_checklist;
+#[path = "netns/l7_balancing.rs"]
+mod l7_balancing;
 #[path = "netns/l7_carried.rs"]
 mod l7_carried;
 #[path = "netns/l7_clients.rs"]
@@ -48,6 +50,8 @@ mod load_balancer;
 mod machine;
 #[path = "netns/map_memory.rs"]
 mod map_memory;
+#[path = "netns/named_servers.rs"]
+mod named_servers;
 #[path = "netns/namespace.rs"]
 mod namespace;
 #[path = "netns/nginx.rs"]

@@ -148,7 +148,7 @@ fn file(objects: Vec<v1::Object>) -> Plain {
     let mut spec = v1::FabricSpec::default();
     for object in objects {
         match object.spec {
-            Some(v1::object::Spec::Service(service)) => spec.services.push(service),
+            Some(v1::object::Spec::Service(service)) => spec.services.push(*service),
             Some(v1::object::Spec::Pool(pool)) => spec.pools.push(pool),
             Some(v1::object::Spec::Node(node)) => spec.nodes.push(node),
             Some(v1::object::Spec::Certificate(certificate)) => spec.certificates.push(certificate),

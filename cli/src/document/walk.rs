@@ -339,7 +339,7 @@ impl Walk {
             .map(|name| format!("did you mean `{name}`? "))
             .unwrap_or_default();
         let list = quoted(names.iter().copied());
-        let word = of.name().to_lowercase();
+        let word = words(of.name());
         self.refuse(
             node,
             at,
@@ -385,6 +385,18 @@ fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// `BalancingAlgorithm` as people write it.
+fn words(name: &str) -> String {
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
 }
 
 fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {

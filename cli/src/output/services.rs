@@ -174,7 +174,7 @@ mod tests {
             }],
         };
         let object = v1::Object {
-            spec: Some(v1::object::Spec::Service(spec)),
+            spec: Some(v1::object::Spec::Service(Box::new(spec))),
             status: Some(v1::object::Status::ServiceStatus(status)),
             ..Default::default()
         };

@@ -51,7 +51,19 @@ async fn the_example_with_every_option_applies_and_comes_back_whole() {
     );
     assert_eq!(service("datagrams")["proxy"]["udp"]["max_sessions"], 4096);
     assert_eq!(service("quic")["proxy"], serde_json::Value::Null);
+    let balancing = service("http")["proxy"]["balancing"].clone();
+    assert_eq!(balancing["algorithm"], "least-connections");
+    assert_eq!(balancing["sticky_cookie"]["same_site"], "lax");
+    assert_eq!(balancing["outlier_ejection"]["failure_percent"], 50);
     // A change of one option is told by its path.
+    let changed = example().replace("slow_start_ms: 30000", "slow_start_ms: 20000");
+    let diff = fabric.run_with(&["diff", "-f", "-"], &changed).await;
+    assert_eq!(
+        (diff.code, diff.out.lines().nth(1)),
+        (1, Some("    proxy.balancing.slow_start_ms: 30000 -> 20000")),
+        "{}",
+        diff.out
+    );
     let changed = example().replace("new_flow_burst: 40000", "new_flow_burst: 30000");
     let diff = fabric.run_with(&["diff", "-f", "-"], &changed).await;
     assert_eq!(
@@ -90,7 +102,7 @@ services:
     ports: [80]
     mode: l7-reverse
     clamp_mss: true
-    proxy: { timeouts: { idle_ms: 3600001 }, head_limits: { fields: 129 } }
+    proxy: { timeouts: { idle_ms: 3600001 }, head_limits: { fields: 129 }, balancing: { algorithm: random, slow_start_ms: 3600001 } }
     pool: p
   - name: http2
     vips: [203.0.113.9]
@@ -120,6 +132,8 @@ services:
         "18:16: services[1].clamp_mss: expected `true` or `false`, found `yes`",
         "25:35: services[2].proxy.timeouts.idle_ms: 3600001 is out of range: use 1 to 3600000, or leave it out for 60000",
         "25:69: services[2].proxy.head_limits.fields: 129 is out of range: use 1 to 128, or leave it out for 100",
+        "25:100: services[2].proxy.balancing.algorithm: `random` is no balancing algorithm; use one of `round-robin`, `least-connections`, `peak-ewma`, `hash`",
+        "25:123: services[2].proxy.balancing.slow_start_ms: 3600001 is out of range: use 1 to 3600000, or leave it out for 0",
         "29:12: services[3].ports: `l7-reverse` listens at ports: name them",
         "31:16: services[3].clamp_mss: it works on packets, and `l7-reverse` ends connections",
         "32:13: services[3].limits: it works on packets",
@@ -133,7 +147,7 @@ services:
     }
     assert!(
         ran.err
-            .ends_with("error: 13 mistakes; nothing was changed\n"),
+            .ends_with("error: 15 mistakes; nothing was changed\n"),
         "{}",
         ran.err
     );

@@ -66,8 +66,9 @@ pub use port_range::PortRange;
 pub use ports::Ports;
 pub use prefix::Prefix;
 pub use proxy::{
-    Carries, Forwarded, ForwardedPolicy, HeadLimits, Http2, Proxy, ProxyTimeouts, Tls, TlsVersion,
-    UdpRelay,
+    Algorithm, AlgorithmName, Balancing, Carries, Forwarded, ForwardedPolicy, HashOn, HeadLimits,
+    Http2, IdleConnections, OutlierEjection, Proxy, ProxyTimeouts, RetryBudget, SameSite,
+    ServerLimits, StickyCookie, Tls, TlsVersion, UdpRelay,
 };
 pub use quic_server_id::QuicServerId;
 pub use service::Service;

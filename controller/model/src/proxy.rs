@@ -2,16 +2,25 @@ use lbfabric_proto::v1;
 
 use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
 
+mod balancing;
 mod carries;
 mod http2;
 mod number;
+mod outliers;
+mod server_limits;
+mod sticky_cookie;
 mod tls;
+mod token;
 mod udp_relay;
 
 use number::or_default;
 
+pub use balancing::{Algorithm, AlgorithmName, Balancing, HashOn, RetryBudget};
 pub use carries::Carries;
 pub use http2::Http2;
+pub use outliers::OutlierEjection;
+pub use server_limits::{IdleConnections, ServerLimits};
+pub use sticky_cookie::{SameSite, StickyCookie};
 pub use tls::{Tls, TlsVersion};
 pub use udp_relay::UdpRelay;
 
@@ -32,6 +41,8 @@ pub struct Proxy {
     pub carries: Carries,
     /// How datagrams are relayed; in services of UDP and only there.
     pub udp: Option<UdpRelay>,
+    /// Which server gets a request, and what servers are spared.
+    pub balancing: Balancing,
 }
 
 /// What servers are told of their clients in header fields.
@@ -105,6 +116,7 @@ impl Proxy {
             http2,
             carries,
             udp,
+            balancing,
         } = spec;
         let carries = Carries::parse(*carries, path, violations);
         let udp = udp.map(|udp| UdpRelay::parse(udp, &format!("{path}.udp"), violations));
@@ -114,18 +126,28 @@ impl Proxy {
         let timeouts = ProxyTimeouts::parse(timeouts, &format!("{path}.timeouts"), violations);
         let limits = head_limits.unwrap_or_default();
         let head_limits = HeadLimits::parse(limits, &format!("{path}.head_limits"), violations);
-        let tls = match tls {
-            Some(tls) => Some(Tls::parse(tls, &format!("{path}.tls"), violations)?),
-            None => None,
-        };
+        let has_tls = tls.is_some();
+        let tls = tls
+            .as_ref()
+            .map(|tls| Tls::parse(tls, &format!("{path}.tls"), violations));
+        let balancing = Balancing::parse(
+            &balancing.clone().unwrap_or_default(),
+            has_tls,
+            &format!("{path}.balancing"),
+            violations,
+        );
         Some(Self {
             forwarded: forwarded?,
             timeouts,
             head_limits,
-            tls,
+            tls: match tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
             http2: Http2::parse(http2.unwrap_or_default()),
             carries: carries?,
             udp,
+            balancing,
         })
     }
 
@@ -139,6 +161,7 @@ impl Proxy {
             http2,
             carries,
             udp,
+            balancing,
         } = self;
         v1::ProxySpec {
             forwarded: Some(forwarded.to_spec()),
@@ -148,6 +171,7 @@ impl Proxy {
             http2: Some(http2.to_spec()),
             carries: carries.to_proto().into(),
             udp: udp.map(UdpRelay::to_spec),
+            balancing: Some(balancing.to_spec()),
         }
     }
 
@@ -176,7 +200,9 @@ impl Proxy {
             http2,
             carries,
             udp,
+            balancing,
         } = self;
+        fields.put_message("proxy.balancing", "BalancingSpec", &balancing.to_spec());
         fields.put("proxy.carries", carries.name());
         if let Some(udp) = udp {
             udp.fields(fields);
@@ -345,105 +371,4 @@ impl Default for HeadLimits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(spec: &v1::ProxySpec) -> Result<Proxy, Vec<String>> {
-        let mut violations = Vec::new();
-        let parsed = Proxy::parse(spec, "proxy", &mut violations);
-        let paths: Vec<_> = violations.into_iter().map(|v| v.path).collect();
-        parsed.filter(|_| paths.is_empty()).ok_or(paths)
-    }
-
-    #[test]
-    fn defaults() {
-        assert_eq!(parse(&v1::ProxySpec::default()), Ok(Proxy::default()));
-        let filled = Proxy::default().to_spec();
-        assert_eq!(parse(&filled), Ok(Proxy::default()));
-        assert_eq!(filled.head_limits.unwrap().head_bytes, 16_384);
-    }
-
-    #[test]
-    fn what_is_said_is_kept() {
-        let spec = v1::ProxySpec {
-            forwarded: Some(v1::ForwardedSpec {
-                x_forwarded: v1::ForwardedPolicy::Append.into(),
-                forwarded: v1::ForwardedPolicy::Leave.into(),
-            }),
-            timeouts: Some(v1::ProxyTimeoutsSpec {
-                connect_ms: 1,
-                head_ms: 2,
-                idle_ms: 3,
-                silence_ms: TIMEOUT_MS_MAX,
-                tunnel_ms: TUNNEL_MS_MAX,
-            }),
-            head_limits: Some(v1::HeadLimitsSpec {
-                head_bytes: 256,
-                target_bytes: 16,
-                fields: 128,
-            }),
-            tls: Some(v1::TlsSpec {
-                certificates: vec!["a".to_owned(), "b".to_owned()],
-                min_version: v1::TlsVersion::Tls13.into(),
-                strict_names: true,
-            }),
-            http2: Some(v1::Http2Spec {
-                clients: Some(false),
-            }),
-            carries: v1::Carries::Tcp.into(),
-            udp: Some(v1::UdpRelaySpec {
-                idle_ms: 1,
-                max_sessions: 65_536,
-            }),
-        };
-        assert_eq!(parse(&spec).unwrap().to_spec(), spec);
-    }
-
-    #[test]
-    fn mistakes_are_told_by_their_paths() {
-        let spec = v1::ProxySpec {
-            forwarded: Some(v1::ForwardedSpec {
-                x_forwarded: 9,
-                forwarded: 0,
-            }),
-            timeouts: Some(v1::ProxyTimeoutsSpec {
-                silence_ms: TIMEOUT_MS_MAX + 1,
-                tunnel_ms: TUNNEL_MS_MAX + 1,
-                ..Default::default()
-            }),
-            head_limits: Some(v1::HeadLimitsSpec {
-                head_bytes: 255,
-                target_bytes: 16_385,
-                fields: 129,
-            }),
-            tls: Some(v1::TlsSpec {
-                certificates: vec!["a".to_owned(), "A".to_owned(), "a".to_owned()],
-                min_version: 3,
-                strict_names: false,
-            }),
-            http2: None,
-            carries: 4,
-            udp: Some(v1::UdpRelaySpec {
-                idle_ms: TIMEOUT_MS_MAX + 1,
-                max_sessions: 65_537,
-            }),
-        };
-        assert_eq!(
-            parse(&spec).unwrap_err(),
-            [
-                "proxy.carries",
-                "proxy.udp.idle_ms",
-                "proxy.udp.max_sessions",
-                "proxy.forwarded.x_forwarded",
-                "proxy.timeouts.tunnel_ms",
-                "proxy.timeouts.silence_ms",
-                "proxy.head_limits.head_bytes",
-                "proxy.head_limits.target_bytes",
-                "proxy.head_limits.fields",
-                "proxy.tls.certificates[1]",
-                "proxy.tls.certificates[2]",
-                "proxy.tls.min_version",
-            ]
-        );
-    }
-}
+mod tests;

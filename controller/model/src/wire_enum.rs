@@ -1,8 +1,8 @@
 use lbfabric_proto::v1;
 
 use crate::{
-    Affinity, Carries, Encapsulation, ForwardedPolicy, Mode, OuterSource, Protocol, ProxyMode,
-    ServiceMode, TlsVersion, Violation,
+    Affinity, AlgorithmName, Carries, Encapsulation, ForwardedPolicy, Mode, OuterSource, Protocol,
+    ProxyMode, SameSite, ServiceMode, TlsVersion, Violation,
 };
 
 /// An enum of the API and its counterpart here.
@@ -110,6 +110,42 @@ impl WireEnum for TlsVersion {
         (Self::Tls13, v1::TlsVersion::Tls13, "tls13"),
     ];
     const DEFAULT: Option<Self> = Some(Self::Tls12);
+}
+
+impl WireEnum for AlgorithmName {
+    type Proto = v1::BalancingAlgorithm;
+    const FIELD: &'static str = "algorithm";
+    const VALUES: &'static [(Self, v1::BalancingAlgorithm, &'static str)] = &[
+        (
+            Self::RoundRobin,
+            v1::BalancingAlgorithm::RoundRobin,
+            "round-robin",
+        ),
+        (
+            Self::LeastConnections,
+            v1::BalancingAlgorithm::LeastConnections,
+            "least-connections",
+        ),
+        (
+            Self::PeakEwma,
+            v1::BalancingAlgorithm::PeakEwma,
+            "peak-ewma",
+        ),
+        (Self::Hash, v1::BalancingAlgorithm::Hash, "hash"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::RoundRobin);
+}
+
+impl WireEnum for SameSite {
+    type Proto = v1::SameSite;
+    const FIELD: &'static str = "same_site";
+    const VALUES: &'static [(Self, v1::SameSite, &'static str)] = &[
+        (Self::Strict, v1::SameSite::Strict, "strict"),
+        (Self::Lax, v1::SameSite::Lax, "lax"),
+        (Self::None, v1::SameSite::None, "none"),
+        (Self::Omit, v1::SameSite::Omit, "omit"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Lax);
 }
 
 impl WireEnum for ForwardedPolicy {

@@ -4,21 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lbfabric_model::{
-    BackendId, Carries, ForwardedPolicy, Prefix, Proxy, ProxyMode, ServiceId,
-    snapshot::{NodeBackend, NodeProxy},
+    BackendId, Carries, ForwardedPolicy, ObjectKey, ObjectKind, PoolId, Prefix, Proxy, ProxyMode,
+    ServiceId, UdpRelay,
+    snapshot::{NodeBackend, NodePool, NodeProxy},
 };
 use lbfabric_proxy::{
-    ForwardedConfig, Http2Config, PoolConfig, Protocol, ProxyConfig, ServiceKey, TcpConfig,
-    Timeouts,
+    ForwardedConfig, Http2Config, Protocol, ProxyConfig, ServerConfig, ServiceKey, StickyKey,
+    TcpConfig, Timeouts,
     http1::{self, HeadLimits},
-    tls::{Protocols, TicketKey, TlsConfig},
+    tls::{Protocols, TicketConfig, TicketKey, TlsConfig},
 };
 
 use super::{
+    balancing::{ServicePool, pool_config, servers_of, sticky_key},
     datagrams::{DatagramPart, datagram_part},
     tls::{ClientTls, tickets},
 };
-use crate::plan::{Desired, HealthView, RingMembers};
+use crate::plan::{Desired, HealthView};
 
 /// A part of a service that has one configuration: its VIPs of a family at one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +32,29 @@ pub(super) struct Part {
 /// All that a configuration is made of: as long as this is the same, so is that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Behaviour {
-    servers: Vec<SocketAddr>,
+    pools: Vec<ServicePool>,
     mode: ProxyMode,
     proxy: Proxy,
     /// What `proxy.tls` stands for: one for all parts of a service.
     pub(super) tls: Option<Arc<ClientTls>>,
+    /// Of cookies that name servers.
+    sticky_key: Option<StickyKey>,
+}
+
+/// What the parts of a service have in common.
+struct Parts<'a> {
+    service: &'a NodeProxy,
+    /// Its own pool is the first.
+    pools: Vec<ChosenPool<'a>>,
+    tls: Option<Arc<ClientTls>>,
+    sticky_key: Option<StickyKey>,
+}
+
+/// A pool of a service, with the servers that get requests.
+struct ChosenPool<'a> {
+    name: &'a str,
+    pool: &'a NodePool,
+    servers: Vec<&'a NodeBackend>,
 }
 
 /// What the parts of a service differ in: a port of its VIPs of a family.
@@ -71,55 +91,125 @@ impl Wanted {
         let mut wanted = Self::default();
         let tickets = tickets(desired.settings.as_ref(), ticket_key);
         for (id, service) in &desired.proxies {
-            let Some(pool) = desired.pools.get(&service.pool) else {
-                let reason = format!(
-                    "its pool, id {}, has not been sent to this node",
-                    service.pool
-                );
-                wanted.refusals.insert(*id, reason);
-                continue;
-            };
-            let certificates = service.certificates.iter();
-            let certificates = certificates.map(|id| desired.certificates.get(id).cloned());
-            let Some(certificates) = certificates.collect::<Option<Vec<_>>>() else {
-                let reason = "one of its certificates has not been sent to this node";
-                wanted.refusals.insert(*id, reason.to_owned());
-                continue;
-            };
-            let tls = service.proxy.tls.as_ref().map(|tls| ClientTls {
-                tls: tls.clone(),
-                certificates,
-                protocols: protocols(&service.proxy),
-                tickets: tickets.clone(),
-            });
-            let was_member = |server: BackendId| {
-                let members = before.get(id);
-                members.is_none_or(|members| members.contains(&server))
-            };
-            let RingMembers { members, panic: _ } = RingMembers::choose(pool, health, was_member);
-            let servers: Vec<_> = members.iter().map(|at| &pool.backends[*at]).collect();
-            let tls = tls.map(Arc::new);
-            for place in Place::all(service) {
-                let key = place.key(*id);
-                if let Some(relay) = service.proxy.udp {
-                    let part = datagram_part(place, service, relay, &servers, (pool, health));
-                    wanted.datagrams.insert(key, part);
-                } else {
-                    let part = place.part(service, &servers, tls.as_ref());
-                    wanted.parts.insert(key, part);
+            let members = before.get(id);
+            let was_member = |server: BackendId| members.is_none_or(|it| it.contains(&server));
+            match Parts::of(*id, service, desired, health, was_member, tickets.as_ref()) {
+                Ok(parts) => wanted.add(*id, &parts, health),
+                Err(reason) => {
+                    wanted.refusals.insert(*id, reason);
                 }
             }
-            wanted.add(*id, service, &servers);
         }
         wanted
     }
 
-    /// What a service has whatever its ports.
-    fn add(&mut self, id: ServiceId, service: &NodeProxy, servers: &[&NodeBackend]) {
+    fn add(&mut self, id: ServiceId, parts: &Parts<'_>, health: &HealthView) {
+        let service = parts.service;
+        for place in Place::all(service) {
+            let key = place.key(id);
+            if let Some(relay) = service.proxy.udp {
+                let part = parts.datagrams(place, relay, health);
+                self.datagrams.insert(key, part);
+            } else {
+                self.parts.insert(key, parts.part(place));
+            }
+        }
         self.vips
             .extend(service.vips.iter().copied().map(Prefix::from));
-        let ids = servers.iter().map(|server| server.id).collect();
-        self.members.insert(id, ids);
+        let servers = parts.pools.iter().flat_map(|pool| &pool.servers);
+        self.members
+            .insert(id, servers.map(|server| server.id).collect());
+    }
+}
+
+// === impl Parts ===
+
+impl<'a> Parts<'a> {
+    /// What a service has; or what it lacks.
+    fn of(
+        id: ServiceId,
+        service: &'a NodeProxy,
+        desired: &'a Desired,
+        health: &HealthView,
+        was_member: impl Fn(BackendId) -> bool,
+        tickets: Option<&TicketConfig>,
+    ) -> Result<Self, String> {
+        let name = |kind, id| {
+            let name = desired.names.get(&ObjectKey { kind, id });
+            name.map_or("", String::as_str)
+        };
+        let pool = |id: &PoolId| {
+            let pool = desired
+                .pools
+                .get(id)
+                .ok_or_else(|| format!("its pool, id {id}, has not been sent to this node"))?;
+            Ok(ChosenPool {
+                name: name(ObjectKind::Pool, id.0),
+                pool,
+                servers: servers_of(pool, health, &was_member),
+            })
+        };
+        let pools = [service.pool]
+            .iter()
+            .map(pool)
+            .collect::<Result<_, String>>()?;
+        let certificates = service.certificates.iter();
+        let certificates = certificates.map(|id| desired.certificates.get(id).cloned());
+        let certificates = certificates
+            .collect::<Option<_>>()
+            .ok_or("one of its certificates has not been sent to this node")?;
+        let tls = service.proxy.tls.as_ref().map(|tls| ClientTls {
+            tls: tls.clone(),
+            certificates,
+            protocols: protocols(&service.proxy),
+            tickets: tickets.cloned(),
+        });
+        let settings = desired.settings.as_ref();
+        let has_cookie = service.proxy.balancing.sticky_cookie.is_some();
+        let settings = settings.filter(|_| has_cookie);
+        Ok(Self {
+            service,
+            pools,
+            tls: tls.map(Arc::new),
+            sticky_key: settings
+                .map(|it| sticky_key(&it.hash_key, name(ObjectKind::Service, id.0))),
+        })
+    }
+
+    fn part(&self, place: Place) -> Part {
+        let service = self.service;
+        let to = place.server_port(service);
+        let config = |server: &&NodeBackend| {
+            let address = address_of(server, place.v6, service.mode)?;
+            Some(ServerConfig {
+                name: server.name.clone(),
+                address: SocketAddr::new(address, to),
+                weight: server.weight,
+                is_backup: false,
+            })
+        };
+        let pool = |chosen: &ChosenPool<'_>| ServicePool {
+            name: chosen.name.to_owned(),
+            ring_slots: chosen.pool.slots,
+            servers: chosen.servers.iter().filter_map(config).collect(),
+        };
+        Part {
+            listen: place.listen(&service.vips),
+            behaviour: Behaviour {
+                pools: self.pools.iter().map(pool).collect(),
+                mode: service.mode,
+                proxy: service.proxy.clone(),
+                tls: self.tls.clone(),
+                sticky_key: self.sticky_key.clone(),
+            },
+        }
+    }
+
+    fn datagrams(&self, place: Place, relay: UdpRelay, health: &HealthView) -> DatagramPart {
+        let own = &self.pools[0];
+        let servers = own.servers.iter().copied();
+        let servers: Vec<_> = servers.filter(|server| server.weight > 0).collect();
+        datagram_part(place, self.service, relay, &servers, (own.pool, health))
     }
 }
 
@@ -153,27 +243,6 @@ impl Place {
     pub(super) fn server_port(self, service: &NodeProxy) -> u16 {
         service.backend_port.map_or(self.port, u16::from)
     }
-
-    fn part(
-        self,
-        service: &NodeProxy,
-        servers: &[&NodeBackend],
-        tls: Option<&Arc<ClientTls>>,
-    ) -> Part {
-        let to = self.server_port(service);
-        let addresses = servers
-            .iter()
-            .filter_map(|server| address_of(server, self.v6, service.mode));
-        Part {
-            listen: self.listen(&service.vips),
-            behaviour: Behaviour {
-                servers: addresses.map(|it| SocketAddr::new(it, to)).collect(),
-                mode: service.mode,
-                proxy: service.proxy.clone(),
-                tls: tls.cloned(),
-            },
-        }
-    }
 }
 
 /// A server's address for a VIP of a family: of the same one, if it has one; from the client's address only of that.
@@ -193,7 +262,7 @@ impl Behaviour {
     /// The configuration, with what is made of `tls`.
     pub(super) fn config(&self, tls: Option<Arc<TlsConfig>>) -> ProxyConfig {
         let Self {
-            servers,
+            pools,
             mode: _,
             proxy:
                 Proxy {
@@ -204,8 +273,10 @@ impl Behaviour {
                     http2,
                     carries,
                     udp: _,
+                    balancing,
                 },
             tls: _,
+            sticky_key,
         } = self;
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
@@ -215,7 +286,10 @@ impl Behaviour {
                 Carries::Tcp => Protocol::Tcp,
                 Carries::TlsPassthrough => Protocol::TlsPassthrough,
             },
-            pools: vec![PoolConfig::of(servers)],
+            pools: pools
+                .iter()
+                .map(|pool| pool_config(balancing, pool, sticky_key.as_ref()))
+                .collect(),
             forwarded: ForwardedConfig {
                 x_forwarded: policy(forwarded.x_forwarded),
                 forwarded: policy(forwarded.forwarded),

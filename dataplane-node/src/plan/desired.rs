@@ -165,7 +165,7 @@ mod tests {
                 hold_time_secs: variant.into(),
                 ..v1::NodePool::default()
             }),
-            (ObjectKind::Service, _) => Object::Service(v1::NodeServiceObject {
+            (ObjectKind::Service, _) => Object::Service(Box::new(v1::NodeServiceObject {
                 vips,
                 ports: vec![v1::NodePortRange {
                     first: 80,
@@ -175,7 +175,7 @@ mod tests {
                 mode: v1::Mode::L4Dsr.into(),
                 affinity: v1::Affinity::FiveTuple.into(),
                 ..v1::NodeServiceObject::default()
-            }),
+            })),
             (ObjectKind::ServerVips, _) => Object::ServerVips(v1::NodeServerVips {
                 hold_time_secs: variant.into(),
                 ..v1::NodeServerVips::default()

@@ -86,7 +86,7 @@ fn half_open_flows_give_their_place() {
 fn swept(kernel: &mut Kernel) -> Agent {
     let mut agent = Agent::new(kernel, &[(1, 1, 100), (2, 2, 0)]);
     let vips = Family::V4.vips().map(|it| octets4(it.ip()).to_vec());
-    let service = Object::Service(v1::NodeServiceObject {
+    let service = Object::Service(Box::new(v1::NodeServiceObject {
         vips: vips.to_vec(),
         ports: vec![v1::NodePortRange {
             first: 80,
@@ -98,7 +98,7 @@ fn swept(kernel: &mut Kernel) -> Agent {
         affinity: v1::Affinity::FiveTuple.into(),
         exact_state: true,
         ..v1::NodeServiceObject::default()
-    });
+    }));
     agent.set(ObjectKind::Service, 1, service);
     agent.write();
     agent

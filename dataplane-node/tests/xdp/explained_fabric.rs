@@ -213,7 +213,7 @@ impl Fabric {
             });
         }
         self.agent
-            .set(ObjectKind::Service, id, Object::Service(service));
+            .set(ObjectKind::Service, id, Object::Service(Box::new(service)));
     }
 
     fn reach(&mut self) {

@@ -66,7 +66,7 @@ impl Agent {
         let IpAddr::V4(vip) = Family::V4.vip().ip() else {
             panic!("an IPv4 VIP");
         };
-        let service = Object::Service(v1::NodeServiceObject {
+        let service = Object::Service(Box::new(v1::NodeServiceObject {
             vips: vec![vip.octets().to_vec()],
             ports: vec![v1::NodePortRange {
                 first: 80,
@@ -77,7 +77,7 @@ impl Agent {
             pool_id: POOL,
             affinity: v1::Affinity::FiveTuple.into(),
             ..v1::NodeServiceObject::default()
-        });
+        }));
         agent.set(ObjectKind::Service, 1, service);
         agent.set_pool(POOL, servers);
         agent.write();

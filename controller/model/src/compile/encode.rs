@@ -81,7 +81,7 @@ pub(super) fn encode_service(
     encode(
         stored.generation,
         service.name.as_str(),
-        node_object::Object::Service(object),
+        node_object::Object::Service(Box::new(object)),
     )
 }
 

@@ -10,6 +10,7 @@ use crate::{
     snapshot::{NodeProxy, NodeService, SnapshotBody, SnapshotObject},
 };
 
+mod balancing;
 mod specs;
 
 use self::specs::{fabric, sound_fabric};
@@ -221,7 +222,7 @@ fn whole(state: &FabricState) -> v1::FabricSpec {
     let mut spec = v1::FabricSpec::default();
     for object in state.objects(v1::Kind::Unspecified) {
         match object.spec.expect("stored objects have a specification") {
-            v1::object::Spec::Service(service) => spec.services.push(service),
+            v1::object::Spec::Service(service) => spec.services.push(*service),
             v1::object::Spec::Pool(pool) => spec.pools.push(pool),
             v1::object::Spec::Node(node) => spec.nodes.push(node),
             v1::object::Spec::Certificate(certificate) => spec.certificates.push(certificate),

@@ -21,3 +21,21 @@ pub(super) fn or_default(
     }
     value
 }
+
+/// A number up to a highest one, or the default if there is none.
+pub(super) fn at_most(
+    path: &str,
+    value: Option<u32>,
+    default: u32,
+    max: u32,
+    violations: &mut Vec<Violation>,
+) -> u32 {
+    let value = value.unwrap_or(default);
+    if value > max {
+        violations.push(Violation::new(
+            path,
+            format!("{value} is out of range: use 0 to {max}, or leave it out for {default}"),
+        ));
+    }
+    value
+}

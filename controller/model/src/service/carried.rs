@@ -1,7 +1,10 @@
 //! What a service of the layer-7 engine allows by what its connections carry: what would not be looked at is refused.
 
 use super::Service;
-use crate::{Carries, Protocol, Proxy, ProxyMode, ServiceMode, wire_enum::WireEnum as _};
+use crate::{
+    Algorithm, Balancing, Carries, HashOn, Protocol, Proxy, ProxyMode, ServiceMode,
+    wire_enum::WireEnum as _,
+};
 
 impl Service {
     pub(super) fn check_carried(&self, refuse: &mut impl FnMut(&str, String)) {
@@ -46,6 +49,7 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         http2,
         carries,
         udp: _,
+        balancing,
     } = proxy;
     for (field, is_set) in [
         ("forwarded", *forwarded != default.forwarded),
@@ -54,6 +58,7 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         ("tls", tls.is_some()),
         ("http2", *http2 != default.http2),
         ("carries", *carries != default.carries),
+        ("balancing", *balancing != default.balancing),
     ] {
         if is_set {
             refuse(
@@ -72,7 +77,18 @@ fn check_connections(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
     }
     let carries = proxy.carries.name();
     let default = Proxy::default();
+    let Balancing {
+        algorithm,
+        sticky_cookie,
+        ..
+    } = &proxy.balancing;
+    let is_of_head = match algorithm {
+        Algorithm::Hash { on, .. } => *on != HashOn::Source,
+        Algorithm::RoundRobin | Algorithm::LeastConnections | Algorithm::PeakEwma { .. } => false,
+    };
     for (field, is_set) in [
+        ("balancing.hash", is_of_head),
+        ("balancing.sticky_cookie", sticky_cookie.is_some()),
         ("forwarded", proxy.forwarded != default.forwarded),
         ("head_limits", proxy.head_limits != default.head_limits),
         ("http2", proxy.http2 != default.http2),

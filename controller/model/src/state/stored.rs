@@ -43,7 +43,7 @@ impl StoredService {
             v1::Kind::Service,
             self.service.name.as_str(),
             self.generation,
-            object::Spec::Service(self.service.to_spec()),
+            object::Spec::Service(Box::new(self.service.to_spec())),
         )
     }
 }

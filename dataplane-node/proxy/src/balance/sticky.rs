@@ -113,6 +113,13 @@ impl StickyKey {
         Self(bytes)
     }
 
+    /// From a secret that nodes share, for one purpose: whoever learns the key does not learn the secret, nor the keys of other purposes.
+    pub fn derived(secret: &[u8], purpose: &str) -> Self {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key of any length will do");
+        mac.update(purpose.as_bytes());
+        Self(mac.finalize().into_bytes().into())
+    }
+
     fn token(&self, pool: &str, server: &str) -> [u8; TOKEN_BYTES] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length will do");
         // The length keeps the two names apart.

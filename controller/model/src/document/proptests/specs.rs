@@ -3,6 +3,8 @@
 use lbfabric_proto::v1;
 use proptest::prelude::*;
 
+use super::balancing::balancing;
+
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![9 => "[a-d]", 1 => "[a-c-]{0,2}|\\PC{0,4}"]
 }
@@ -208,6 +210,7 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
                 idle_ms: b,
                 max_sessions: a,
             }),
+            balancing: (b > 1_000).then(|| balancing(x_forwarded, [a, b, c])),
         },
     )
 }
@@ -400,6 +403,7 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
         http2: Some(v1::Http2Spec {
             clients: Some(policy == 1),
         }),
+        balancing: (ms > 1_000).then(|| balancing(policy + 1, [bytes % 100, ms / 100, ms])),
         ..v1::ProxySpec::default()
     });
     let of = |it| prop::option::of(it);
