@@ -40,10 +40,9 @@ struct Known {
     last: u64,
     /// When that was.
     last_at: Instant,
-    /// A side has closed the connection: a SYN begins another, which nobody has confirmed.
-    is_closing: bool,
-    /// The last packet was a reset.
-    is_reset: bool,
+    /// The FIN that either side has sent, and the RST of the last packet: a SYN behind them begins another connection, which nobody
+    /// has confirmed.
+    closing: u8,
     is_answered: bool,
     /// The client has gone on after an answer: no other flow may have its place.
     is_confirmed: bool,
@@ -58,8 +57,7 @@ impl Known {
             server,
             last,
             last_at: Instant::now(),
-            is_closing: false,
-            is_reset: false,
+            closing: 0,
             is_answered: false,
             is_confirmed: false,
         }
@@ -68,8 +66,7 @@ impl Known {
     /// A packet of either side has gone on, with these of TCP's flags.
     fn note(&mut self, packets: u64, flags: u8) {
         (self.last, self.last_at) = (packets, Instant::now());
-        self.is_closing |= flags & FIN != 0;
-        self.is_reset = flags & RST != 0;
+        self.closing = self.closing & FIN | flags & (FIN | RST);
     }
 }
 
@@ -106,7 +103,7 @@ impl NatFlows {
         if let Some(known) = self.by_client.get_mut(&flow) {
             if (known.node, known.server) == (node, server) {
                 let is_syn = flags & SYN != 0;
-                if is_syn && (known.is_closing || known.is_reset) {
+                if is_syn && known.closing != 0 {
                     *known = Known::new(node, server, self.packets);
                 }
                 known.is_confirmed |= known.is_answered && !is_syn;
