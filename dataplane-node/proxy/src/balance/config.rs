@@ -154,7 +154,9 @@ impl Default for Limits {
 impl Default for Idle {
     fn default() -> Self {
         Self {
-            connections: 64,
+            // As many as a burst has needed: to close what is needed again in a moment would use up the node's ports, each of which
+            // rests for a minute then.
+            connections: 4096,
             timeout: Duration::from_secs(50),
         }
     }

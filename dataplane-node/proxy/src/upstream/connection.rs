@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, time::timeout};
+use nix::errno::Errno;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use super::shared_server::Slot;
 use crate::{
@@ -15,6 +19,9 @@ use crate::{
     stream::Stream,
     tls::ServerTlsConfig,
 };
+
+/// How long a connection waits that finds no descriptor or port.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection that a request goes over.
 #[derive(Debug)]
@@ -50,7 +57,13 @@ impl Transport {
 
     /// A new connection, which begins with what the server is told of it.
     async fn connect(&self, address: SocketAddr, told: &[u8]) -> io::Result<Socket> {
-        let tcp = TcpStream::connect(address).await?;
+        let tcp = loop {
+            match TcpStream::connect(address).await {
+                // One is there as soon as another connection ends.
+                Err(error) if is_full(&error) => sleep(FULL_PAUSE).await,
+                connected => break connected?,
+            }
+        };
         tcp.set_nodelay(true)?;
         write_all(&tcp, told).await?;
         let Some(tls) = &self.tls else {
@@ -60,6 +73,12 @@ impl Transport {
         let connected = connected.map_err(io::Error::other)?;
         Ok(Socket::Tls(Box::new(connected)))
     }
+}
+
+/// Whether no descriptor is left, or no port towards the server.
+fn is_full(error: &io::Error) -> bool {
+    let full = [Errno::EMFILE, Errno::ENFILE, Errno::EADDRNOTAVAIL].map(|errno| errno as i32);
+    error.raw_os_error().is_some_and(|it| full.contains(&it))
 }
 
 impl PartialEq for Transport {
