@@ -8,6 +8,7 @@ mod run;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,13 +18,14 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     NodeConfig,
     chain::Chain,
     controller,
     engine::EngineDriver,
+    hand_over::{self, HandOverFailed, Offer, Successor},
     health::Probers,
     netlink::NetworkWatch,
     server::ServerSetup,
@@ -44,7 +46,6 @@ const EVENTS_MAX: usize = 64;
 pub struct NodeAgent {
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
-    _lock: File,
 }
 
 /// The agent could not start. Faults of the program are not among these: the agent runs, reports them, and tries again.
@@ -63,11 +64,16 @@ pub enum StartError {
         source: io::Error,
     },
     /// Another agent uses the state folder.
-    #[error("another agent runs with the state folder {0}; stop it, or choose another --state-dir")]
+    #[error(
+        "another agent runs with the state folder {0}; stop it, take its place with --take-over, or choose another --state-dir"
+    )]
     Running(PathBuf),
     /// The record of changes to the machine cannot be read.
     #[error("the record of what was changed on this machine: {0}")]
     Record(String),
+    /// The agent that runs was to hand over.
+    #[error("take over")]
+    TakeOver(#[source] HandOverFailed),
     /// The layer-7 engine's threads do not start.
     #[error("start the layer-7 engine")]
     Engine(#[source] io::Error),
@@ -85,9 +91,15 @@ impl NodeAgent {
         if config.interfaces.is_empty() {
             return Err(StartError::Config("the node needs an interface"));
         }
-        let lock = lock(&config.state_dir).await?;
         let network =
             NetworkWatch::start(config.interfaces.clone()).map_err(StartError::Netlink)?;
+        let taken_over = take_over(&config).await?;
+        let lock = lock(&config.state_dir).await?;
+        let offer = Offer::open(&config.state_dir);
+        let offer = offer.map_err(|source| StartError::StateDir {
+            path: config.state_dir.clone(),
+            source,
+        })?;
         let file = StateFile::new(&config.state_dir, "snapshot");
         let held = match file.read() {
             Ok(bytes) => bytes.as_deref().and_then(HeldSnapshot::decode),
@@ -97,7 +109,7 @@ impl NodeAgent {
                 None
             }
         };
-        let role = role_state(&config, &network)?;
+        let role = role_state(&config, &network, taken_over)?;
         let (events, controller_events) = mpsc::channel(EVENTS_MAX);
         let (results, probe_results) = mpsc::channel(EVENTS_MAX);
         let mut tasks = JoinSet::new();
@@ -106,6 +118,10 @@ impl NodeAgent {
             config.controllers.clone(),
             events,
         ));
+        let (ask, successors) = mpsc::channel(1);
+        tasks.spawn(async move {
+            let _agent_is_gone = ask.send(offer.asked().await).await;
+        });
         let stop = CancellationToken::new();
         let agent = Agent {
             network,
@@ -117,15 +133,33 @@ impl NodeAgent {
             stop: stop.clone(),
             progress: Progress::new(held),
             tasks,
+            successors,
             config,
         };
-        let run = async move { Box::pin(tidy_up(agent.run().await)).await };
+        let run = async move {
+            let (agent, successor) = agent.run().await;
+            if let Some(successor) = successor {
+                Box::pin(hand_over(agent, lock, successor)).await;
+            } else {
+                Box::pin(tidy_up(agent)).await;
+                drop(lock);
+            }
+        };
         let task = tokio::spawn(Box::pin(run));
         Ok(Self {
             stop,
             task: Some(task),
-            _lock: lock,
         })
+    }
+
+    /// Waits until another agent has taken this one's place, and its last connections have ended.
+    pub async fn handed_over(&mut self) {
+        if let Some(task) = &mut self.task {
+            if let Err(error) = task.await {
+                error!(%error, "the agent's task did not end well");
+            }
+            self.task = None;
+        }
     }
 
     /// Stops the agent. A load balancer's program goes on forwarding if the configuration says so; a server takes its
@@ -153,23 +187,84 @@ impl Drop for NodeAgent {
 async fn lock(state_dir: &Path) -> Result<File, StartError> {
     const TRIES: usize = 50;
     const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..TRIES {
+        match try_lock(state_dir)? {
+            Some(file) => return Ok(file),
+            None => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    Err(StartError::Running(state_dir.to_owned()))
+}
+
+/// None if another agent has it.
+fn try_lock(state_dir: &Path) -> Result<Option<File>, StartError> {
     let failed = |source| StartError::StateDir {
         path: state_dir.to_owned(),
         source,
     };
     fs::create_dir_all(state_dir).map_err(failed)?;
     let file = File::create(state_dir.join("lock")).map_err(failed)?;
-    for _ in 0..TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
-    Err(StartError::Running(state_dir.to_owned()))
 }
 
-fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, StartError> {
+/// What an agent that runs with the state folder listens with, if it is to hand over.
+async fn take_over(config: &NodeConfig) -> Result<Vec<TcpListener>, StartError> {
+    if !config.take_over || try_lock(&config.state_dir)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let state_dir = config.state_dir.clone();
+    let taken = tokio::task::spawn_blocking(move || hand_over::take_over(&state_dir)).await;
+    let taken = taken.map_err(|error| HandOverFailed::Broken(io::Error::other(error)));
+    taken.and_then(|taken| taken).map_err(StartError::TakeOver)
+}
+
+/// Lets another agent take this one's place, and finishes the connections that there are.
+async fn hand_over(agent: Agent, lock: File, mut successor: Successor) {
+    let Agent {
+        config,
+        role,
+        network,
+        mut tasks,
+        stop,
+        ..
+    } = agent;
+    info!("another agent takes over");
+    tasks.shutdown().await;
+    let mut engine = match role {
+        RoleState::LoadBalancer(lb) => Some(lb.engine),
+        RoleState::Server(_) => None,
+    };
+    let given = match &mut engine {
+        Some(engine) => engine.hand_over(config.hand_over_time).await,
+        None => Ok(Vec::new()),
+    };
+    drop(network);
+    let told = given.and_then(|listeners| {
+        let given = successor.give(&listeners);
+        drop(lock);
+        given.and_then(|()| successor.finish())
+    });
+    if let Err(error) = told {
+        // Whoever starts an agent now finds the folder free, and programs, maps and VIPs as they are.
+        error!(error = %Chain(&error), "the other agent has not taken over");
+    }
+    if let Some(engine) = engine {
+        tokio::select! {
+            () = engine.finish() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+fn role_state(
+    config: &NodeConfig,
+    network: &NetworkWatch,
+    taken_over: Vec<TcpListener>,
+) -> Result<RoleState, StartError> {
     let options = ProgramOptions {
         interfaces: config.interfaces.clone(),
         choice: config.xdp_mode,
@@ -187,7 +282,8 @@ fn role_state(config: &NodeConfig, network: &NetworkWatch) -> Result<RoleState, 
             panics: std::collections::BTreeSet::new(),
             former: std::collections::BTreeSet::new(),
             wake_at: None,
-            engine: EngineDriver::start(setup, &config.interfaces).map_err(StartError::Engine)?,
+            engine: EngineDriver::start(setup, &config.interfaces, taken_over)
+                .map_err(StartError::Engine)?,
         })),
         Role::Server => {
             let mut setup = setup;

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use lbfabric_abi::{
     FLOW_BUCKETS_DEFAULT, FLOW_WAYS, NAT_FLOWS_DEFAULT, RING_SLOTS_DEFAULT, SESSION_WAYS,
@@ -49,6 +49,10 @@ pub struct NodeConfig {
     /// Flows of full NAT, 80 bytes each, rounded up to a power of two; one of destination NAT with exact state counts twice. Counts
     /// when the maps are made.
     pub nat_flows: u32,
+    /// Whether an agent that runs with the same state folder is to hand over, instead of being in the way.
+    pub take_over: bool,
+    /// How long layer-7 connections may go on, each until its next answer, once another agent has taken over.
+    pub hand_over_time: Duration,
 }
 
 /// [`FLOW_WAYS`] and [`SESSION_WAYS`].
@@ -71,6 +75,8 @@ impl NodeConfig {
             ring_slots: RING_SLOTS_DEFAULT,
             flows: FLOW_BUCKETS_DEFAULT * WAYS,
             nat_flows: NAT_FLOWS_DEFAULT,
+            take_over: false,
+            hand_over_time: Duration::from_mins(1),
         }
     }
 

@@ -8,6 +8,7 @@
 mod balancing;
 mod datagrams;
 mod driver;
+mod files;
 mod tls;
 mod wanted;
 

@@ -16,6 +16,7 @@ mod config;
 mod controller;
 mod engine;
 mod explain;
+mod hand_over;
 mod health;
 mod jitter;
 mod map_keeper;
@@ -32,4 +33,5 @@ mod xdp;
 
 pub use agent::{DetachError, NodeAgent, StartError, detach};
 pub use config::{NodeConfig, Role, XdpModeChoice};
+pub use hand_over::HandOverFailed;
 pub use map_keeper::{KeepError, Kept, MapKeeper};

@@ -1,6 +1,6 @@
 //! The `lbfabric-node` command.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -69,6 +69,12 @@ struct RunArgs {
     /// when the maps are made.
     #[arg(long, default_value_t = NodeConfig::new("", Role::LoadBalancer).nat_flows)]
     nat_flows: u32,
+    /// Take the place of an agent that runs with the same state folder: no packet and no connection is lost.
+    #[arg(long)]
+    take_over: bool,
+    /// Seconds that layer-7 connections may go on, each until its next answer, once another agent has taken over.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=86_400))]
+    hand_over_secs: u32,
 }
 
 #[derive(Args)]
@@ -126,6 +132,8 @@ impl RunArgs {
             ring_slots: self.ring_slots,
             flows: self.flows,
             nat_flows: self.nat_flows,
+            take_over: self.take_over,
+            hand_over_time: Duration::from_secs(self.hand_over_secs.into()),
             name: defaults.name,
             role,
         }
@@ -157,10 +165,11 @@ fn main() -> anyhow::Result<()> {
 async fn run_agent(config: NodeConfig) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let agent = NodeAgent::start(config).await.context("start the agent")?;
+    let mut agent = NodeAgent::start(config).await.context("start the agent")?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = agent.handed_over() => return Ok(()),
     }
     agent.stop().await;
     Ok(())

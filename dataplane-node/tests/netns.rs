@@ -64,6 +64,8 @@ mod prefix;
 mod server;
 #[path = "netns/specs.rs"]
 mod specs;
+#[path = "netns/take_over.rs"]
+mod take_over;
 #[path = "netns/told_client.rs"]
 mod told_client;
 #[path = "netns/traffic.rs"]

@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -86,16 +86,67 @@ pub enum ApplyError {
     },
 }
 
+/// The engine does not give away what it listens with.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// A worker does not answer, or has ended.
+    #[error("worker {worker} does not answer")]
+    Worker {
+        /// Its number.
+        worker: usize,
+    },
+    /// There are no descriptors for the copies.
+    #[error("copy a listener")]
+    Copy(#[from] io::Error),
+}
+
 impl Engine {
     /// Starts worker threads, in the calling thread's network namespace. `drain` is for how long connections of a listener that is
     /// taken away may go on.
     pub fn start(workers: usize, drain: Duration) -> io::Result<Self> {
+        Self::take_over(Vec::new(), workers, drain)
+    }
+
+    /// As [`Engine::start`], with the listeners of an engine before this one, from [`Engine::hand_over`]: the first configuration says
+    /// which of them go on; the others are closed.
+    pub fn take_over(
+        listeners: Vec<TcpListener>,
+        workers: usize,
+        drain: Duration,
+    ) -> io::Result<Self> {
+        let mut parts: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+        let mut of_address: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        for listener in listeners {
+            // Each address had one for each worker then.
+            let turn = of_address.entry(listener.local_addr()?).or_default();
+            parts[*turn % workers].push(listener);
+            *turn += 1;
+        }
         let shared = SharedPools::default();
-        let workers = (0..workers).map(|number| WorkerThread::start(number, drain, shared.clone()));
+        let parts = parts.into_iter().enumerate();
+        let workers =
+            parts.map(|(number, part)| WorkerThread::start(number, drain, shared.clone(), part));
         Ok(Self {
             workers: workers.collect::<io::Result<_>>()?,
             drain,
         })
+    }
+
+    /// Takes no more connections, and gives what it listens with to who takes them from now on. The connections that there are have so
+    /// long: each ends behind its next answer. [`Engine::stop`] waits for that.
+    pub async fn hand_over(&mut self, limit: Duration) -> Result<Vec<TcpListener>, HandOverError> {
+        self.drain = limit;
+        let mut all = Vec::new();
+        for (number, worker) in self.workers.iter().enumerate() {
+            let (reply, answer) = oneshot::channel();
+            if !worker.send(Command::HandOver { limit, reply }) {
+                return Err(HandOverError::Worker { worker: number });
+            }
+            let answer = timeout(WORKER_PATIENCE, answer).await;
+            let answer = answer.ok().and_then(Result::ok);
+            all.extend(answer.ok_or(HandOverError::Worker { worker: number })??);
+        }
+        Ok(all)
     }
 
     /// Makes the workers serve this and nothing else, and gives what cannot be served, or not everywhere. No request in progress is

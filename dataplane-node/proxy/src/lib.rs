@@ -39,7 +39,7 @@ pub use balance::{
 pub use buffer::BUFFER_BYTES;
 pub use config::{ForwardedConfig, Protocol, ProxyConfig, Timeouts};
 pub use counters::Traffic;
-pub use engine::{ApplyError, Engine, EngineConfig, EngineService, ServiceKey};
+pub use engine::{ApplyError, Engine, EngineConfig, EngineService, HandOverError, ServiceKey};
 pub use http2::{Allowance, Http2Config, ServerProtocol};
 pub use tcp::{InvalidServerNames, ServerNames, SniConfig, SniRoute, TcpConfig, Unrouted};
 pub use udp::{UdpConfig, UdpCounters, UdpCounts, UdpService, serve_udp, udp_listener};

@@ -1,7 +1,8 @@
 //! One address that a worker listens at, and the connections that came there.
 //!
 //! ```text
-//! Serving ─ drain ─► draining: no new connections, idle ones close, answers say `Connection: close` ─ limit ─► all connections are ended
+//! Serving ─ drain ─► draining: no new connections, answers say `Connection: close`, idle connections close ─ limit ─► all are ended
+//!         ─ hand over ─► the same, but idle connections wait for their next request, so that none is lost
 //! ```
 
 use std::{
@@ -55,12 +56,23 @@ pub(crate) struct Current {
 #[derive(Debug)]
 pub(crate) struct Site {
     current: RefCell<Rc<Current>>,
-    is_draining: Cell<bool>,
-    /// The task that takes connections.
-    acceptor: RefCell<Option<Waker>>,
+    phase: Cell<Phase>,
+    /// The tasks that take connections, one for each listener.
+    acceptors: RefCell<Vec<Waker>>,
     /// The connections, by place.
     connections: RefCell<Vec<Connection>>,
     free: RefCell<Vec<u32>>,
+}
+
+/// Whether a site takes connections, and what becomes of those that wait for a request if it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Somebody else takes the connections that come from now on. An idle one cannot be closed without a request getting lost that
+    /// its client sends just then: the next answer closes it.
+    HandedOver,
+    /// Idle ones are closed.
+    Draining,
 }
 
 /// A connection, or a place for one.
@@ -138,8 +150,8 @@ impl Site {
     pub(crate) fn new(current: Rc<Current>) -> Rc<Self> {
         Rc::new(Self {
             current: RefCell::new(current),
-            is_draining: Cell::new(false),
-            acceptor: RefCell::default(),
+            phase: Cell::new(Phase::Serving),
+            acceptors: RefCell::default(),
             connections: RefCell::default(),
             free: RefCell::default(),
         })
@@ -155,9 +167,9 @@ impl Site {
         self.current.replace(Rc::clone(current));
     }
 
-    /// Whether connections are to close as soon as they can.
+    /// Whether a connection ends with the request that it has or gets.
     pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining.get()
+        self.phase.get() != Phase::Serving
     }
 
     pub(crate) fn has_connections(&self) -> bool {
@@ -166,11 +178,20 @@ impl Site {
 
     /// Stops listening; connections have so long.
     pub(crate) fn drain(self: &Rc<Self>, limit: Duration) {
-        self.is_draining.set(true);
+        self.leave(Phase::Draining, limit);
+    }
+
+    /// Takes no more connections, as somebody else does; those that there are have so long.
+    pub(crate) fn hand_over(self: &Rc<Self>, limit: Duration) {
+        self.leave(Phase::HandedOver, limit);
+    }
+
+    fn leave(self: &Rc<Self>, phase: Phase, limit: Duration) {
+        self.phase.set(phase);
         for connection in &*self.connections.borrow() {
             connection.waker.iter().for_each(Waker::wake_by_ref);
         }
-        self.acceptor.borrow().iter().for_each(Waker::wake_by_ref);
+        self.acceptors.borrow().iter().for_each(Waker::wake_by_ref);
         let site = Rc::clone(self);
         task::spawn_local(async move {
             sleep(limit).await;
@@ -180,8 +201,9 @@ impl Site {
         });
     }
 
-    /// Takes connections until the site is drained; those that the kernel has already taken then are served, too.
-    pub(crate) async fn accept(self: Rc<Self>, listener: TcpListener) {
+    /// Takes connections until the site is drained; those that the kernel has already taken then are served, too. Of a listener that
+    /// is handed over, who has it takes them.
+    pub(crate) async fn accept(self: Rc<Self>, listener: Rc<TcpListener>) {
         loop {
             let accepted = poll_fn(|context| self.poll_accept(&listener, context)).await;
             match accepted {
@@ -199,12 +221,17 @@ impl Site {
         listener: &TcpListener,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<(TcpStream, SocketAddr)>>> {
+        if self.phase.get() == Phase::HandedOver {
+            return Poll::Ready(None);
+        }
         match listener.poll_accept(context) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
             Poll::Pending if self.is_draining() => Poll::Ready(None),
             Poll::Pending => {
-                let mut acceptor = self.acceptor.borrow_mut();
-                acceptor.get_or_insert_with(|| context.waker().clone());
+                let mut acceptors = self.acceptors.borrow_mut();
+                if !acceptors.iter().any(|it| it.will_wake(context.waker())) {
+                    acceptors.push(context.waker().clone());
+                }
                 Poll::Pending
             }
         }
@@ -301,15 +328,23 @@ impl Place {
 
     /// Whether the connection is to close instead of waiting for a request. If not, the task hears of it when it is.
     pub(crate) fn is_leaving(&self, context: &Context<'_>) -> bool {
-        if self.site.is_draining() {
-            return true;
-        }
+        self.hears(context);
+        self.site.phase.get() == Phase::Draining
+    }
+
+    /// Whether the client is to be told that no further request is taken, where a protocol can say so at any time. If not, the task
+    /// hears of it when it is.
+    pub(crate) fn is_last(&self, context: &Context<'_>) -> bool {
+        self.hears(context);
+        self.site.is_draining()
+    }
+
+    fn hears(&self, context: &Context<'_>) {
         self.site.with(self.at, |connection| {
             // It is the same for the task's life.
             let waker = &mut connection.waker;
             waker.get_or_insert_with(|| context.waker().clone());
         });
-        false
     }
 }
 

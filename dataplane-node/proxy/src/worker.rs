@@ -2,6 +2,7 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     io,
     net::SocketAddr,
+    os::fd::AsFd as _,
     rc::Rc,
     sync::Arc,
     thread,
@@ -31,12 +32,21 @@ const BACKLOG: i32 = 1024;
 /// A worker that ends looks this often whether its last connection has.
 const END_POLL: Duration = Duration::from_millis(20);
 
+/// How long datagrams are relayed beside the engine that takes over, which has sockets of its own for them: until it has, and their
+/// answers have come.
+const OVERLAP: Duration = Duration::from_secs(5);
+
 /// What a worker is told.
 pub(crate) enum Command {
     /// To serve this and nothing else.
     Apply {
         config: Arc<EngineConfig>,
         reply: oneshot::Sender<Vec<(ServiceKey, ApplyError)>>,
+    },
+    /// To take no more connections, and to give away what it listens with.
+    HandOver {
+        limit: Duration,
+        reply: oneshot::Sender<io::Result<Vec<std::net::TcpListener>>>,
     },
 }
 
@@ -51,8 +61,11 @@ pub(crate) struct WorkerThread {
 /// A worker, on its thread.
 struct Worker {
     services: BTreeMap<ServiceKey, Rc<Current>>,
-    sites: BTreeMap<SocketAddr, Rc<Site>>,
     datagrams: UdpSites,
+    is_handed_over: bool,
+    sites: BTreeMap<SocketAddr, Listening>,
+    /// Listeners of an engine before this one, until the first configuration has said which of them are wanted.
+    taken_over: Vec<std::net::TcpListener>,
     /// Sites that are drained and may still have connections.
     leaving: Vec<Rc<Site>>,
     registry: Arc<Registry>,
@@ -60,10 +73,22 @@ struct Worker {
     drain: Duration,
 }
 
+/// A site, and what it listens with.
+struct Listening {
+    site: Rc<Site>,
+    listeners: Vec<Rc<TcpListener>>,
+}
+
 // === impl WorkerThread ===
 
 impl WorkerThread {
-    pub(crate) fn start(number: usize, drain: Duration, shared: SharedPools) -> io::Result<Self> {
+    /// `taken_over` are listeners of an engine before this one.
+    pub(crate) fn start(
+        number: usize,
+        drain: Duration,
+        shared: SharedPools,
+        taken_over: Vec<std::net::TcpListener>,
+    ) -> io::Result<Self> {
         let (commands, told) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let (start, started) = std::sync::mpsc::channel();
@@ -81,6 +106,8 @@ impl WorkerThread {
                     services: BTreeMap::new(),
                     sites: BTreeMap::new(),
                     datagrams: UdpSites::default(),
+                    is_handed_over: false,
+                    taken_over,
                     leaving: Vec::new(),
                     registry: worker_registry,
                     shared,
@@ -119,12 +146,22 @@ impl WorkerThread {
 
 impl Worker {
     async fn run(mut self, mut told: mpsc::UnboundedReceiver<Command>) {
-        while let Some(Command::Apply { config, reply }) = told.recv().await {
-            let failed = self.apply(&config);
+        while let Some(command) = told.recv().await {
             // Who asked may have lost patience.
-            let _heard = reply.send(failed);
+            match command {
+                Command::Apply { config, reply } => {
+                    let _heard = reply.send(self.apply(&config));
+                }
+                Command::HandOver { limit, reply } => {
+                    (self.drain, self.is_handed_over) = (limit, true);
+                    let _heard = reply.send(self.hand_over());
+                }
+            }
         }
         let deadline = Instant::now() + self.drain;
+        if self.is_handed_over && !self.datagrams.is_empty() {
+            sleep(OVERLAP.min(self.drain)).await;
+        }
         self.datagrams.end();
         self.drain_except(&EngineConfig::default());
         while self.leaving.iter().any(|site| site.has_connections()) && Instant::now() < deadline {
@@ -156,9 +193,26 @@ impl Worker {
             }
             self.services.insert(*key, current);
         }
+        // What nobody wants of them is closed.
+        self.taken_over.clear();
         self.registry.keep(&self.services);
         failed.extend(self.datagrams.apply(&config.datagrams));
         failed
+    }
+
+    /// Stops listening without closing what it listens with: connections that come meanwhile wait in the kernel.
+    fn hand_over(&mut self) -> io::Result<Vec<std::net::TcpListener>> {
+        let listeners = self.sites.values().flat_map(|it| &it.listeners);
+        let copies = listeners.map(|listener| {
+            let copy = listener.as_fd().try_clone_to_owned()?;
+            Ok(std::net::TcpListener::from(copy))
+        });
+        let copies = copies.collect::<io::Result<_>>()?;
+        for (_, Listening { site, .. }) in std::mem::take(&mut self.sites) {
+            site.hand_over(self.drain);
+            self.leaving.push(site);
+        }
+        Ok(copies)
     }
 
     /// Drains the sites that the configuration does not have.
@@ -166,7 +220,7 @@ impl Worker {
         let services = config.services.values();
         let wanted: std::collections::BTreeSet<&SocketAddr> =
             services.flat_map(|service| &service.listen).collect();
-        for (_, site) in self
+        for (_, Listening { site, .. }) in self
             .sites
             .extract_if(.., |address, _| !wanted.contains(address))
         {
@@ -192,16 +246,33 @@ impl Worker {
 
     /// Serves an address by a configuration, with the listener that is there.
     fn serve(&mut self, address: SocketAddr, current: &Rc<Current>) -> Result<(), ApplyError> {
-        if let Some(site) = self.sites.get(&address) {
+        if let Some(Listening { site, .. }) = self.sites.get(&address) {
             site.swap(current);
             return Ok(());
         }
-        let listener = listener(address).and_then(TcpListener::from_std);
-        let listener = listener.map_err(|source| ApplyError::Listen { address, source })?;
+        let listeners = self.listeners(address);
+        let listeners = listeners.map_err(|source| ApplyError::Listen { address, source })?;
         let site = Site::new(Rc::clone(current));
-        task::spawn_local(Rc::clone(&site).accept(listener));
-        self.sites.insert(address, site);
+        for listener in &listeners {
+            task::spawn_local(Rc::clone(&site).accept(Rc::clone(listener)));
+        }
+        self.sites.insert(address, Listening { site, listeners });
         Ok(())
+    }
+
+    /// What was taken over for an address, or a new listener.
+    fn listeners(&mut self, address: SocketAddr) -> io::Result<Vec<Rc<TcpListener>>> {
+        let is_its = |listener: &mut std::net::TcpListener| {
+            listener.local_addr().is_ok_and(|it| it == address)
+        };
+        let mut listeners: Vec<_> = self.taken_over.extract_if(.., is_its).collect();
+        if listeners.is_empty() {
+            listeners.push(listener(address)?);
+        }
+        let listeners = listeners.into_iter();
+        listeners
+            .map(|it| TcpListener::from_std(it).map(Rc::new))
+            .collect()
     }
 }
 
@@ -258,6 +329,6 @@ pub async fn serve(
     let config = Arc::new(config);
     let counters = Arc::new(Counters::default());
     let current = Current::new(config, None, counters, (ServiceKey::default(), &shared));
-    Site::new(Rc::new(current)).accept(listener).await;
+    Site::new(Rc::new(current)).accept(Rc::new(listener)).await;
     Ok(())
 }

@@ -20,6 +20,7 @@ use crate::{
     NodeConfig,
     chain::Chain,
     controller::{ControllerEvent, SessionId},
+    hand_over::Successor,
     health::{HealthChange, ProbeResult, Probers},
     netlink::{NetCommand, NetworkView, NetworkWatch},
     plan::Desired,
@@ -51,11 +52,13 @@ pub(crate) struct Agent {
     pub(crate) progress: Progress,
     /// The task that keeps the stream open; it ends with the agent.
     pub(crate) tasks: JoinSet<()>,
+    /// Who takes over.
+    pub(crate) successors: mpsc::Receiver<Successor>,
 }
 
 impl Agent {
-    /// Runs until it is stopped, and gives itself back for tidying up.
-    pub(crate) async fn run(mut self) -> Self {
+    /// Runs until it is stopped or another agent takes over, and gives itself back for what is to be done then.
+    pub(crate) async fn run(mut self) -> (Self, Option<Successor>) {
         self.follow_desired();
         // A server that says hello without its addresses would be told to give up its VIPs; a load balancer that writes the
         // maps of the agent before it without knowing the next hops would take these away.
@@ -75,7 +78,8 @@ impl Agent {
         loop {
             let wake = time::sleep_until(self.next_wake());
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return (self, None),
+                Some(successor) = self.successors.recv() => return (self, Some(successor)),
                 Some(event) = self.controller_events.recv() => self.on_controller(event).await,
                 Some(result) = self.probe_results.recv() => self.on_probe(result),
                 Ok(()) = self.network.view.changed() => self.on_network(),
@@ -89,7 +93,6 @@ impl Agent {
             self.apply_if_due().await;
             self.report_if_due();
         }
-        self
     }
 
     fn next_wake(&self) -> Instant {

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use tracing::{error, warn};
 
 use super::{
     datagrams::{DatagramPart, ToldDatagrams},
+    files,
     tls::TlsCache,
     wanted::{Behaviour, Part, Wanted},
 };
@@ -46,11 +48,17 @@ pub(crate) struct EngineDriver {
 }
 
 impl EngineDriver {
-    /// Starts the engine's workers, one for each core, in the calling thread's network namespace.
-    pub(crate) fn start(setup: ServerSetup, interfaces: &[String]) -> io::Result<Self> {
+    /// Starts the engine's workers, one for each core, in the calling thread's network namespace, with the listeners of an agent before
+    /// this one.
+    pub(crate) fn start(
+        setup: ServerSetup,
+        interfaces: &[String],
+        taken_over: Vec<TcpListener>,
+    ) -> io::Result<Self> {
+        files::raise_limit();
         let workers = std::thread::available_parallelism()?.get();
         Ok(Self {
-            engine: Engine::start(workers, DRAIN)?,
+            engine: Engine::take_over(taken_over, workers, DRAIN)?,
             setup,
             interfaces: interfaces.to_vec(),
             ticket_key: TicketKey::random(),
@@ -230,6 +238,17 @@ impl EngineDriver {
             ..v1::NodeServiceReport::default()
         };
         sums.into_iter().map(report).collect()
+    }
+
+    /// Takes no more connections, and gives what takes them; those that there are have so long.
+    pub(crate) async fn hand_over(&mut self, limit: Duration) -> io::Result<Vec<TcpListener>> {
+        let given = self.engine.hand_over(limit).await;
+        given.map_err(io::Error::other)
+    }
+
+    /// Waits until the connections have ended; what was put on the machine is another agent's now.
+    pub(crate) async fn finish(self) {
+        self.engine.stop().await;
     }
 
     /// Lets connections end, and takes away what was put on the machine.

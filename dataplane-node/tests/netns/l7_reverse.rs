@@ -84,7 +84,7 @@ pub(crate) fn is_applied(report: &v1::NodeReport) -> bool {
 }
 
 /// The addresses on the node's loopback that are not its own.
-fn vips_of(node: &Namespace) -> BTreeSet<String> {
+pub(crate) fn vips_of(node: &Namespace) -> BTreeSet<String> {
     let text = node.ip(&["-br", "addr", "show", "lo"]);
     let words = text.split_whitespace().skip(2);
     let own = ["127.0.0.1/8", "::1/128"];

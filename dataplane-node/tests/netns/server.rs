@@ -1,4 +1,6 @@
-use lbfabric_node::{Role, detach};
+use std::process::{Child, Command, Stdio};
+
+use lbfabric_node::{NodeConfig, Role, detach};
 use lbfabric_proto::v1;
 
 use crate::{
@@ -62,6 +64,15 @@ impl Fixture {
         run("nsenter", &args)
     }
 
+    /// Tells of each address that comes or goes.
+    fn monitor(&self) -> Child {
+        let mut monitor = Command::new("ip");
+        monitor
+            .args(["-n", &self.node.name, "monitor", "address"])
+            .stdout(Stdio::piped());
+        monitor.spawn().expect("ip is installed")
+    }
+
     fn settings(&self) -> Vec<String> {
         ["all", "lb0"]
             .iter()
@@ -117,6 +128,43 @@ fn vips_and_settings_come_and_go() {
         assert_eq!(fixture.settings(), former);
         eventually("detached", || (fixture.program_id() == 0).then_some(())).await;
         assert!(!fixture.pin_dir.exists());
+    });
+}
+
+#[test]
+fn a_server_whose_agent_is_replaced_never_loses_its_vip() {
+    let fixture = Fixture::new();
+    fixture.run(|| async {
+        let former = fixture.settings();
+        let mut controller = PlayedController::start().await;
+        controller.apply(&dsr(&["10.99.0.1", "fd99::1"], 1));
+        let config = NodeConfig {
+            take_over: true,
+            ..fixture.config(Role::Server, controller.address)
+        };
+        // There is nobody whose place it could take.
+        let mut agent = fixture.start(config.clone()).await;
+        let is_there = || fixture.on_loopback("10.99.0.1/32").then_some(());
+        eventually("the VIP", is_there).await;
+        let changed = fixture.settings();
+        assert_ne!(changed, former);
+
+        let mut monitor = fixture.monitor();
+        let next = fixture.start(config).await;
+        agent.handed_over().await;
+        assert_eq!(fixture.settings(), changed);
+        controller.apply(&dsr(&["10.99.0.1", "10.99.0.3", "fd99::1"], 1));
+        let follows = || fixture.on_loopback("10.99.0.3/32").then_some(());
+        eventually("the VIP that only the next agent knows", follows).await;
+        monitor.kill().expect("it still runs");
+        let seen = monitor.wait_with_output().expect("it was started").stdout;
+        let seen = String::from_utf8_lossy(&seen);
+        assert!(seen.contains("10.99.0.3/32"), "{seen}");
+        assert!(!seen.contains("Deleted"), "{seen}");
+
+        next.stop().await;
+        assert_eq!(fixture.settings(), former);
+        assert!(!fixture.on_loopback("10.99.0.1/32"));
     });
 }
 

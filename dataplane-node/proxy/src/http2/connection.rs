@@ -95,7 +95,7 @@ impl Driver {
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 continue;
             }
-            if !self.is_leaving && self.place.is_leaving(cx) {
+            if !self.is_leaving && self.place.is_last(cx) {
                 self.is_leaving = true;
                 self.connection.graceful_shutdown();
                 continue;

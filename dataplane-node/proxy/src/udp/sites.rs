@@ -41,6 +41,10 @@ struct UdpSite {
 // === impl UdpSites ===
 
 impl UdpSites {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Serves these and nothing else, and gives what cannot be served.
     pub(crate) fn apply(
         &mut self,
