@@ -50,6 +50,14 @@ pub(crate) struct Within<'a, P> {
     poll: P,
 }
 
+/// How long nothing may move. It costs nothing before something is waited for.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    limit: Duration,
+    /// While it is waited: until when, in ticks.
+    waiting: Option<(Alarm, NonZeroU32)>,
+}
+
 /// The time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Late;
@@ -98,23 +106,42 @@ impl<T, P: FnMut(&mut Context<'_>) -> Poll<T> + Unpin> Future for Within<'_, P> 
         }
         CLOCK.with_borrow_mut(|clock| {
             let id = this.alarm.id;
-            let deadline = this.deadline.get_or_insert_with(|| clock.after(this.limit));
-            let deadline = deadline.get();
+            let deadline = *this.deadline.get_or_insert_with(|| clock.after(this.limit));
             match polled {
                 Poll::Ready(output) => {
                     clock.wheel.disarm(id);
                     Poll::Ready(Ok(output))
                 }
-                Poll::Pending if deadline <= clock.wheel.now() => {
-                    clock.wheel.disarm(id);
-                    Poll::Ready(Err(Late))
-                }
-                Poll::Pending => {
-                    clock.wheel.arm(id, deadline, context.waker());
-                    Poll::Pending
-                }
+                Poll::Pending => clock.poll_late(id, deadline, context).map(Err),
             }
         })
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    pub(crate) const fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            waiting: None,
+        }
+    }
+
+    /// Something has moved.
+    pub(crate) fn renew(&mut self) {
+        self.waiting = None;
+    }
+
+    /// Nothing moves: ready when that has been so for too long.
+    pub(crate) fn poll_late(&mut self, context: &Context<'_>) -> Poll<Late> {
+        let limit = ticks(self.limit);
+        let (alarm, deadline) = self.waiting.get_or_insert_with(|| {
+            let alarm = Alarm::new();
+            let deadline = CLOCK.with_borrow_mut(|clock| clock.after(limit));
+            (alarm, deadline)
+        });
+        CLOCK.with_borrow_mut(|clock| clock.poll_late(alarm.id, *deadline, context))
     }
 }
 
@@ -138,6 +165,16 @@ impl Clock {
         }
         // Some of the tick that is now has passed.
         NonZeroU32::MIN.saturating_add(self.wheel.now().saturating_add(limit))
+    }
+
+    /// Ready at the deadline; until then the task is told of it.
+    fn poll_late(&mut self, id: u32, deadline: NonZeroU32, context: &Context<'_>) -> Poll<Late> {
+        if deadline.get() <= self.wheel.now() {
+            self.wheel.disarm(id);
+            return Poll::Ready(Late);
+        }
+        self.wheel.arm(id, deadline.get(), context.waker());
+        Poll::Pending
     }
 
     fn tick(&self) -> u32 {
@@ -205,6 +242,28 @@ mod tests {
             let mut soon = Box::pin(tokio::time::sleep(Duration::from_millis(10)));
             let waited = alarm.within(limit, |context| soon.as_mut().poll(context));
             assert_eq!(waited.await, Ok(()));
+        });
+    }
+
+    #[test]
+    fn patience_begins_anew_with_everything_that_moves() {
+        block_on(async {
+            let limit = Duration::from_millis(120);
+            let mut patience = Patience::new(limit);
+            let begun = Instant::now();
+            for _ in 0..3 {
+                let mut soon = Box::pin(tokio::time::sleep(limit / 2));
+                let moved = std::future::poll_fn(|context| match soon.as_mut().poll(context) {
+                    Poll::Ready(()) => Poll::Ready(true),
+                    Poll::Pending => patience.poll_late(context).map(|Late| false),
+                });
+                assert!(moved.await);
+                patience.renew();
+            }
+            assert!(begun.elapsed() > limit);
+            let begun = Instant::now();
+            std::future::poll_fn(|context| patience.poll_late(context)).await;
+            assert!(begun.elapsed() >= limit);
         });
     }
 

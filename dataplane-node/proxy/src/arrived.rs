@@ -9,8 +9,9 @@ use crate::{
     proxy_protocol::{Endpoints, Expected, Extras, receive},
     secured::secured,
     site::{Current, Place},
+    socket::reset,
     stream::Stream,
-    tcp::{Connection, Passthrough, reset},
+    tcp::{Connection, Passthrough},
 };
 
 /// A connection that somebody has yet to serve.

@@ -191,8 +191,8 @@ pub(crate) async fn answer_head(
     from: &mut Incoming<'_>,
     asked: &Asked,
     config: &ProxyConfig,
+    silence: Duration,
 ) -> Result<usize, Failed> {
-    let silence = asked.routed.timeouts(config).silence;
     loop {
         let length = match from.some(silence, |_| false).await {
             Ok(()) => from.head(&config.limits, silence, || {}).await,
@@ -263,6 +263,11 @@ impl Behind {
 // === impl NoAnswer ===
 
 impl NoAnswer {
+    /// Because of an error of the client's connection.
+    pub(crate) fn of_client(error: &io::Error) -> Self {
+        Self::Gone(Cause::client(error.kind() == io::ErrorKind::TimedOut))
+    }
+
     /// How its request ends by it.
     pub(crate) fn ending(self, watch: &Watch) -> Ending {
         let by_us = |phase| Termination::new(Cause::Proxy, phase);

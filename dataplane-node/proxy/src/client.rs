@@ -214,10 +214,11 @@ impl Client {
         let onward = match rewritten {
             Rewritten::Onward(onward) => onward,
             Rewritten::Answer { answer, persists } => {
-                let sent = write(&self.stream.socket, &answer, b"").await;
-                sent.map_err(|_gone| {
+                let silence = self.current.config.timeouts.silence;
+                let sent = write(&self.stream.socket, &answer, b"", silence).await;
+                sent.map_err(|error| {
                     watch.waits_for(Phase::Last);
-                    End::of(NoAnswer::Gone(Cause::Client), watch)
+                    End::of(NoAnswer::of_client(&error), watch)
                 })?;
                 watch.sends(answer.len());
                 return if persists { Ok(()) } else { Err(End::Answered) };
@@ -238,10 +239,10 @@ impl Client {
         let (permit, answered) = answered.map_err(|why| onward.end(why))?;
         match answered.behind {
             Behind::Switched(mut upstream) => {
-                let idle = self.current.config.tcp.idle;
+                let limit = onward.asked.routed.timeouts(&self.current.config).tunnel;
                 let (client, server) = (&mut self.stream, &mut upstream.stream);
                 // How it ended is between the two.
-                let relayed = Box::pin(relay(client, server, idle)).await;
+                let relayed = Box::pin(relay(client, server, limit)).await;
                 watch.relayed(relayed.to_server, relayed.to_client);
                 return Err(End::Answered);
             }
@@ -369,7 +370,9 @@ impl Client {
         );
         let (head, body) = (head.as_bytes(), body.as_bytes());
         // A client that is gone does not hear it.
-        if write(&self.stream.socket, head, body).await.is_ok() {
+        let silence = self.current.config.timeouts.silence;
+        let sent = write(&self.stream.socket, head, body, silence).await;
+        if sent.is_ok() {
             watch.sends(head.len() + body.len());
         }
     }

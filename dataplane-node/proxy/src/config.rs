@@ -7,7 +7,7 @@ use crate::{
     observe::ObserveConfig,
     proxy_protocol::ProxyProtocolConfig,
     route::RouteTable,
-    tcp::{SniConfig, TcpConfig},
+    tcp::SniConfig,
     tls::{ServerTlsConfig, TlsConfig},
 };
 
@@ -28,8 +28,6 @@ pub struct ProxyConfig {
     pub timeouts: Timeouts,
     /// How HTTP/2 is spoken.
     pub http2: Http2Config,
-    /// How connections are relayed whose content is not looked at, those of HTTP after an upgrade among them.
-    pub tcp: TcpConfig,
     /// Where connections of [`Protocol::TlsPassthrough`] go.
     pub sni: SniConfig,
     /// Headers ahead of connections, from proxies before this one and to servers.
@@ -72,8 +70,11 @@ pub struct Timeouts {
     pub head: Duration,
     /// A client's connection between two requests.
     pub idle: Duration,
-    /// Between two parts of a body, and until a server's head has come.
+    /// Between two parts of a body, of which each has to be taken in this time too, and until a server's head has come.
     pub silence: Duration,
+    /// Without a byte in either direction, of a connection whose content is not looked at: one of another protocol than HTTP, or that has
+    /// become one.
+    pub tunnel: Duration,
 }
 
 impl ProxyConfig {
@@ -98,6 +99,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(10),
             idle: Duration::from_mins(1),
             silence: Duration::from_mins(1),
+            tunnel: Duration::from_hours(1),
         }
     }
 }

@@ -20,6 +20,7 @@ mod pool;
 pub(crate) mod relay;
 mod request;
 mod response;
+mod tunnel;
 mod watch;
 mod websocket;
 mod wire;

@@ -27,7 +27,8 @@ pub(crate) enum Broken {
     Refused(Refusal),
     /// The sender has closed before the end, says nothing for too long, or its connection fails.
     Sender(io::Error),
-    Receiver,
+    /// The receiver has closed, takes nothing for too long, or its connection fails.
+    Receiver(io::Error),
 }
 
 /// Sends a body on, beginning with what the buffer has of it, and adds what is taken off the sender to `count`.
@@ -106,9 +107,9 @@ impl Pump<'_> {
                 }
                 if self.framed == Framed::Bare && is_data {
                     let data = &bytes[at..at + count];
-                    write(self.to, data, b"")
+                    write(self.to, data, b"", self.silence)
                         .await
-                        .map_err(|_gone| Broken::Receiver)?;
+                        .map_err(Broken::Receiver)?;
                 }
                 at += count;
             }
@@ -130,9 +131,9 @@ impl Pump<'_> {
             }
         }
         if self.framed == Framed::Chunks {
-            write(self.to, b"0\r\n\r\n", b"")
+            write(self.to, b"0\r\n\r\n", b"", self.silence)
                 .await
-                .map_err(|_gone| Broken::Receiver)?;
+                .map_err(Broken::Receiver)?;
         }
         Ok(())
     }
@@ -160,11 +161,11 @@ impl Pump<'_> {
         let sent = if self.framed == Framed::Chunks {
             let mut chunk = format!("{count:X}\r\n").into_bytes();
             chunk.extend_from_slice(bytes);
-            write(self.to, &chunk, b"\r\n").await
+            write(self.to, &chunk, b"\r\n", self.silence).await
         } else {
-            write(self.to, bytes, b"").await
+            write(self.to, bytes, b"", self.silence).await
         };
-        sent.map_err(|_gone| Broken::Receiver)?;
+        sent.map_err(Broken::Receiver)?;
         self.done(count);
         Ok(())
     }

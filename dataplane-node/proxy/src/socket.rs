@@ -4,6 +4,7 @@ use std::{
     io::{self, IoSlice},
     net::Shutdown,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use socket2::SockRef;
@@ -146,6 +147,12 @@ impl Socket {
         }
     }
 
+    /// Makes closing it a reset: what the other side has got is not all.
+    pub(crate) fn cut(&self) {
+        self.abort();
+        reset(self.tcp());
+    }
+
     /// Waits until reading may give something.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         std::future::poll_fn(|context| self.poll_read_ready(context)).await
@@ -178,6 +185,12 @@ impl Socket {
 pub(crate) fn note_drained(tcp: &TcpStream) {
     let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
     let _nothing = tcp.try_io(Interest::READABLE, nothing);
+}
+
+/// Makes closing a connection a reset.
+pub(crate) fn reset(tcp: &TcpStream) {
+    // One that is gone needs none.
+    let _gone = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
 /// Writes all of it.

@@ -11,7 +11,7 @@ use std::{
 use tokio::net::TcpStream;
 
 use crate::{
-    alarm::{Alarm, Late},
+    alarm::{Alarm, Late, Patience},
     buffer::Buffer,
     http1::{HeadLimits, Refusal, head_end},
     socket::Socket,
@@ -247,12 +247,18 @@ impl Incoming<'_> {
     }
 }
 
-/// Writes both, one behind the other.
-pub(crate) const fn write<'a>(socket: &'a Socket, first: &'a [u8], then: &'a [u8]) -> Write<'a> {
+/// Writes both, one behind the other. If nothing is taken for so long, the connection is reset when it is dropped.
+pub(crate) const fn write<'a>(
+    socket: &'a Socket,
+    first: &'a [u8],
+    then: &'a [u8],
+    silence: Duration,
+) -> Write<'a> {
     Write {
         socket,
         first,
         then,
+        patience: Patience::new(silence),
     }
 }
 
@@ -262,17 +268,32 @@ pub(crate) struct Write<'a> {
     socket: &'a Socket,
     first: &'a [u8],
     then: &'a [u8],
+    patience: Patience,
 }
 
 impl Future for Write<'_> {
     type Output = io::Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        match this.poll_write(context) {
+            Poll::Pending if this.patience.poll_late(context).is_ready() => {
+                this.socket.cut();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            written => written,
+        }
+    }
+}
+
+impl Write<'_> {
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self {
             socket,
             first,
             then,
-        } = self.get_mut();
+            patience,
+        } = self;
         while !first.is_empty() || !then.is_empty() {
             // The kernel takes one part with less ado than a list of parts.
             let written = match (*first, *then) {
@@ -287,6 +308,7 @@ impl Future for Write<'_> {
                     let of_first = count.min(first.len());
                     *first = &first[of_first..];
                     *then = &then[count - of_first..];
+                    patience.renew();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(socket.poll_write_ready(context))?;

@@ -12,7 +12,6 @@
 //! Each direction ends by itself, as each side closes it. What ends otherwise, by a reset, an error or in silence, is reset on both sides: a
 //! stream that was cut short looks whole to nobody.
 
-mod config;
 mod connection;
 mod one_way;
 mod passthrough;
@@ -20,9 +19,8 @@ mod pipe;
 mod relay;
 mod sni;
 
-pub use config::TcpConfig;
 pub(crate) use connection::Connection;
 pub(crate) use passthrough::{Passthrough, sni_table};
-pub(crate) use relay::{relay, reset};
+pub(crate) use relay::{relay, silent};
 pub(crate) use sni::SniTable;
 pub use sni::{InvalidServerNames, ServerNames, SniConfig, SniRoute, Unrouted};

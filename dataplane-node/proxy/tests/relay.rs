@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lbfabric_proxy::{PoolConfig, Protocol, ProxyConfig, TcpConfig};
+use lbfabric_proxy::{PoolConfig, Protocol, ProxyConfig, Timeouts};
 use nix::sys::socket::{MsgFlags, send};
 use proptest::prelude::*;
 use socket2::SockRef;
@@ -30,10 +30,13 @@ fn to(servers: &[SocketAddr]) -> ProxyConfig {
 }
 
 /// Both ends of a connection through an engine.
-fn connected(tcp: TcpConfig) -> (TcpStream, TcpStream) {
+fn connected(tunnel: Duration) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let config = ProxyConfig {
-        tcp,
+        timeouts: Timeouts {
+            tunnel,
+            ..Timeouts::default()
+        },
         ..to(&[listener.local_addr().unwrap()])
     };
     let client = TcpStream::connect(engine(config)).unwrap();
@@ -86,7 +89,7 @@ fn read(mut from: &TcpStream) -> Vec<u8> {
 }
 
 fn check(there: &Way, back: &Way) {
-    let (client, server) = connected(TcpConfig::default());
+    let (client, server) = connected(Timeouts::default().tunnel);
     let (at_server, at_client) = thread::scope(|scope| {
         scope.spawn(|| write(&client, there, 1));
         scope.spawn(|| write(&server, back, 2));
@@ -131,7 +134,7 @@ static ALL: LazyLock<Vec<u8>> = LazyLock::new(|| bytes(64 << 20, 3));
 
 /// One side writes on and on, and the other goes away in the middle: the writer hears of it.
 fn check_early(early: Early) {
-    let (client, server) = connected(TcpConfig::default());
+    let (client, server) = connected(Timeouts::default().tunnel);
     let (mut leaver, stayer) = if early.of_client {
         (client, server)
     } else {
@@ -184,7 +187,7 @@ fn large_ones_arrive_as_they_were() {
 #[test]
 fn directions_end_by_themselves() {
     for first in [10, 300_000] {
-        let (client, server) = connected(TcpConfig::default());
+        let (client, server) = connected(Timeouts::default().tunnel);
         let short = Way {
             length: first,
             parts: vec![first],
@@ -218,7 +221,7 @@ fn a_reset_is_a_reset_on_the_other_side() {
     for after in [0, 200_000] {
         for of_client in [true, false] {
             for half_closed in [true, false] {
-                let (client, server) = connected(TcpConfig::default());
+                let (client, server) = connected(Timeouts::default().tunnel);
                 let (leaver, stayer) = if of_client {
                     (client, server)
                 } else {
@@ -257,7 +260,7 @@ fn a_reset_is_a_reset_on_the_other_side() {
 #[test]
 fn silence_ends_and_a_word_in_either_direction_is_none() {
     let idle = Duration::from_secs(1);
-    let (mut client, mut server) = connected(TcpConfig { idle });
+    let (mut client, mut server) = connected(idle);
     for round in 0..8 {
         let (from, to) = if round % 2 == 0 {
             (&mut client, &mut server)
@@ -279,7 +282,7 @@ fn silence_ends_and_a_word_in_either_direction_is_none() {
 #[test]
 fn urgent_bytes_stay_in_their_places() {
     for before in [10, 70_000, 300_000] {
-        let (client, mut server) = connected(TcpConfig::default());
+        let (client, mut server) = connected(Timeouts::default().tunnel);
         let (first, then) = (bytes(before, 6), bytes(100_000, 7));
         let received = thread::scope(|scope| {
             let sender = scope.spawn(|| {

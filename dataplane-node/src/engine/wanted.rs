@@ -10,7 +10,7 @@ use lbfabric_model::{
 };
 use lbfabric_proxy::{
     ForwardedConfig, Http2Config, Protocol, ProxyConfig, ServerConfig, ServiceKey, StickyKey,
-    TcpConfig, Timeouts,
+    Timeouts,
     http1::{self, HeadLimits},
     tls::{Protocols, TicketConfig, TicketKey, TlsConfig},
 };
@@ -304,9 +304,7 @@ impl Behaviour {
                 head: ms(timeouts.head_ms),
                 idle: ms(timeouts.idle_ms),
                 silence: ms(timeouts.silence_ms),
-            },
-            tcp: TcpConfig {
-                idle: ms(timeouts.tunnel_ms),
+                tunnel: ms(timeouts.tunnel_ms),
             },
             http2: Http2Config {
                 clients: http2.clients,

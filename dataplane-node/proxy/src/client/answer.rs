@@ -1,5 +1,7 @@
 //! Answers as clients of HTTP/1.1 get them.
 
+use std::time::Duration;
+
 use super::Onward;
 use crate::{
     attempts::NoAnswer,
@@ -7,7 +9,6 @@ use crate::{
     http1::{
         Answering, Body, FieldEdits, FieldRoom, Refusal, Response, ResponseHead, write_response,
     },
-    observe::Cause,
     pump::Framed,
     socket::Socket,
     stream::write,
@@ -16,13 +17,18 @@ use crate::{
 
 impl Onward {
     /// Gives an answer before the one that counts to the client.
-    pub(super) async fn interim(&self, to: &Socket, head: &[u8]) -> Result<(), NoAnswer> {
+    pub(super) async fn interim(
+        &self,
+        to: &Socket,
+        head: &[u8],
+        silence: Duration,
+    ) -> Result<(), NoAnswer> {
         // One of HTTP/1.0 knows none, RFC 9110 section 15.2.
         if self.minor == 0 {
             return Ok(());
         }
-        let sent = write(to, head, b"").await;
-        sent.map_err(|_gone| NoAnswer::Gone(Cause::Client))?;
+        let sent = write(to, head, b"", silence).await;
+        sent.map_err(|error| NoAnswer::of_client(&error))?;
         self.asked.watch.sends(head.len());
         Ok(())
     }

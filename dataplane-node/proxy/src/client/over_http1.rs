@@ -57,7 +57,8 @@ impl Attempt<'_> {
         server: &mut Stream,
     ) -> Result<((Response, bool), bool), Failed> {
         let (onward, config) = (self.onward, self.config);
-        let sent = write(&server.socket, &onward.head, b"").await;
+        let silence = onward.asked.routed.timeouts(config).silence;
+        let sent = write(&server.socket, &onward.head, b"", silence).await;
         sent.map_err(|_closed| Failed::Unanswered)?;
         if onward.asked.has_body() {
             return Box::pin(self.with_body(permit, server)).await;
@@ -93,7 +94,7 @@ impl Attempt<'_> {
             match sent.await {
                 Ok(()) => Ok(true),
                 // It may have answered without reading all of it.
-                Err(Broken::Receiver) => Ok(false),
+                Err(Broken::Receiver(_)) => Ok(false),
                 Err(Broken::Refused(refusal)) => Err(NoAnswer::Refused(refusal)),
                 Err(Broken::Sender(error)) => {
                     asked.watch.waits_for(Phase::Data);
@@ -111,7 +112,7 @@ impl Attempt<'_> {
 /// Because of whom an answer does not arrive whole.
 fn cause_of(broken: &Broken) -> Cause {
     match broken {
-        Broken::Receiver => Cause::Client,
+        Broken::Receiver(error) => Cause::client(error.kind() == io::ErrorKind::TimedOut),
         Broken::Refused(_) => Cause::Server,
         Broken::Sender(error) => Cause::server(error.kind() == io::ErrorKind::TimedOut),
     }
@@ -126,15 +127,16 @@ async fn answer(
     permit: &Permit,
 ) -> Result<(Response, bool), Failed> {
     let asked = &onward.asked;
+    let silence = asked.routed.timeouts(config).silence;
     loop {
-        let length = answer_head(&mut from, asked, config).await?;
+        let length = answer_head(&mut from, asked, config, silence).await?;
         let mut head = Vec::with_capacity(length + 64);
         let (response, framed, persists) =
             rewrite(&from.filled()[..length], onward, config, &mut head)
                 .map_err(NoAnswer::Malformed)?;
         from.consume(length);
         if response.is_interim {
-            onward.interim(to, &head).await?;
+            onward.interim(to, &head, silence).await?;
             continue;
         }
         asked.answered(permit, response.status, config)?;
@@ -148,12 +150,12 @@ async fn answer(
             }
             _ => 0,
         };
-        let sent = write(to, &head, &from.filled()[..inline]).await;
-        if sent.is_err() {
+        let sent = write(to, &head, &from.filled()[..inline], silence).await;
+        if let Err(error) = sent {
             if response.body == Body::Length(inline as u64) {
                 asked.watch.waits_for(Phase::Last);
             }
-            return Err(NoAnswer::Gone(Cause::Client).into());
+            return Err(NoAnswer::of_client(&error).into());
         }
         from.consume(inline);
         asked.watch.sends(head.len() + inline);
@@ -162,7 +164,6 @@ async fn answer(
             body => body,
         };
         if body != Body::Length(0) {
-            let silence = asked.routed.timeouts(config).silence;
             // Its head is sent: all that tells the client of a failure is that the connection closes too early.
             let count = asked.watch.sent();
             let whole = Box::pin(pump::body(from, to, body, framed, silence, count)).await;

@@ -123,7 +123,7 @@ async fn answer(
             Head::Interim(interim) => {
                 head.clear();
                 written(&mut head, &interim, true, onward, config)?;
-                onward.interim(to, &head).await?;
+                onward.interim(to, &head, silence).await?;
             }
             Head::Final(response) => break response,
         }
@@ -233,7 +233,7 @@ impl Back<'_> {
         };
         while let Some(data) = next {
             let data = data.map_err(|_broken_off| BROKEN)?;
-            self.data(&data).await?;
+            self.data(&data, silence).await?;
             // Only now may as much come again.
             let from = &mut self.from;
             let released = from.flow_control().release_capacity(data.len());
@@ -253,14 +253,14 @@ impl Back<'_> {
             Framing::Bare | Framing::Length(0) => {}
             Framing::Length(_) => return Err(BROKEN),
         }
-        let sent = write(self.to, &self.waiting, b"").await;
-        sent.map_err(|_gone| NoAnswer::Gone(Cause::Client))?;
+        let sent = write(self.to, &self.waiting, b"", silence).await;
+        sent.map_err(|error| NoAnswer::of_client(&error))?;
         self.count.set(self.count.get() + self.waiting.len() as u64);
         Ok(())
     }
 
     /// Writes a part, behind what waits.
-    async fn data(&mut self, data: &[u8]) -> Result<(), NoAnswer> {
+    async fn data(&mut self, data: &[u8], silence: Duration) -> Result<(), NoAnswer> {
         let behind = match &mut self.framing {
             Framing::Chunks if data.is_empty() => data,
             Framing::Chunks => {
@@ -275,8 +275,8 @@ impl Back<'_> {
                 data
             }
         };
-        let sent = write(self.to, &self.waiting, behind).await;
-        sent.map_err(|_gone| NoAnswer::Gone(Cause::Client))?;
+        let sent = write(self.to, &self.waiting, behind, silence).await;
+        sent.map_err(|error| NoAnswer::of_client(&error))?;
         let moved = self.waiting.len() + behind.len();
         self.count.set(self.count.get() + moved as u64);
         self.waiting.clear();

@@ -51,6 +51,11 @@ impl Sending {
         }
     }
 
+    /// From here on the other side may not read for so long.
+    pub(super) const fn wait(&mut self, silence: Duration) {
+        self.silence = silence;
+    }
+
     /// Does something else for as long as somebody waits for the stream.
     pub(super) fn or_gone<'a, F: Future>(
         &'a mut self,

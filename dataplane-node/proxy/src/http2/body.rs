@@ -7,7 +7,7 @@ use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    answer::{Answer, Gone, Sending},
+    answer::{Gone, Sending},
     request::is_token,
 };
 use crate::{
@@ -73,9 +73,9 @@ pub(super) async fn send(
             Body::Chunked => {
                 out.clear();
                 chunk(&mut out, &data);
-                write(to, &out, b"").await
+                write(to, &out, b"", silence).await
             }
-            Body::Length(_) | Body::UntilClose => write(to, &data, b"").await,
+            Body::Length(_) | Body::UntilClose => write(to, &data, b"", silence).await,
         };
         sent.map_err(|_gone| NotSent::Server)?;
         // Only now may as much come again.
@@ -88,7 +88,7 @@ pub(super) async fn send(
             return Err(BROKEN_OFF);
         };
         let end = last_chunk(trailers.as_ref()).ok_or(BROKEN_OFF)?;
-        write(to, &end, b"")
+        write(to, &end, b"", silence)
             .await
             .map_err(|_gone| NotSent::Server)?;
     }
@@ -283,36 +283,4 @@ async fn filled(
     let read = to.or_gone(read).await?;
     let read: io::Result<usize> = read.map_err(|Late| NotRead::Sender { is_late: true })?;
     read.map_err(|_broken| NotRead::Sender { is_late: false })
-}
-
-/// Both directions of a WebSocket as they come, each until its end.
-pub(super) async fn tunnel(
-    client: &mut RecvStream,
-    server: &mut Incoming<'_>,
-    to: &mut Answer,
-    count: &Cell<u64>,
-) -> Result<(), NotRead> {
-    let socket = server.socket;
-    let there = async {
-        let limits = (Duration::MAX, u64::MAX);
-        let sent = send(client, socket, Body::UntilClose, limits, count).await;
-        if sent.is_ok() {
-            // A connection that is gone is shut down already.
-            let _gone = socket.close_half().await;
-        }
-        sent
-    };
-    let back = until_close(server, to.sending()?, Duration::MAX);
-    tokio::pin!(there, back);
-    let mut is_open = true;
-    loop {
-        tokio::select! {
-            biased;
-            ended = &mut back => return ended,
-            sent = &mut there, if is_open => match sent {
-                Ok(()) | Err(NotSent::Server | NotSent::TooLong) => is_open = false,
-                Err(NotSent::Client { .. }) => return Err(Gone.into()),
-            },
-        }
-    }
 }

@@ -14,11 +14,12 @@ use self::over_http2::OverHttp2;
 use super::{
     Service,
     answer::{Answer, Gone},
-    body::{self, NotRead},
+    body::NotRead,
     config::ServerProtocol,
     pool::Place,
     relay,
     request::{self, NotWritten, Writing},
+    tunnel::tunnel,
     watch::Open,
     websocket,
 };
@@ -176,10 +177,9 @@ async fn run(
     };
     match behind {
         Behind::Switched(mut upstream) => {
-            let mut from = upstream.stream.incoming();
+            let limit = onward.asked.routed.timeouts(&service.config).tunnel;
             let count = onward.asked.watch.received();
-            let tunnel = Box::pin(body::tunnel(body, &mut from, answer, count));
-            tunnel.await.map_err(NoAnswer::from)?;
+            Box::pin(tunnel(body, &mut upstream.stream, answer, limit, count)).await?;
         }
         Behind::Requests(upstream, keep_alive) => permit.keep(upstream, keep_alive),
         Behind::Nothing => {}

@@ -15,7 +15,7 @@ pub struct RouteTimeouts {
     pub total: Option<TimeLimit>,
     /// Between two parts of a body, and until a server's head has come.
     pub silence: Option<TimeLimit>,
-    /// Without a byte in either direction, of a connection that has become another protocol's. None: without end.
+    /// Without a byte in either direction, of a connection that has become another protocol's.
     pub tunnel: Option<TimeLimit>,
 }
 
@@ -46,6 +46,7 @@ impl RouteTimeouts {
         Timeouts {
             connect: or(self.connect, service.connect),
             silence: or(self.silence, service.silence),
+            tunnel: or(self.tunnel, service.tunnel),
             ..service
         }
     }
@@ -60,11 +61,13 @@ mod tests {
         let limit = |millis| TimeLimit::new("timeouts.connect", Duration::from_millis(millis));
         let own = RouteTimeouts {
             connect: Some(limit(20).unwrap()),
+            tunnel: Some(limit(30).unwrap()),
             ..RouteTimeouts::default()
         };
         let service = Timeouts::default();
         let expected = Timeouts {
             connect: Duration::from_millis(20),
+            tunnel: Duration::from_millis(30),
             ..service
         };
         assert_eq!(own.over(service), expected);

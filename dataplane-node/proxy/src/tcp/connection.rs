@@ -4,8 +4,9 @@ use crate::{
     observe::{Ending, NO_SERVER, Peer, Protocol, Termination, Tls, Watch},
     proxy_protocol::{Endpoints, Extras},
     site::{Current, Place},
+    socket::reset,
     stream::Stream,
-    tcp::relay::{relay, reset},
+    tcp::relay::relay,
     upstream::{Origin, Permit, Upstream, Upstreams},
 };
 
@@ -55,7 +56,7 @@ impl Connection {
         drop(upstreams);
         let termination = match server {
             Ok((_permit, mut server)) => {
-                let idle = self.current.config.tcp.idle;
+                let idle = self.current.config.timeouts.tunnel;
                 let relayed = relay(&mut self.stream, &mut server.stream, idle).await;
                 watch.relayed(relayed.to_server, relayed.to_client);
                 relayed.termination()

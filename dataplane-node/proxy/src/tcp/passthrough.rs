@@ -6,7 +6,6 @@ use std::{
 
 use super::{
     Connection,
-    relay::reset,
     sni::{SniTable, Unrouted},
 };
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     config::ProxyConfig,
     engine::ServiceKey,
     proxy_protocol::Extras,
+    socket::reset,
     stream::{Incoming, write},
     tls_hello::{self, HELLO_BYTES, Name},
     upstream::{SharedPools, Upstreams},
@@ -113,9 +113,10 @@ impl Passthrough {
         let stream = &mut self.connection.stream;
         if let Some(alert) = alert {
             // A record with a fatal alert, RFC 8446 sections 5.1 and 6.
+            let limit = self.connection.current.config.timeouts.silence;
             let record = [21, 3, 3, 0, 2, 2, alert];
             // A client that is gone does not hear it.
-            let _heard = write(&stream.socket, &record, b"").await;
+            let _heard = write(&stream.socket, &record, b"", limit).await;
         }
         stream.linger().await;
     }

@@ -116,17 +116,10 @@ impl Drop for Cut<'_> {
     fn drop(&mut self) {
         if !self.is_whole {
             for socket in self.sockets {
-                socket.abort();
-                reset(socket.tcp());
+                socket.cut();
             }
         }
     }
-}
-
-/// Makes closing a socket a reset: what the other side has got is not all.
-pub(crate) fn reset(socket: &TcpStream) {
-    // One that is gone needs none.
-    let _gone = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 /// Lets a byte that is urgent come where it is in the stream, instead of never.
@@ -143,7 +136,7 @@ async fn failed(socket: &TcpStream) {
 }
 
 /// Waits until nothing has moved for so long.
-async fn silent(alarm: &Alarm, last: &Cell<Instant>, limit: Duration) {
+pub(crate) async fn silent(alarm: &Alarm, last: &Cell<Instant>, limit: Duration) {
     loop {
         let left = limit.saturating_sub(last.get().elapsed());
         if left.is_zero() {

@@ -51,9 +51,10 @@ impl Attempt<'_> {
         server: &mut Stream,
     ) -> Result<(Response, bool), Failed> {
         let onward = self.onward;
-        let sent = write(&server.socket, &onward.head, b"").await;
-        sent.map_err(|_closed| Failed::Unanswered)?;
         let config = &self.service.config;
+        let silence = onward.asked.routed.timeouts(config).silence;
+        let sent = write(&server.socket, &onward.head, b"", silence).await;
+        sent.map_err(|_closed| Failed::Unanswered)?;
         if onward.asked.has_body() {
             return Box::pin(self.with_body(permit, server)).await;
         }
@@ -106,7 +107,7 @@ async fn answer(
     let silence = asked.routed.timeouts(config).silence;
     loop {
         let length = {
-            let head = pin!(answer_head(&mut from, asked, config));
+            let head = pin!(answer_head(&mut from, asked, config, silence));
             to.or_gone(head).await??
         };
         // The head's values are parts of this, and so is what has come of the body.
