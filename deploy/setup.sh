@@ -42,6 +42,10 @@ need curl have curl
 need nginx have nginx
 need nghttp2-client have h2load
 need openssl have openssl
+# Clients and servers of WebSockets. Whatever else is called python3 does not have Debian's packages.
+for module in websockets h2 wsproto; do
+    need "python3-$module" /usr/bin/python3 -c "import $module"
+done
 need libnginx-mod-stream test -e /usr/lib/nginx/modules/ngx_stream_module.so
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 # A toolchain from rustup is used as it is; without one, Debian's and Ubuntu's newest packages do.
