@@ -62,11 +62,13 @@ impl Arrived {
         let (site, at) = (Rc::clone(&place.site), place.number());
         let protocol = current.config.protocol;
         if protocol == Protocol::Http {
-            if let Some(version) = current.config.proxy_protocol.send {
-                let Some(told) = endpoints.told(&socket, version, Extras::default()) else {
+            let version = current.config.proxy_protocol.send;
+            if version.is_some() || current.config.transparent.is_some() {
+                let told = version.map(|it| endpoints.told(&socket, it, Extras::default()));
+                let Some(told) = told.unwrap_or_else(|| Some(Box::default())) else {
                     return;
                 };
-                place.tell(told);
+                place.tell(told, endpoints.client);
                 current = place.current();
             }
             let (address, tls) = (endpoints.client.ip(), current.config.tls.clone());

@@ -9,6 +9,7 @@ use crate::{
     route::RouteTable,
     tcp::SniConfig,
     tls::{ServerTlsConfig, TlsConfig},
+    transparent::TransparentConfig,
 };
 
 /// What one service of the engine does.
@@ -38,6 +39,8 @@ pub struct ProxyConfig {
     pub server_tls: Option<Arc<ServerTlsConfig>>,
     /// What of its requests is seen.
     pub observe: ObserveConfig,
+    /// Servers see their clients' addresses; without it they see the node's.
+    pub transparent: Option<TransparentConfig>,
 }
 
 /// What a service's connections carry.

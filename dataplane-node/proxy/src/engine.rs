@@ -6,7 +6,7 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
@@ -30,6 +30,7 @@ const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Engine {
     workers: Vec<WorkerThread>,
+    shared: SharedPools,
     drain: Duration,
 }
 
@@ -128,6 +129,7 @@ impl Engine {
             parts.map(|(number, part)| WorkerThread::start(number, drain, shared.clone(), part));
         Ok(Self {
             workers: workers.collect::<io::Result<_>>()?,
+            shared,
             drain,
         })
     }
@@ -197,9 +199,18 @@ impl Engine {
         sums
     }
 
+    /// Servers with connections from clients' addresses, of services that are gone too: their answers are still to be brought here.
+    pub fn transparent_servers(&self) -> BTreeSet<SocketAddr> {
+        self.shared.transparent()
+    }
+
     /// Stops listening, and waits until every connection has ended, at most for the drain time.
     pub async fn stop(self) {
-        let Self { workers, drain } = self;
+        let Self {
+            workers,
+            shared: _,
+            drain,
+        } = self;
         // A worker begins to end when nobody can tell it anything any more.
         let ends: Vec<_> = workers.into_iter().map(WorkerThread::end).collect();
         for end in ends {

@@ -92,7 +92,7 @@ pub(crate) struct Place {
     counted: Option<Box<Counted>>,
     /// Lives as long as the connection.
     seen: CountedConnection,
-    /// Where servers are told whose connections theirs are.
+    /// Where servers are told whose connections theirs are, or see it.
     told: Option<Box<Told>>,
 }
 
@@ -100,6 +100,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 struct Told {
     header: Box<[u8]>,
+    client: SocketAddr,
     /// What the service does, and the same with the client's own connections.
     last: RefCell<Option<(Rc<Current>, Rc<Current>)>>,
 }
@@ -131,11 +132,12 @@ impl Current {
         }
     }
 
-    fn of_client(&self, header: &[u8]) -> Self {
+    fn of_client(&self, header: &[u8], client: SocketAddr) -> Self {
+        let transparent = self.config.transparent.as_ref();
         Self {
             config: Arc::clone(&self.config),
             upstreams: Rc::clone(&self.upstreams),
-            origin: Some(Rc::new(Origin::new(header.into()))),
+            origin: Origin::new(header.into(), transparent.and_then(|it| it.source(client))),
             routes: Rc::clone(&self.routes),
             sni: Rc::clone(&self.sni),
             counters: Arc::clone(&self.counters),
@@ -267,7 +269,7 @@ impl Told {
         match &*last {
             Some((of, own)) if Rc::ptr_eq(of, &current) => Rc::clone(own),
             Some(_) | None => {
-                let own = Rc::new(current.of_client(&self.header));
+                let own = Rc::new(current.of_client(&self.header, self.client));
                 *last = Some((current, Rc::clone(&own)));
                 own
             }
@@ -313,10 +315,11 @@ impl Place {
         self.seen = CountedConnection::of(observer);
     }
 
-    /// From now on servers are told this of the client.
-    pub(crate) fn tell(&mut self, header: Box<[u8]>) {
+    /// From now on servers are told this of the client, and see its address if the service has it so.
+    pub(crate) fn tell(&mut self, header: Box<[u8]>, client: SocketAddr) {
         self.told = Some(Box::new(Told {
             header,
+            client,
             last: RefCell::default(),
         }));
     }

@@ -24,6 +24,7 @@ mod pool;
 mod server;
 mod shared;
 mod shared_server;
+mod source;
 mod waiting;
 
 use std::{
@@ -42,6 +43,7 @@ pub(crate) use origin::Origin;
 pub(crate) use permit::Permit;
 pub(crate) use pool::{NoUpstream, Pool};
 pub use shared::SharedPools;
+pub(crate) use source::Source;
 
 use crate::{config::ProxyConfig, engine::ServiceKey};
 

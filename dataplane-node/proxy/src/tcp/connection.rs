@@ -95,8 +95,10 @@ impl Connection {
     ) -> Result<(Permit, Upstream), Termination> {
         let pool = upstreams.pool(0).ok_or(NO_SERVER)?;
         let mut key = pool.key(std::iter::empty(), self.endpoints.client.ip());
-        key.origin = (!told.is_empty()).then(|| Rc::new(Origin::new(told)));
         let config = &self.current.config;
+        let transparent = config.transparent.as_ref();
+        let source = transparent.and_then(|it| it.source(self.endpoints.client));
+        key.origin = Origin::new(told, source);
         let limit = config.timeouts.connect;
         let reached = pool.reach(&key, config, limit, watch).await;
         let (permit, upstream): (Permit, Upstream) = reached.map_err(|why| why.termination())?;

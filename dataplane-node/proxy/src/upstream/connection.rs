@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::shared_server::Slot;
+use super::{shared_server::Slot, source::Source};
 use crate::{
     config::ProxyConfig,
     http2::ServerProtocol,
@@ -56,9 +56,19 @@ impl Transport {
     }
 
     /// A new connection, which begins with what the server is told of it.
-    async fn connect(&self, address: SocketAddr, told: &[u8]) -> io::Result<Socket> {
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        told: &[u8],
+        source: Option<Source>,
+    ) -> io::Result<Socket> {
         let tcp = loop {
-            match TcpStream::connect(address).await {
+            let connected = match source {
+                None => TcpStream::connect(address).await,
+                // On the heap, as others do not need the room.
+                Some(source) => Box::pin(source.connect(address)).await,
+            };
+            match connected {
                 // One is there as soon as another connection ends.
                 Err(error) if is_full(&error) => sleep(FULL_PAUSE).await,
                 connected => break connected?,
@@ -101,7 +111,7 @@ impl Upstream {
         slot: Slot,
         limit: Duration,
     ) -> io::Result<Self> {
-        let socket = timeout(limit, transport.connect(address, told)).await;
+        let socket = timeout(limit, transport.connect(address, told, slot.source())).await;
         let socket = socket.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(Self {
             stream: Stream::new(socket),

@@ -3,30 +3,42 @@ use std::{cell::RefCell, rc::Rc, time::Instant};
 use super::{
     connection::{IdleConnection, Upstream},
     server::Server,
+    source::Source,
 };
 use crate::http2;
 
-/// A client whose connections to servers are its own: a server that was told at the beginning whose connection it is believes that until
-/// its end. They go with this.
+/// A client whose connections to servers are its own: a server that was told at the beginning whose connection it is, or sees it from its
+/// address, believes that until its end. They go with this.
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// What each begins with.
     told: Box<[u8]>,
+    /// Where each comes from, if not from the node.
+    source: Option<Source>,
     idle: RefCell<Vec<(Rc<Server>, IdleConnection)>>,
     http2: RefCell<Vec<(Rc<Server>, Rc<http2::Peers>)>>,
 }
 
 impl Origin {
-    pub(crate) fn new(told: Box<[u8]>) -> Self {
-        Self {
-            told,
-            idle: RefCell::default(),
-            http2: RefCell::default(),
-        }
+    /// None for a client that no server hears of: it shares connections with others.
+    pub(crate) fn new(told: Box<[u8]>, source: Option<Source>) -> Option<Rc<Self>> {
+        (!told.is_empty() || source.is_some()).then(|| {
+            Rc::new(Self {
+                told,
+                source,
+                idle: RefCell::default(),
+                http2: RefCell::default(),
+            })
+        })
     }
 
     pub(super) fn told(&self) -> &[u8] {
         &self.told
+    }
+
+    /// Where a connection to a server comes from.
+    pub(super) fn source(&self, server: &Server) -> Option<Source> {
+        self.source.filter(|it| it.reaches(server.address))
     }
 
     /// A connection to a server that waits, if there is one.

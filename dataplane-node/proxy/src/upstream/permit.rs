@@ -76,7 +76,10 @@ impl Permit {
 
     /// A new connection to the server. The error is [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) if it has as many as it may have.
     pub(crate) async fn connect_anew(&self, limit: Duration) -> io::Result<Upstream> {
-        let connected = self.server.connect_anew(self.told(), limit).await;
+        let connected = self
+            .server
+            .connect_anew(self.origin.as_deref(), limit)
+            .await;
         connected.inspect_err(|error| self.refused(error))
     }
 
@@ -143,10 +146,6 @@ impl Permit {
             Some(origin) => origin.http2(&self.server),
             None => self.server.http2.clone(),
         }
-    }
-
-    fn told(&self) -> &[u8] {
-        self.origin.as_ref().map_or(b"", |origin| origin.told())
     }
 
     /// That there are too many connections is no fault of the server's.

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{
     connection::{IdleConnection, Transport, Upstream},
+    origin::Origin,
     shared_server::SharedServer,
 };
 use crate::{
@@ -112,7 +113,11 @@ impl Server {
         }
     }
 
-    pub(super) async fn connect_anew(&self, told: &[u8], limit: Duration) -> io::Result<Upstream> {
+    pub(super) async fn connect_anew(
+        &self,
+        origin: Option<&Origin>,
+        limit: Duration,
+    ) -> io::Result<Upstream> {
         let slot = self.shared.slot().or_else(|| {
             // One that waits for another client, or that would be used otherwise.
             drop(self.idle.borrow_mut().pop());
@@ -124,6 +129,8 @@ impl Server {
             let freed = timeout(limit, Box::pin(self.shared.free_slot())).await;
             freed.map_err(|_late| io::Error::from(io::ErrorKind::QuotaExceeded))?
         };
+        let told = origin.map_or(&b""[..], Origin::told);
+        let slot = slot.of(origin.and_then(|it| it.source(self)));
         Upstream::open(&self.transport, self.address, told, slot, limit).await
     }
 

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -83,6 +83,21 @@ impl SharedPools {
 
     pub(super) fn needed(&self) -> &Notify {
         &self.0.needed
+    }
+
+    /// Servers with connections from clients' addresses.
+    pub(crate) fn transparent(&self) -> BTreeSet<SocketAddr> {
+        let pools = lock(&self.0.pools);
+        let mut found = BTreeSet::new();
+        for pool in pools.values().filter_map(Weak::upgrade) {
+            let servers = lock(&pool.servers);
+            let servers = servers.iter().filter(|(_, server)| {
+                let server = server.upgrade();
+                server.is_some_and(|server| server.has_transparent())
+            });
+            found.extend(servers.map(|((_, address), _)| *address));
+        }
+        found
     }
 }
 

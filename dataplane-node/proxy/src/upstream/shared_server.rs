@@ -5,6 +5,8 @@ use std::sync::{
 
 use tokio::sync::{Notify, futures::Notified};
 
+use super::source::Source;
+
 /// What holds for a server on the whole node. It has a cache line of its own, as every request writes to it.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -15,6 +17,8 @@ pub(crate) struct SharedServer {
     /// Requests that have gone well since the last one that failed.
     succeeded: AtomicU32,
     connections: AtomicU32,
+    /// Those of them that come from clients' addresses.
+    transparent: AtomicU32,
     connections_max: AtomicU32,
     /// Who needs one more than there may be.
     connections_needed: AtomicU32,
@@ -29,7 +33,11 @@ pub(crate) struct SharedServer {
 
 /// One of a server's connections, counted until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<SharedServer>);
+pub(crate) struct Slot {
+    server: Arc<SharedServer>,
+    /// The client's address that it comes from.
+    source: Option<Source>,
+}
 
 /// One who waits for a connection's place.
 struct Need<'s>(&'s SharedServer);
@@ -43,6 +51,7 @@ impl SharedServer {
             requests_max: AtomicU32::new(0),
             succeeded: AtomicU32::new(0),
             connections: AtomicU32::new(0),
+            transparent: AtomicU32::new(0),
             connections_max: AtomicU32::new(0),
             connections_needed: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
@@ -117,7 +126,15 @@ impl SharedServer {
 
     /// Counts one more connection, if there may be one.
     pub(super) fn slot(self: &Arc<Self>) -> Option<Slot> {
-        count_one(&self.connections, &self.connections_max).then(|| Slot(self.clone()))
+        count_one(&self.connections, &self.connections_max).then(|| Slot {
+            server: self.clone(),
+            source: None,
+        })
+    }
+
+    /// Whether a connection comes from a client's address.
+    pub(super) fn has_transparent(&self) -> bool {
+        self.transparent.load(SeqCst) > 0
     }
 
     /// Waits until there may be one more connection, and lets workers close some that are idle.
@@ -160,11 +177,30 @@ fn count_one(count: &AtomicU32, limit: &AtomicU32) -> bool {
 
 // === impl Slot, Need ===
 
+impl Slot {
+    /// One of a connection from there.
+    pub(super) fn of(mut self, source: Option<Source>) -> Self {
+        if source.is_some() {
+            self.server.transparent.fetch_add(1, SeqCst);
+        }
+        self.source = source;
+        self
+    }
+
+    pub(super) const fn source(&self) -> Option<Source> {
+        self.source
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, SeqCst);
-        if self.0.connections_needed.load(SeqCst) > 0 {
-            self.0.freed.notify_one();
+        let Self { server, source } = self;
+        if source.is_some() {
+            server.transparent.fetch_sub(1, SeqCst);
+        }
+        server.connections.fetch_sub(1, SeqCst);
+        if server.connections_needed.load(SeqCst) > 0 {
+            server.freed.notify_one();
         }
     }
 }

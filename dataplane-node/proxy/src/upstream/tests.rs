@@ -123,7 +123,7 @@ fn a_connection_of_one_client_is_not_anothers() {
             ServiceKey::default(),
             SharedPools::default(),
         );
-        let client = || Some(Rc::new(Origin::new(Box::default())));
+        let client = || Origin::new(Box::new(*b" "), None);
         let clients = [None, client(), client()];
         for client in clients.clone() {
             assert!(!request(&upstreams, client).await);
