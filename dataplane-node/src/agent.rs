@@ -24,7 +24,7 @@ use crate::{
     NodeConfig,
     chain::Chain,
     controller,
-    engine::EngineDriver,
+    engine::{EngineDriver, remove_answer_rules},
     hand_over::{self, HandOverFailed, Offer, Successor},
     health::Probers,
     netlink::NetworkWatch,
@@ -282,8 +282,13 @@ fn role_state(
             panics: std::collections::BTreeSet::new(),
             former: std::collections::BTreeSet::new(),
             wake_at: None,
-            engine: EngineDriver::start(setup, &config.interfaces, taken_over)
-                .map_err(StartError::Engine)?,
+            engine: EngineDriver::start(
+                setup,
+                network.requests.clone(),
+                &config.interfaces,
+                taken_over,
+            )
+            .map_err(StartError::Engine)?,
         })),
         Role::Server => {
             let mut setup = setup;
@@ -370,6 +375,8 @@ pub async fn detach(
         let setup = ServerSetup::open(state_dir, network.requests.clone());
         let setup = setup.map_err(|error| failed(&error))?;
         setup.undo().await.map_err(|error| failed(&error))?;
+        let removed = remove_answer_rules(&network.requests).await;
+        removed.map_err(|error| failed(&error))?;
     }
     Ok(())
 }

@@ -1,15 +1,21 @@
-//! The layer-7 engine on the node: what it serves, and the VIPs on the loopback that bring clients' packets to it.
+//! The layer-7 engine on the node: what it serves, the VIPs on the loopback that bring clients' packets to it, and the
+//! routing rules that bring it the answers of servers that see their clients' addresses.
 //!
 //! ```text
 //! Desired, health ── wanted (pure) ──► Part for each service, port and family ──► lbfabric_proxy::Engine
-//!                                  └─► VIPs ──► ServerSetup ──► loopback
+//!                                  ├─► VIPs ──► ServerSetup ──► loopback
+//!                                  └─► servers that see clients ──► AnswerRules ──► routing rules
 //! ```
 
+mod answers;
 mod balancing;
 mod datagrams;
 mod driver;
 mod files;
 mod tls;
+mod transparent;
 mod wanted;
 
+pub(crate) use answers::remove_answer_rules;
 pub(crate) use driver::EngineDriver;
+pub(crate) use transparent::Surroundings;

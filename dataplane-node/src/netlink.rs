@@ -6,10 +6,12 @@
 //! agent ── NetCommand ──►┘   NetworkTable      └── NTF_USE ──► kernel probes neighbours
 //! ```
 
+mod answers;
 mod follow;
 mod requests;
 mod table;
 
+pub(crate) use answers::AnswerRule;
 pub(crate) use follow::{NetCommand, NetworkWatch};
 pub(crate) use requests::{NetlinkError, Requests};
 #[cfg(test)]

@@ -36,6 +36,8 @@ mod l7_carried;
 mod l7_clients;
 #[path = "netns/l7_reverse.rs"]
 mod l7_reverse;
+#[path = "netns/l7_transparent.rs"]
+mod l7_transparent;
 #[path = "netns/large_frames.rs"]
 mod large_frames;
 #[path = "netns/layout_switch.rs"]
@@ -70,6 +72,8 @@ mod take_over;
 mod told_client;
 #[path = "netns/traffic.rs"]
 mod traffic;
+#[path = "netns/transparent_site.rs"]
+mod transparent_site;
 #[path = "netns/two_nics.rs"]
 mod two_nics;
 #[path = "netns/udp_echo.rs"]

@@ -1,5 +1,6 @@
 //! The replicated state: what all controllers agree on, changed by commands alone.
 
+mod answered_ports;
 mod apply;
 mod certificates;
 mod check;

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{program::Program, report};
 use crate::{
     chain::Chain,
-    engine::EngineDriver,
+    engine::{EngineDriver, Surroundings},
     explain::{Names, explain},
     health::HealthTable,
     maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps, monotonic_ns},
@@ -171,7 +171,11 @@ impl RoleState {
             Self::LoadBalancer(lb) => {
                 let mut applied = lb.apply(situation);
                 let health = situation.health.view();
-                let refused = lb.engine.apply(situation.desired, &health).await;
+                let around = Surroundings {
+                    subnets: &situation.network.subnets,
+                    local_ports: kernel_ports(),
+                };
+                let refused = lb.engine.apply(situation.desired, &health, around).await;
                 applied.refusals.extend(refused);
                 applied
             }

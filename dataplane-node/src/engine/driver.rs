@@ -1,24 +1,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
 use lbfabric_proto::v1;
 use lbfabric_proxy::{
-    Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey, tls::TicketKey,
+    ClientsBeside, Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey, tls::TicketKey,
 };
 use tracing::{error, warn};
 
 use super::{
+    answers::{AnswerRules, AnswersError},
     datagrams::{DatagramPart, ToldDatagrams},
     files,
     tls::TlsCache,
+    transparent::Surroundings,
     wanted::{Behaviour, Part, Wanted},
 };
 use crate::{
     chain::Chain,
+    netlink::Requests,
     plan::{Desired, HealthView},
     server::{ServerSetup, SetupError},
 };
@@ -27,11 +30,18 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(10);
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often routing rules are looked after: other programs of the machine may think that all of them are theirs.
+const LOOK: Duration = Duration::from_secs(10);
+/// For how long clients are told of that were served from the node's own address.
+const BESIDE_TOLD: Duration = Duration::from_mins(10);
 
 /// Keeps the engine, and the VIPs that it listens at, as they are to be.
 pub(crate) struct EngineDriver {
     engine: Engine,
     setup: ServerSetup,
+    answers: AnswerRules,
+    /// Clients that servers could not see, by service.
+    beside: BTreeMap<ServiceId, Arc<ClientsBeside>>,
     /// The interfaces that clients come in by.
     interfaces: Vec<String>,
     /// Until the controller gives the fabric's, sessions of TLS are gone on with on every worker, and after a change.
@@ -52,6 +62,7 @@ impl EngineDriver {
     /// this one.
     pub(crate) fn start(
         setup: ServerSetup,
+        requests: Requests,
         interfaces: &[String],
         taken_over: Vec<TcpListener>,
     ) -> io::Result<Self> {
@@ -60,6 +71,8 @@ impl EngineDriver {
         Ok(Self {
             engine: Engine::take_over(taken_over, workers, DRAIN)?,
             setup,
+            answers: AnswerRules::new(requests),
+            beside: BTreeMap::new(),
             interfaces: interfaces.to_vec(),
             ticket_key: TicketKey::random(),
             tls: TlsCache::default(),
@@ -80,11 +93,13 @@ impl EngineDriver {
         &mut self,
         desired: &Desired,
         health: &HealthView,
+        around: Surroundings<'_>,
     ) -> BTreeMap<ObjectKey, String> {
         let own = self.ticket_key.as_ref();
-        let wanted = Wanted::new(desired, health, &self.members, own);
+        let wanted = Wanted::new(desired, health, &self.members, own, around);
+        let answers = wanted.answers();
         let Wanted {
-            parts,
+            mut parts,
             datagrams,
             vips,
             members,
@@ -96,8 +111,15 @@ impl EngineDriver {
         if let Err(error) = &held {
             self.refuse_all(desired, error, &mut refusals);
         }
+        let brought = self.answers.hold(&answers).await;
+        if let Err(error) = &brought {
+            self.refuse_transparent(&mut parts, error, &mut refusals);
+        }
         self.tell(parts, datagrams).await;
         refusals.extend(self.failed.clone());
+        if brought.is_ok() {
+            self.release(&answers).await;
+        }
         if let Ok(held) = held
             && let Err(error) = self.move_vips(&vips, &held).await
         {
@@ -123,6 +145,48 @@ impl EngineDriver {
             self.wake_by(Duration::from_secs(end.saturating_sub(now)));
         }
         Ok(held)
+    }
+
+    /// Without their servers' answers, services go on as they are, or do not begin.
+    fn refuse_transparent(
+        &mut self,
+        parts: &mut BTreeMap<ServiceKey, Part>,
+        error: &AnswersError,
+        refusals: &mut BTreeMap<ServiceId, String>,
+    ) {
+        let reason = Chain(error).to_string();
+        warn!(%reason, "services in l7-transparent are not as desired");
+        parts.retain(|key, part| {
+            if part.answers.is_empty() {
+                return true;
+            }
+            let id = ServiceId(key.id);
+            refusals.entry(id).or_insert_with(|| reason.clone());
+            let Some((behaviour, service)) = self.told.get(key) else {
+                return false;
+            };
+            part.behaviour = behaviour.clone();
+            part.listen.clone_from(&service.listen);
+            true
+        });
+        self.wake_by(RETRY);
+    }
+
+    /// Takes away rules that no connection needs any more.
+    async fn release(&mut self, answers: &BTreeSet<SocketAddr>) {
+        let in_use = self.engine.transparent_servers();
+        let released = self.answers.release(answers, &in_use, Instant::now());
+        match released.await {
+            Ok(false) => {}
+            Ok(true) => self.wake_by(RETRY),
+            Err(error) => {
+                warn!(error = %Chain(&error), "routing rules that are not needed stay");
+                self.wake_by(RETRY);
+            }
+        }
+        if !answers.is_empty() {
+            self.wake_by(LOOK);
+        }
     }
 
     async fn move_vips(
@@ -160,7 +224,12 @@ impl EngineDriver {
         }
         let before = std::mem::take(&mut self.told);
         self.failed.clear();
-        for (key, Part { listen, behaviour }) in parts {
+        for (key, part) in parts {
+            let Part {
+                listen,
+                behaviour,
+                answers: _,
+            } = part;
             let proxy = match before.get(&key) {
                 Some((had, service)) if *had == behaviour => Arc::clone(&service.proxy),
                 Some(_) | None => match self.config(ServiceId(key.id), &behaviour) {
@@ -175,6 +244,10 @@ impl EngineDriver {
             self.told.insert(key, (behaviour, service));
         }
         let told = &self.told;
+        self.beside.retain(|ServiceId(id), _| {
+            let mut keys = told.keys();
+            keys.any(|key| key.id == *id)
+        });
         self.tls.keep(|ServiceId(id)| {
             let first = ServiceKey { id, part: 0 };
             let part = told.range(first..).next();
@@ -200,7 +273,11 @@ impl EngineDriver {
     fn config(&mut self, id: ServiceId, behaviour: &Behaviour) -> Result<ProxyConfig, String> {
         let tls = behaviour.tls.as_ref();
         let tls = tls.map(|tls| self.tls.get(id, tls)).transpose()?;
-        Ok(behaviour.config(tls))
+        let transparent = behaviour.transparent.as_ref();
+        Ok(ProxyConfig {
+            transparent: transparent.map(|it| it.config(self.beside.entry(id).or_default())),
+            ..behaviour.config(tls)
+        })
     }
 
     fn refuse_all(
@@ -235,9 +312,25 @@ impl EngineDriver {
         let report = |(id, traffic)| v1::NodeServiceReport {
             id,
             proxy: Some(traffic),
+            warnings: self.warnings(ServiceId(id)),
             ..v1::NodeServiceReport::default()
         };
         sums.into_iter().map(report).collect()
+    }
+
+    /// What a service's users should know.
+    fn warnings(&self, id: ServiceId) -> Vec<String> {
+        let Some(beside) = self.beside.get(&id) else {
+            return Vec::new();
+        };
+        let clients = beside.of_last(BESIDE_TOLD);
+        let first = ServiceKey { id: id.0, part: 0 };
+        let part = self.told.range(first..).next();
+        let warning = part.and_then(|(_, (behaviour, service))| {
+            let transparent = behaviour.transparent.as_ref()?;
+            transparent.warning(&clients, &service.proxy)
+        });
+        warning.into_iter().collect()
     }
 
     /// Takes no more connections, and gives what takes them; those that there are have so long.
@@ -254,6 +347,9 @@ impl EngineDriver {
     /// Lets connections end, and takes away what was put on the machine.
     pub(crate) async fn stop(self) -> Result<(), SetupError> {
         self.engine.stop().await;
+        if let Err(error) = self.answers.undo().await {
+            error!(error = %Chain(&error), "routing rules are not all taken away");
+        }
         self.setup.undo().await
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use super::{
     balancing::{ServicePool, pool_config, servers_of, sticky_key},
     datagrams::{DatagramPart, datagram_part},
     tls::{ClientTls, tickets},
+    transparent::{Surroundings, Transparent},
 };
 use crate::plan::{Desired, HealthView};
 
@@ -27,6 +28,9 @@ use crate::plan::{Desired, HealthView};
 pub(super) struct Part {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) behaviour: Behaviour,
+    /// Whose answers to clients are to come to this node: all servers of the pool, as those that get no requests any more may have
+    /// connections.
+    pub(super) answers: BTreeSet<SocketAddr>,
 }
 
 /// All that a configuration is made of: as long as this is the same, so is that.
@@ -34,6 +38,7 @@ pub(super) struct Part {
 pub(super) struct Behaviour {
     pools: Vec<ServicePool>,
     mode: ProxyMode,
+    pub(super) transparent: Option<Transparent>,
     proxy: Proxy,
     /// What `proxy.tls` stands for: one for all parts of a service.
     pub(super) tls: Option<Arc<ClientTls>>,
@@ -70,7 +75,7 @@ pub(super) struct Wanted {
     pub(super) parts: BTreeMap<ServiceKey, Part>,
     /// Of services that relay datagrams.
     pub(super) datagrams: BTreeMap<ServiceKey, DatagramPart>,
-    pub(super) vips: std::collections::BTreeSet<Prefix>,
+    pub(super) vips: BTreeSet<Prefix>,
     /// The servers of each service that get requests.
     pub(super) members: BTreeMap<ServiceId, Vec<BackendId>>,
     /// Services that cannot be served, and why.
@@ -87,6 +92,7 @@ impl Wanted {
         health: &HealthView,
         before: &BTreeMap<ServiceId, Vec<BackendId>>,
         ticket_key: Option<&TicketKey>,
+        around: Surroundings<'_>,
     ) -> Self {
         let mut wanted = Self::default();
         let tickets = tickets(desired.settings.as_ref(), ticket_key);
@@ -94,7 +100,13 @@ impl Wanted {
             let members = before.get(id);
             let was_member = |server: BackendId| members.is_none_or(|it| it.contains(&server));
             match Parts::of(*id, service, desired, health, was_member, tickets.as_ref()) {
-                Ok(parts) => wanted.add(*id, &parts, health),
+                Ok(parts) => {
+                    wanted.add(*id, &parts, health);
+                    if service.mode == ProxyMode::Transparent {
+                        let pools: Vec<_> = parts.pools.iter().map(|it| it.pool).collect();
+                        wanted.see_clients(*id, service, &pools, around);
+                    }
+                }
                 Err(reason) => {
                     wanted.refusals.insert(*id, reason);
                 }
@@ -195,9 +207,11 @@ impl<'a> Parts<'a> {
         };
         Part {
             listen: place.listen(&service.vips),
+            answers: BTreeSet::new(),
             behaviour: Behaviour {
                 pools: self.pools.iter().map(pool).collect(),
                 mode: service.mode,
+                transparent: None,
                 proxy: service.proxy.clone(),
                 tls: self.tls.clone(),
                 sticky_key: self.sticky_key.clone(),
@@ -264,6 +278,7 @@ impl Behaviour {
         let Self {
             pools,
             mode: _,
+            transparent: _,
             proxy:
                 Proxy {
                     forwarded,

@@ -39,16 +39,16 @@ impl NetlinkError {
     }
 }
 
-fn failed(what: &'static str) -> impl FnOnce(Error) -> NetlinkError {
+pub(super) fn failed(what: &'static str) -> impl FnOnce(Error) -> NetlinkError {
     move |source| NetlinkError { what, source }
 }
 
 /// The requests that the agent makes.
 #[derive(Clone)]
 pub(crate) struct Requests {
-    handle: Handle,
+    pub(super) handle: Handle,
     /// Held while a list is read: the kernel reads one at a time for a socket, and refuses a second one as busy.
-    list: Arc<Mutex<()>>,
+    pub(super) list: Arc<Mutex<()>>,
 }
 
 impl Requests {

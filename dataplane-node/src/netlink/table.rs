@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lbfabric_abi::NextHop;
+use lbfabric_model::Prefix;
 use rtnetlink::packet_route::{
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
@@ -38,6 +39,8 @@ pub(crate) struct NetworkView {
     pub(crate) on_interface: Vec<IpAddr>,
     /// Global addresses on any interface.
     pub(crate) on_node: Vec<IpAddr>,
+    /// The networks that the node has such addresses in, in order.
+    pub(crate) subnets: Vec<Prefix>,
     /// The servers' addresses whose routes have been looked up.
     pub(crate) looked_up: BTreeSet<IpAddr>,
     /// To every wanted server's address that is resolved.
@@ -202,9 +205,18 @@ impl NetworkTable {
             links: self.links.values().cloned().collect(),
             on_interface,
             on_node: self.addresses.iter().map(|own| own.address).collect(),
+            subnets: self.subnets(),
             looked_up: wanted.clone(),
             next_hops,
         }
+    }
+
+    /// A network of all addresses says nothing of who is beside whom.
+    fn subnets(&self) -> Vec<Prefix> {
+        let own = self.addresses.iter().filter(|own| own.prefix_bits > 0);
+        let subnets = own.filter_map(|own| Prefix::around(own.address, own.prefix_bits));
+        let subnets: BTreeSet<Prefix> = subnets.collect();
+        subnets.into_iter().collect()
     }
 
     fn way(&self, server: IpAddr, Route { via, mtu }: Route) -> Option<Way> {

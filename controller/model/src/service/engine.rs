@@ -1,7 +1,7 @@
 //! What a service of the layer-7 engine allows.
 
 use super::Service;
-use crate::{Affinity, Ports, ProxyMode, ServiceMode, wire_enum::WireEnum as _};
+use crate::{Affinity, Ports, wire_enum::WireEnum as _};
 
 /// Sockets that a service may listen with on each worker of a node: one for each VIP and port.
 const LISTEN_ADDRESSES_MAX: usize = 1_024;
@@ -9,14 +9,6 @@ const LISTEN_ADDRESSES_MAX: usize = 1_024;
 impl Service {
     pub(super) fn check_engine(&self, refuse: &mut impl FnMut(&str, String)) {
         let mode = self.mode.name();
-        if self.mode == ServiceMode::L7(ProxyMode::Transparent) {
-            refuse(
-                "mode",
-                format!(
-                    "no node can serve `{mode}` yet: use `l7-reverse`, which tells servers the client in `X-Forwarded-For`"
-                ),
-            );
-        }
         self.check_carried(refuse);
         self.check_listen_addresses(refuse);
         for (field, is_set) in [

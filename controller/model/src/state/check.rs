@@ -11,8 +11,8 @@ use lbfabric_abi::{
 use lbfabric_proto::v1;
 
 use super::{
-    FabricState, certificates, endpoints::Endpoints, engine_vips::EngineVips, nesting::Nesting,
-    told_clients::ToldClients,
+    FabricState, answered_ports::AnsweredPorts, certificates, endpoints::Endpoints,
+    engine_vips::EngineVips, nesting::Nesting, told_clients::ToldClients,
 };
 use crate::{
     Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, ProxyMode, Service,
@@ -60,6 +60,7 @@ pub(super) fn against_state(
     candidate.check_nesting(&mut violations);
     candidate.check_engine_vips(&mut violations);
     candidate.check_told_clients(&mut violations);
+    candidate.check_answered_ports(&mut violations);
     candidate.check_backend_addresses(&mut violations);
     candidate.check_limits(state, document, &mut violations);
     violations
@@ -272,6 +273,21 @@ impl<'a> Candidate<'a> {
             }
         }
         violations.extend(told.violations());
+    }
+
+    /// What servers answer clients reaches who waits for it.
+    fn check_answered_ports(&self, violations: &mut Vec<Violation>) {
+        let transparent = ServiceMode::L7(ProxyMode::Transparent);
+        if !(self.services.values()).any(|(_, service)| service.mode == transparent) {
+            return;
+        }
+        let mut ports = AnsweredPorts::default();
+        for (path, service) in self.services.values() {
+            if let Some((pool_path, pool)) = self.pools.get(&service.pool) {
+                ports.add([path.as_deref(), pool_path.as_deref()], service, pool);
+            }
+        }
+        violations.extend(ports.violations());
     }
 
     /// No server is a VIP.

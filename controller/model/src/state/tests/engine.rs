@@ -105,11 +105,6 @@ fn options_of_packets_are_refused() {
     assert_eq!(mistakes(vec![wrong]), paths);
     let many = engine("e", "198.51.100.7", "1-1025");
     assert_eq!(mistakes(vec![many]), ["services[0].ports"]);
-    let transparent = v1::ServiceSpec {
-        mode: v1::Mode::L7Transparent.into(),
-        ..engine("e", "198.51.100.7", "80")
-    };
-    assert_eq!(mistakes(vec![transparent]), ["services[0].mode"]);
     let proxy = v1::ServiceSpec {
         proxy: Some(v1::ProxySpec::default()),
         ..packets("p", "198.51.100.7", "80")
@@ -209,4 +204,79 @@ fn datagrams_and_connections_have_ports_of_their_own() {
         let both = vec![udp("u", vip), packets_of(protocol)];
         assert_eq!(mistakes(both), ["services[0].vips[0]"]);
     }
+}
+
+fn transparent(name: &str, vip: &str, port: &str) -> v1::ServiceSpec {
+    service(name, vip, port, v1::Mode::L7Transparent, "web")
+}
+
+fn pool_of(addresses: &[&str]) -> v1::PoolSpec {
+    pool("web", vec![backend("a", addresses)])
+}
+
+fn mistakes_with(pool: v1::PoolSpec, services: Vec<v1::ServiceSpec>) -> Vec<String> {
+    let spec = v1::FabricSpec {
+        pools: vec![pool],
+        services,
+        ..v1::FabricSpec::default()
+    };
+    let violations = FabricState::default().violations(&spec, false);
+    violations.into_iter().map(|v| v.path).collect()
+}
+
+#[test]
+fn servers_that_see_clients_have_addresses_of_every_vips_family() {
+    let both = || v1::ServiceSpec {
+        vips: vec!["198.51.100.7".to_owned(), "2001:db8::7".to_owned()],
+        ..transparent("t", "198.51.100.7", "80")
+    };
+    assert_eq!(
+        mistakes_with(pool_of(&["192.0.2.1"]), vec![both()]),
+        ["pools[0].backends[0].addresses"]
+    );
+    let of_both = pool_of(&["192.0.2.1", "2001:db8::2:1"]);
+    assert_eq!(mistakes_with(of_both, vec![both()]), [""; 0]);
+    let reverse = v1::ServiceSpec {
+        mode: v1::Mode::L7Reverse.into(),
+        ..both()
+    };
+    let one = pool_of(&["192.0.2.1"]);
+    assert_eq!(mistakes_with(one, vec![reverse]), [""; 0]);
+}
+
+#[test]
+fn a_servers_port_answers_clients_for_one_kind_of_service() {
+    let dnat = |port: &str| service("d", "198.51.100.8", port, v1::Mode::L4Dnat, "web");
+    let pool = || pool_of(&["192.0.2.1"]);
+    let with = |other| mistakes_with(pool(), vec![other, transparent("t", "198.51.100.7", "80")]);
+    assert_eq!(with(dnat("80")), ["services[1].pool"]);
+    assert_eq!(with(dnat("79-81")), ["services[1].pool"]);
+    assert_eq!(with(dnat("81")), [""; 0]);
+    let udp = v1::ServiceSpec {
+        protocol: v1::Protocol::Udp.into(),
+        ..dnat("80")
+    };
+    assert_eq!(with(udp), [""; 0]);
+    let fullnat = v1::ServiceSpec {
+        mode: v1::Mode::L4Fullnat.into(),
+        ..dnat("80")
+    };
+    assert_eq!(with(fullnat), [""; 0]);
+
+    // Who comes later is told.
+    let mut state = FabricState::default();
+    let first = v1::FabricSpec {
+        pools: vec![pool()],
+        services: vec![transparent("t", "198.51.100.7", "80")],
+        ..v1::FabricSpec::default()
+    };
+    let outcome = state.apply(Generation(5), &apply(&first));
+    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    let later = v1::FabricSpec {
+        services: vec![dnat("80")],
+        ..v1::FabricSpec::default()
+    };
+    let violations = state.violations(&later, false);
+    let paths: Vec<_> = violations.iter().map(|v| v.path.as_str()).collect();
+    assert_eq!(paths, ["services[0].pool"]);
 }
