@@ -123,7 +123,7 @@ fn assert_row(row: &Value, requests: u64) {
     let mode = text(row, "mode");
     // The columns of the modes' table.
     let (to_server, answer, path) = match mode {
-        "l4-dnat" => ("C -> S", "S -> C, routed through a node", "node"),
+        "l4-dnat" | "l7-transparent" => ("C -> S", "S -> C, routed through a node", "node"),
         "l4-fullnat" | "l7-reverse" => ("L -> S", "S -> L", "node"),
         "l4-dsr" => (
             "C -> V (MAC of S)",
@@ -180,8 +180,8 @@ fn every_mode_and_every_fault_is_as_it_must_be() {
         .collect();
     assert_eq!(
         (rows.len(), kinds.len()),
-        (18, 18),
-        "four modes in two families with two protocols, and one with one"
+        (20, 20),
+        "four modes in two families with two protocols, and two with one"
     );
     for row in rows {
         assert_row(row, 60);

@@ -24,6 +24,9 @@ pub enum Mode {
     /// Layer-7 reverse proxy.
     #[serde(rename = "l7-reverse")]
     Reverse = 5,
+    /// Layer-7 transparent proxy.
+    #[serde(rename = "l7-transparent")]
+    Transparent = 6,
 }
 
 /// Whose address it is, in the notation of the modes' table.
@@ -106,19 +109,29 @@ const TUNNELLED: Form = Form {
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Dnat,
         Self::Fullnat,
         Self::Dsr,
         Self::Tunnel,
         Self::Reverse,
+        Self::Transparent,
     ];
 
     /// Whether the XDP programs carry it, which go on without their agent; the layer-7 engine is part of that.
     pub const fn is_packets(self) -> bool {
         match self {
             Self::Dnat | Self::Fullnat | Self::Dsr | Self::Tunnel => true,
-            Self::Reverse => false,
+            Self::Reverse | Self::Transparent => false,
+        }
+    }
+
+    /// Whether every node takes its packets. An answer to the address of a client that the engine serves has to come to the node that serves
+    /// it, so all go over one.
+    pub const fn is_everywhere(self) -> bool {
+        match self {
+            Self::Dnat | Self::Fullnat | Self::Dsr | Self::Tunnel | Self::Reverse => true,
+            Self::Transparent => false,
         }
     }
 
@@ -136,13 +149,14 @@ impl Mode {
             Self::Dsr => "l4-dsr",
             Self::Tunnel => "l4-tunnel",
             Self::Reverse => "l7-reverse",
+            Self::Transparent => "l7-transparent",
         }
     }
 
     /// What captures must show, in words.
     pub const fn columns(self) -> Columns {
         let (node_to_server, server_answer) = match self {
-            Self::Dnat => ("C -> S", "S -> C, routed through a node"),
+            Self::Dnat | Self::Transparent => ("C -> S", "S -> C, routed through a node"),
             Self::Fullnat | Self::Reverse => ("L -> S", "S -> L"),
             Self::Dsr => ("C -> V (MAC of S)", "V -> C, straight to the client"),
             Self::Tunnel => (
@@ -166,7 +180,7 @@ impl Mode {
             flat(Role::Router, Role::Node, REQUEST),
         ];
         steps.extend(match self {
-            Self::Dnat => vec![
+            Self::Dnat | Self::Transparent => vec![
                 flat(
                     Role::Node,
                     Role::Server,
@@ -201,7 +215,7 @@ impl Mode {
     /// How answers come back.
     pub const fn answer_path(self) -> AnswerPath {
         match self {
-            Self::Dnat | Self::Fullnat | Self::Reverse => AnswerPath::Node,
+            Self::Dnat | Self::Fullnat | Self::Reverse | Self::Transparent => AnswerPath::Node,
             Self::Dsr | Self::Tunnel => AnswerPath::Direct,
         }
     }
@@ -210,14 +224,14 @@ impl Mode {
     pub const fn server_sees(self) -> Party {
         match self {
             Self::Fullnat | Self::Reverse => Party::Node,
-            Self::Dnat | Self::Dsr | Self::Tunnel => Party::Client,
+            Self::Dnat | Self::Dsr | Self::Tunnel | Self::Transparent => Party::Client,
         }
     }
 
     /// Whose address the server was called by.
     pub const fn server_called(self) -> Party {
         match self {
-            Self::Dnat | Self::Fullnat | Self::Reverse => Party::Server,
+            Self::Dnat | Self::Fullnat | Self::Reverse | Self::Transparent => Party::Server,
             Self::Dsr | Self::Tunnel => Party::Vip,
         }
     }

@@ -4,14 +4,16 @@ use std::fs;
 
 use anyhow::Context as _;
 
+use super::mode::Mode;
 use super::namespace::Namespace;
 use super::program;
 use super::topology::{
     Family, Host, NODES, SERVERS, Segment, VIP_PREFIXES, address, dnat_address, mac, prefix_length,
+    transparent_address, vip,
 };
 
 /// The routing table of the servers' answers that go through a node.
-const DNAT_TABLE: u32 = 100;
+const NODE_TABLE: u32 = 100;
 
 /// Every network namespace of one lab.
 #[derive(Clone, Debug)]
@@ -197,23 +199,34 @@ fn routes(host: Host, family: Family) -> Vec<String> {
         Host::Router => {
             let prefix = VIP_PREFIXES[family as usize];
             let hops: Vec<String> = nodes.map(|node| format!("nexthop via {node}")).collect();
-            vec![format!("route add {prefix} {}", hops.join(" "))]
+            let mut lines = vec![format!("route add {prefix} {}", hops.join(" "))];
+            let apart = Mode::ALL.into_iter().filter(|mode| !mode.is_everywhere());
+            let node = address(Segment::Flat, Host::Node(1), family);
+            lines.extend(apart.map(|mode| format!("route add {} via {node}", vip(mode, family))));
+            lines
         }
         Host::Node(_) => vec![format!("route add default via {router}")],
         Host::Server(server) => {
-            let (second, length) = (dnat_address(server, family), prefix_length(family));
+            let through_node = [
+                dnat_address(server, family),
+                transparent_address(server, family),
+            ];
+            let length = prefix_length(family);
             let prefix = match family {
                 Family::Ipv4 => "10.77.2.0/24",
                 Family::Ipv6 => "fd77:2::/64",
             };
             let node = address(Segment::Flat, Host::Node(1), family);
-            vec![
+            let mut lines = vec![
                 format!("route add default via {router}"),
-                add_address(&format!("{second}/{length}"), flat, family),
-                format!("route add {prefix} dev {flat} table {DNAT_TABLE}"),
-                format!("route add default via {node} dev {flat} table {DNAT_TABLE}"),
-                format!("rule add from {second} lookup {DNAT_TABLE}"),
-            ]
+                format!("route add {prefix} dev {flat} table {NODE_TABLE}"),
+                format!("route add default via {node} dev {flat} table {NODE_TABLE}"),
+            ];
+            for own in through_node {
+                lines.push(add_address(&format!("{own}/{length}"), flat, family));
+                lines.push(format!("rule add from {own} lookup {NODE_TABLE}"));
+            }
+            lines
         }
         Host::Switch | Host::Ops | Host::Controller(_) => Vec::new(),
     }

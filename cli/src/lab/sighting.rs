@@ -109,18 +109,26 @@ impl Sighting {
         to_host && owner.is_some_and(|owner| owner != host)
     }
 
-    /// Whether it is of a connection to a server that a node keeps for the next request of the other family: it ends whenever either of them
+    /// Whether it is of a connection to a server that a node has kept from another case of the engine: it ends whenever either of them
     /// likes.
     pub(super) fn is_kept(&self, case: Case) -> bool {
         let (from, to) = self.frame.inner;
-        let is_pair = |family| {
-            let other = Case { family, ..case };
+        let is_of = |other: Case| {
             let parties = [from, to].map(|seen| other.party(seen).map(|(party, _)| party));
-            let ends = (Some(Party::Node), Some(Party::Server));
-            (parties[0], parties[1]) == ends || (parties[1], parties[0]) == ends
+            let ends = [Some(other.mode.server_sees()), Some(Party::Server)];
+            parties == ends || parties == [ends[1], ends[0]]
         };
-        let mut others = Family::ALL.into_iter().filter(|it| *it != case.family);
-        !case.mode.is_packets() && self.frame.outer.is_none() && others.any(is_pair)
+        let modes = Mode::ALL.into_iter().filter(|mode| !mode.is_packets());
+        let mut others = modes
+            .flat_map(|mode| {
+                Family::ALL.map(|family| Case {
+                    mode,
+                    family,
+                    ..case
+                })
+            })
+            .filter(|other| *other != case);
+        !case.mode.is_packets() && self.frame.outer.is_none() && others.any(is_of)
     }
 
     /// Names the sighting; the error says what cannot be named.

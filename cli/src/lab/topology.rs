@@ -3,13 +3,14 @@
 //! ```text
 //!                                 10.77.2.0/24  flat (bridge in `switch`)
 //!  client ── 10.77.1.0/24 ── router ──┬── node1 .11, node2 .12
-//!                               │     └── srv1..3 .21-.23, and .31-.33 for l4-dnat
+//!                               │     └── srv1..3 .21-.23, .31-.33 for l4-dnat, and .51-.53 for l7-transparent
 //!                               │ 10.77.3.0/24  routed (bridge in `router`)
 //!                               └──────── srv1..3 .21-.23, for l4-tunnel
 //!  ops ── 10.77.9.0/24 management (bridge in `ops`): ctl1..3, node1..2, srv1..3
 //! ```
 //!
-//! IPv6 is the same with `fd77:SEGMENT::/64`; VIPs are in `10.99.0.0/24` and `fd99::/64`, which the router sends to both nodes.
+//! IPv6 is the same with `fd77:SEGMENT::/64`; VIPs are in `10.99.0.0/24` and `fd99::/64`, which the router sends to both nodes; but for that of l7-transparent,
+//! which goes to node1 alone, as the servers' answers do.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -211,10 +212,16 @@ pub fn dnat_address(server: u8, family: Family) -> IpAddr {
     numbered(Segment::Flat, 30 + server, family)
 }
 
+/// The third address of a server, whose answers go through a node, too: those of l4-dnat are not the engine's.
+pub fn transparent_address(server: u8, family: Family) -> IpAddr {
+    numbered(Segment::Flat, 50 + server, family)
+}
+
 /// The address under which a server is a backend in `mode`.
 pub fn backend_address(mode: Mode, server: u8, family: Family) -> IpAddr {
     match mode {
         Mode::Dnat => dnat_address(server, family),
+        Mode::Transparent => transparent_address(server, family),
         Mode::Fullnat | Mode::Dsr | Mode::Reverse => {
             address(Segment::Flat, Host::Server(server), family)
         }

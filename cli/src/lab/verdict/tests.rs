@@ -224,30 +224,45 @@ fn another_nodes_or_servers_address_is_noticed() {
     );
 }
 
-/// A connection that a node has kept ends while the other family's requests run; nothing else of that family has a part in them.
+/// A connection that a node has kept ends while requests of another case of the engine run; nothing else of that case has a part in them.
 #[test]
 fn a_kept_connection_ends_when_it_likes() {
-    let other = Case {
-        family: Family::Ipv6,
-        ..case(Mode::Reverse)
-    };
-    for (mode, party, is_fine) in [
-        (Mode::Reverse, Party::Node, true),
-        (Mode::Reverse, Party::Client, false),
-        (Mode::Fullnat, Party::Node, false),
+    let (v4, v6) = (Family::Ipv4, Family::Ipv6);
+    for (mode, other, party, is_fine) in [
+        (Mode::Reverse, (Mode::Reverse, v6), Party::Node, true),
+        (Mode::Reverse, (Mode::Reverse, v6), Party::Client, false),
+        (Mode::Fullnat, (Mode::Fullnat, v6), Party::Node, false),
+        (Mode::Transparent, (Mode::Reverse, v4), Party::Node, true),
+        (
+            Mode::Transparent,
+            (Mode::Transparent, v6),
+            Party::Client,
+            true,
+        ),
+        (
+            Mode::Transparent,
+            (Mode::Transparent, v6),
+            Party::Node,
+            false,
+        ),
     ] {
         let case = case(mode);
         let mut taken = captured(case, &case.mode.steps());
         let is_to_server = |it: &Sighting| matches!(it.tap.host, Host::Server(_)) && it.tap.to_host;
         let seen = taken.sightings.iter().copied().find(is_to_server);
         let mut kept = seen.expect("a server gets packets");
-        let other = Case { mode, ..other };
+        let (mode, family) = other;
+        let other = Case {
+            mode,
+            family,
+            ..case
+        };
         kept.frame.inner = (address_of(other, party), address_of(other, Party::Server));
         taken.sightings.push(kept);
         assert_eq!(
             judge(case, &answers(case), &taken).ok,
             is_fine,
-            "{mode} {party:?}"
+            "{case:?} {other:?} {party:?}"
         );
     }
 }
