@@ -6,6 +6,7 @@ const PUBLIC: &[&str] = &[
     "lbfabric/v1/fabric.proto",
     "lbfabric/v1/fabric_service.proto",
     "lbfabric/v1/node_service.proto",
+    "lbfabric/v1/observe.proto",
 ];
 const INTERNAL: &[&str] = &["lbfabric/internal/v1/controller.proto"];
 

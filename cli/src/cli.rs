@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     client::ClientArgs,
     command::{
-        apply, cert, completions, delete, dev, diff, explain, get, man, nodes, validate, watch,
+        apply, cert, completions, delete, dev, diff, explain, get, logs, man, nodes, top, validate,
+        watch,
     },
     exit, lab,
 };
@@ -48,6 +49,12 @@ enum Command {
     /// Show how the nodes are.
     #[command(after_long_help = nodes::HELP)]
     Nodes(nodes::NodesArgs),
+    /// Show what services do, as it happens.
+    #[command(after_long_help = top::HELP)]
+    Top(top::TopArgs),
+    /// Show a service's access log.
+    #[command(after_long_help = logs::HELP)]
+    Logs(logs::LogsArgs),
     /// Ask nodes what they would do with a packet, and why.
     #[command(after_long_help = explain::HELP)]
     Explain(explain::ExplainArgs),
@@ -79,6 +86,8 @@ impl Cli {
             Command::Delete(args) => delete::run(args, &client).await,
             Command::Watch(args) => watch::run(args, &client).await,
             Command::Nodes(args) => nodes::run(args, &client).await,
+            Command::Top(args) => top::run(args, &client).await,
+            Command::Logs(args) => logs::run(args, &client).await,
             Command::Explain(args) => explain::run(args, &client).await,
             Command::Cert(args) => cert::run(args, &client).await,
             Command::Dev(args) => dev::run(args).await,

@@ -223,6 +223,7 @@ fn services(cluster: &Arc<Cluster>, stopping: &CancellationToken) -> Result<Rout
         stopping: stopping.clone(),
     });
     let peers = PeerServiceServer::new(PeerServer {
+        stopping: stopping.clone(),
         cluster: cluster.clone(),
         registry,
     });

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cluster::Cluster, deadline, explain, node_registry::NodeRegistry, node_status::NodeStatuses,
-    status, watcher::Watcher,
+    cluster::Cluster, deadline, explain, logs, node_registry::NodeRegistry,
+    node_status::NodeStatuses, status, watcher::Watcher,
 };
 
 /// What operators and automation call.
@@ -275,6 +275,21 @@ impl FabricService for FabricServer {
         let request = request.into_inner();
         let answer = explain::explain(&self.cluster, &self.registry, request).await?;
         Ok(Response::new(answer))
+    }
+
+    type LogsStream = BoxStream<'static, Result<v1::LogsResponse, Status>>;
+
+    async fn logs(
+        &self,
+        request: Request<v1::LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let deadline = deadline::of_call(request.metadata());
+        let request = request.into_inner();
+        let state = self.read(deadline).await?;
+        status::has_log(&state, &request.service)?;
+        let stopping = self.stopping.clone();
+        let lines = logs::logs(&self.cluster, &self.registry, &request, stopping);
+        Ok(Response::new(lines))
     }
 
     type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;

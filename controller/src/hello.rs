@@ -17,6 +17,8 @@ pub(crate) struct Hello {
     pub(crate) held: BTreeMap<ObjectKey, u64>,
     /// Whether it can be asked about packets.
     pub(crate) explains: bool,
+    /// Whether it can be asked for lines of its access log.
+    pub(crate) logs: bool,
 }
 
 impl TryFrom<v1::Hello> for Hello {
@@ -60,6 +62,7 @@ impl TryFrom<v1::Hello> for Hello {
                 generation: Generation(proto.generation),
                 held,
                 explains: proto.explains,
+                logs: proto.logs,
             }),
             _ => Err(violations),
         }
@@ -113,6 +116,7 @@ mod tests {
                 }),
                 digest: 9,
             }],
+            logs: true,
             explains: true,
         }
     }

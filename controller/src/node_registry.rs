@@ -9,7 +9,10 @@ use std::{
 use lbfabric_model::{
     BackendId, CertificateId, FabricState, ObjectKey, ObjectKind, PoolId, ServiceId, Violation,
 };
-use lbfabric_proto::{internal::v1 as internal, v1};
+use lbfabric_proto::{
+    internal::v1 as internal,
+    v1::{self, sync_response},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -18,6 +21,7 @@ use tokio::{
 use crate::{
     explain::{Answer, AskError, Questions},
     hello::{Hello, parse_addresses},
+    logs::LogQueries,
 };
 
 /// Nodes that one member keeps track of.
@@ -41,6 +45,7 @@ struct Record {
     role: v1::NodeRole,
     version: String,
     explains: bool,
+    logs: bool,
     addresses: watch::Sender<Vec<IpAddr>>,
     applied_generation: u64,
     refusals: BTreeMap<ObjectKey, v1::NodeObjectRefusal>,
@@ -48,6 +53,7 @@ struct Record {
     heard: Instant,
     end: watch::Sender<Option<SessionEnd>>,
     questions: Questions,
+    log_queries: LogQueries,
 }
 
 /// Why a node's stream is over.
@@ -69,11 +75,13 @@ pub(crate) struct Session {
     pub(crate) addresses: watch::Receiver<Vec<IpAddr>>,
     /// What the node is to be asked.
     pub(crate) questions: mpsc::Receiver<v1::ExplainQuery>,
+    /// What it is to be asked for lines of its access log.
+    pub(crate) log_queries: mpsc::Receiver<sync_response::Message>,
     registry: Arc<NodeRegistry>,
 }
 
 /// Names a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionId {
     pub(crate) node: String,
     number: u64,
@@ -100,12 +108,14 @@ impl NodeRegistry {
         let (end, ended) = watch::channel(None);
         let (addresses, reported) = watch::channel(hello.facts.addresses.clone());
         let (questions, asked) = Questions::new();
+        let (log_queries, asked_for_logs) = LogQueries::new();
         let record = Record {
             session: number,
             connected: true,
             role: hello.facts.role.to_proto(),
             version: hello.version.clone(),
             explains: hello.explains,
+            logs: hello.logs,
             addresses,
             applied_generation: hello.generation.0,
             refusals: BTreeMap::new(),
@@ -113,6 +123,7 @@ impl NodeRegistry {
             heard: Instant::now(),
             end,
             questions,
+            log_queries,
         };
         if let Some(old) = records.nodes.insert(node.clone(), record) {
             old.end.send_replace(Some(SessionEnd::Superseded));
@@ -122,6 +133,7 @@ impl NodeRegistry {
             end: ended,
             addresses: reported,
             questions: asked,
+            log_queries: asked_for_logs,
             registry: self.clone(),
         })
     }
@@ -171,6 +183,36 @@ impl NodeRegistry {
     /// Takes a node's answer to a question.
     pub(crate) fn explained(&self, id: &SessionId, reply: v1::ExplainReply) {
         self.with(id, |record| record.questions.answer(reply));
+    }
+
+    /// Takes lines of a node's access log.
+    pub(crate) fn log_lines(&self, id: &SessionId, lines: v1::LogLines) {
+        self.with(id, |record| record.log_queries.take(lines));
+    }
+
+    /// The sessions of connected nodes that can be asked for lines of their access logs.
+    pub(crate) fn log_sessions(&self) -> Vec<SessionId> {
+        let records = self.lock();
+        let nodes = records.nodes.iter();
+        let nodes = nodes
+            .filter(|(_, it)| it.connected && it.logs && it.role == v1::NodeRole::LoadBalancer);
+        nodes
+            .map(|(node, it)| SessionId {
+                node: node.clone(),
+                number: it.session,
+            })
+            .collect()
+    }
+
+    /// Does something with a session's questions for lines, if there still is the session.
+    pub(crate) fn log_queries<T>(
+        &self,
+        id: &SessionId,
+        change: impl FnOnce(&mut LogQueries) -> T,
+    ) -> Option<T> {
+        let mut done = None;
+        self.with(id, |record| done = Some(change(&mut record.log_queries)));
+        done
     }
 
     /// What this member, called `member`, knows of its nodes.
@@ -268,7 +310,7 @@ impl Record {
             let traffic = internal::ServiceTraffic {
                 packets: service.packets,
                 bytes: service.bytes,
-                proxy: service.proxy,
+                proxy: service.proxy.clone(),
                 warnings: service
                     .warnings
                     .iter()
@@ -341,6 +383,7 @@ impl Drop for Session {
         self.registry.with(&self.id, |record| {
             record.connected = false;
             record.questions.abandon();
+            record.log_queries.abandon();
             record.end.send_replace(Some(SessionEnd::Gone));
         });
     }

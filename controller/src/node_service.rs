@@ -1,8 +1,8 @@
 //! The nodes' streams.
 //!
 //! ```text
-//!  node ── Hello, DeltaResult, NodeReport, ExplainReply ──► inbound task ──► NodeRegistry
-//!       ◄── Delta, ExplainQuery ── NodeStream ◄── watch ── CompiledFabric (one for all streams)
+//!  node ── Hello, DeltaResult, NodeReport, ExplainReply, LogLines ──► inbound task ──► NodeRegistry
+//!       ◄── Delta, ExplainQuery, LogQuery ── NodeStream ◄── watch ── CompiledFabric (one for all streams)
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -111,7 +111,8 @@ async fn read_hello(inbound: &mut Streaming<SyncRequest>) -> Result<Hello, Statu
         Some(
             sync_request::Message::Result(_)
             | sync_request::Message::Report(_)
-            | sync_request::Message::Explained(_),
+            | sync_request::Message::Explained(_)
+            | sync_request::Message::LogLines(_),
         )
         | None => Err(status::no_hello()),
     }
@@ -157,6 +158,7 @@ fn take(registry: &NodeRegistry, id: &SessionId, request: SyncRequest) -> Result
             registry.delta_result(id, &result);
         }
         Some(sync_request::Message::Explained(reply)) => registry.explained(id, reply),
+        Some(sync_request::Message::LogLines(lines)) => registry.log_lines(id, lines),
         Some(sync_request::Message::Hello(_)) => {
             return Err(Violation::new(
                 "hello",

@@ -186,10 +186,25 @@ fn add(sum: &mut v1::ProxyTraffic, more: &v1::ProxyTraffic) {
         connections,
         requests,
         refusals,
+        active_connections,
+        errors,
+        received_bytes,
+        sent_bytes,
+        times,
     } = more;
     sum.connections += connections;
     sum.requests += requests;
     sum.refusals += refusals;
+    sum.active_connections += active_connections;
+    sum.errors += errors;
+    sum.received_bytes += received_bytes;
+    sum.sent_bytes += sent_bytes;
+    if sum.times.len() < times.len() {
+        sum.times.resize(times.len(), 0);
+    }
+    for (sum, more) in sum.times.iter_mut().zip(times) {
+        *sum += more;
+    }
 }
 
 #[cfg(test)]

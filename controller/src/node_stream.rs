@@ -34,7 +34,7 @@ pub(crate) struct NodeStream {
     was_connected: bool,
     stopping: CancellationToken,
     /// What the node is to be asked next.
-    question: Option<v1::ExplainQuery>,
+    question: Option<Message>,
 }
 
 // === impl NodeStream ===
@@ -53,6 +53,7 @@ impl NodeStream {
             generation,
             held,
             explains: _,
+            logs: _,
         } = hello;
         let was_connected = view.borrow().connected;
         Self {
@@ -81,7 +82,7 @@ impl NodeStream {
                 return Err(status::session_ended(end));
             }
             if let Some(question) = self.question.take() {
-                return Ok(Message::Explain(question));
+                return Ok(question);
             }
             let moved = self.take_addresses();
             let compiled = self.compiled.borrow_and_update().clone();
@@ -128,7 +129,11 @@ impl NodeStream {
             }
             Ok(()) = self.session.addresses.changed() => Ok(()),
             Some(question) = self.session.questions.recv() => {
-                self.question = Some(question);
+                self.question = Some(Message::Explain(question));
+                Ok(())
+            }
+            Some(query) = self.session.log_queries.recv() => {
+                self.question = Some(query);
                 Ok(())
             }
             end = self.session.end.wait_for(Option::is_some) => {

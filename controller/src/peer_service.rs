@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
 use lbfabric_model::Command;
 use lbfabric_proto::{
     internal::v1::{
@@ -12,11 +13,13 @@ use lbfabric_proto::{
     },
     v1,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     cluster::{Cluster, ReadError, WriteError},
     explain::explain_here,
+    logs::logs_here,
     node_registry::NodeRegistry,
     raft::{ProposeError, ReadIndexError},
     status,
@@ -29,6 +32,7 @@ const SNAPSHOT_MAX_BYTES: usize = 1 << 30;
 pub(crate) struct PeerServer {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) registry: Arc<NodeRegistry>,
+    pub(crate) stopping: CancellationToken,
 }
 
 // === impl PeerServer ===
@@ -136,5 +140,15 @@ impl PeerService for PeerServer {
     ) -> Result<Response<v1::ExplainResponse>, Status> {
         let answer = explain_here(&self.cluster, &self.registry, request.into_inner()).await?;
         Ok(Response::new(answer))
+    }
+
+    type LogsStream = BoxStream<'static, Result<v1::LogsResponse, Status>>;
+
+    async fn logs(
+        &self,
+        request: Request<v1::LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let (request, stopping) = (request.into_inner(), self.stopping.clone());
+        Ok(Response::new(logs_here(&self.registry, request, stopping)))
     }
 }

@@ -1,6 +1,7 @@
 //! The only place that makes a `tonic::Status`.
 
-use lbfabric_model::{Refusal, RefusalKind, Violation};
+use lbfabric_model::{FabricState, Refusal, RefusalKind, Violation};
+use lbfabric_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -82,6 +83,23 @@ pub(crate) fn explain_failed(error: &ExplainError) -> Status {
         ExplainError::Node { .. } => Code::FailedPrecondition,
     };
     Status::new(code, error.to_string())
+}
+
+/// Nothing, if a service has an access log.
+pub(crate) fn has_log(state: &FabricState, service: &str) -> Result<(), Status> {
+    let object = state.object(v1::Kind::Service, service);
+    let spec = object.and_then(|object| object.spec);
+    let Some(v1::object::Spec::Service(spec)) = spec else {
+        return Err(Status::not_found(format!(
+            "there is no service `{service}`"
+        )));
+    };
+    match spec.proxy.and_then(|proxy| proxy.access_log) {
+        Some(_) => Ok(()),
+        None => Err(Status::failed_precondition(format!(
+            "service `{service}` has no access log: a service of layer 7 has one with `proxy.access_log`"
+        ))),
+    }
 }
 
 /// A message of another member that could not be answered.

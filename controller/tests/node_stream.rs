@@ -108,6 +108,7 @@ impl Held {
             version: "test".to_owned(),
             generation: self.generation,
             held: held.collect(),
+            logs: false,
             explains: true,
         }
     }

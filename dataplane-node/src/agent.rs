@@ -5,14 +5,17 @@ mod removal;
 mod report;
 mod role;
 mod run;
+mod seen;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lbfabric_model::Role;
+use lbfabric_proxy::observe::{AccessLog, Sink};
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
@@ -21,13 +24,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    NodeConfig,
+    AccessLogTarget, NodeConfig,
     chain::Chain,
     controller,
-    engine::{EngineDriver, remove_answer_rules},
+    engine::{EngineDriver, Watching, remove_answer_rules},
     hand_over::{self, HandOverFailed, Offer, Successor},
     health::Probers,
     netlink::NetworkWatch,
+    seeing::{Admin, Followers, asker},
     server::ServerSetup,
     snapshot::HeldSnapshot,
     state_file::StateFile,
@@ -46,6 +50,7 @@ const EVENTS_MAX: usize = 64;
 pub struct NodeAgent {
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
+    log: Arc<AccessLog>,
 }
 
 /// The agent could not start. Faults of the program are not among these: the agent runs, reports them, and tries again.
@@ -68,6 +73,18 @@ pub enum StartError {
         "another agent runs with the state folder {0}; stop it, take its place with --take-over, or choose another --state-dir"
     )]
     Running(PathBuf),
+    /// The access log cannot be written.
+    #[error("open the access log")]
+    AccessLog(#[source] io::Error),
+    /// The address for metrics cannot be listened at.
+    #[error("listen at {address} for metrics")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The record of changes to the machine cannot be read.
     #[error("the record of what was changed on this machine: {0}")]
     Record(String),
@@ -109,7 +126,12 @@ impl NodeAgent {
                 None
             }
         };
-        let role = role_state(&config, &network, taken_over)?;
+        let watching = Watching {
+            metrics: Arc::default(),
+            log: Arc::new(open_log(&config).map_err(StartError::AccessLog)?),
+        };
+        let role = role_state(&config, &network, taken_over, &watching)?;
+        let (agent, questions) = asker();
         let (events, controller_events) = mpsc::channel(EVENTS_MAX);
         let (results, probe_results) = mpsc::channel(EVENTS_MAX);
         let mut tasks = JoinSet::new();
@@ -122,6 +144,22 @@ impl NodeAgent {
         tasks.spawn(async move {
             let _agent_is_gone = ask.send(offer.asked().await).await;
         });
+        if let Some(address) = config.metrics_address {
+            let failed = |source| StartError::Metrics { address, source };
+            let listener = tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(failed)?;
+            let admin = Admin {
+                metrics: watching.metrics.clone(),
+                log: watching.log.clone(),
+                agent,
+            };
+            tasks.spawn(async move {
+                if let Err(error) = admin.serve(listener).await {
+                    error!(error = %Chain(&error), "metrics are not told any more");
+                }
+            });
+        }
         let stop = CancellationToken::new();
         let agent = Agent {
             network,
@@ -132,6 +170,9 @@ impl NodeAgent {
             file,
             stop: stop.clone(),
             progress: Progress::new(held),
+            questions,
+            followers: Followers::new(watching.log.clone()),
+            log: watching.log.clone(),
             tasks,
             successors,
             config,
@@ -149,6 +190,7 @@ impl NodeAgent {
         Ok(Self {
             stop,
             task: Some(task),
+            log: watching.log,
         })
     }
 
@@ -160,6 +202,11 @@ impl NodeAgent {
             }
             self.task = None;
         }
+    }
+
+    /// Opens the file of the access log again, as the old one was renamed.
+    pub fn reopen_access_log(&self) {
+        self.log.reopen();
     }
 
     /// Stops the agent. A load balancer's program goes on forwarding if the configuration says so; a server takes its
@@ -260,10 +307,19 @@ async fn hand_over(agent: Agent, lock: File, mut successor: Successor) {
     }
 }
 
+fn open_log(config: &NodeConfig) -> io::Result<AccessLog> {
+    AccessLog::start(match &config.access_log {
+        AccessLogTarget::None => Sink::Nowhere,
+        AccessLogTarget::Stdout => Sink::Stdout,
+        AccessLogTarget::File(path) => Sink::File(path.clone()),
+    })
+}
+
 fn role_state(
     config: &NodeConfig,
     network: &NetworkWatch,
     taken_over: Vec<TcpListener>,
+    watching: &Watching,
 ) -> Result<RoleState, StartError> {
     let options = ProgramOptions {
         interfaces: config.interfaces.clone(),
@@ -287,6 +343,7 @@ fn role_state(
                 network.requests.clone(),
                 &config.interfaces,
                 taken_over,
+                watching.clone(),
             )
             .map_err(StartError::Engine)?,
         })),

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use lbfabric_abi::{
     FLOW_BUCKETS_DEFAULT, FLOW_WAYS, NAT_FLOWS_DEFAULT, RING_SLOTS_DEFAULT, SESSION_WAYS,
@@ -53,6 +53,22 @@ pub struct NodeConfig {
     pub take_over: bool,
     /// How long layer-7 connections may go on, each until its next answer, once another agent has taken over.
     pub hand_over_time: Duration,
+    /// Where metrics and health are told over HTTP, to everybody who can reach it; none: nowhere.
+    pub metrics_address: Option<SocketAddr>,
+    /// Where the access log of layer-7 services goes, besides to who asks a controller for it.
+    pub access_log: AccessLogTarget,
+}
+
+/// Where an access log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    /// Nowhere.
+    #[default]
+    None,
+    /// The standard output.
+    Stdout,
+    /// The end of a file.
+    File(PathBuf),
 }
 
 /// [`FLOW_WAYS`] and [`SESSION_WAYS`].
@@ -77,6 +93,8 @@ impl NodeConfig {
             nat_flows: NAT_FLOWS_DEFAULT,
             take_over: false,
             hand_over_time: Duration::from_mins(1),
+            metrics_address: None,
+            access_log: AccessLogTarget::None,
         }
     }
 

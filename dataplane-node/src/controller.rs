@@ -14,7 +14,7 @@ use lbfabric_proto::v1::{
     self, node_service_client::NodeServiceClient, sync_request, sync_response,
 };
 use tokio::{sync::mpsc, time};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tracing::{debug, info, warn};
@@ -41,6 +41,10 @@ pub(crate) enum ControllerEvent {
     Delta(SessionId, Box<v1::Delta>),
     /// A question, to be answered on the same stream.
     Explain(SessionId, v1::ExplainQuery),
+    /// A question for lines of the access log.
+    Log(SessionId, v1::LogQuery),
+    /// One whose answers nobody reads any more.
+    StopLog(SessionId, u64),
     Closed(SessionId),
 }
 
@@ -53,6 +57,7 @@ pub(crate) struct SessionId(u64);
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     requests: mpsc::Sender<v1::SyncRequest>,
+    log_lines: mpsc::Sender<v1::SyncRequest>,
     reset: CancellationToken,
 }
 
@@ -63,6 +68,11 @@ impl Session {
             message: Some(message),
         };
         self.requests.try_send(request).is_ok()
+    }
+
+    /// Where lines of the access log go: they leave room for the rest.
+    pub(crate) fn log_lines(&self) -> mpsc::Sender<v1::SyncRequest> {
+        self.log_lines.clone()
     }
 
     /// Opens the stream again, perhaps at another member.
@@ -139,10 +149,13 @@ async fn run_session(id: SessionId, member: &str, events: &mpsc::Sender<Controll
     };
     let mut client = NodeServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (requests, outbound) = mpsc::channel(OUTBOUND_MAX);
+    let (log_lines, lines) = mpsc::channel(1);
+    let outbound = ReceiverStream::new(outbound).merge(ReceiverStream::new(lines));
     let reset = CancellationToken::new();
     let session = Session {
         id,
         requests,
+        log_lines,
         reset: reset.clone(),
     };
     if events
@@ -152,7 +165,7 @@ async fn run_session(id: SessionId, member: &str, events: &mpsc::Sender<Controll
     {
         return Ended::AgentGone;
     }
-    let opened = time::timeout(OPEN_TIMEOUT, client.sync(ReceiverStream::new(outbound))).await;
+    let opened = time::timeout(OPEN_TIMEOUT, client.sync(outbound)).await;
     let mut stream = match opened {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => return broken(status.to_string()),
@@ -177,6 +190,8 @@ async fn run_session(id: SessionId, member: &str, events: &mpsc::Sender<Controll
                         ControllerEvent::Delta(id, Box::new(delta))
                     }
                     sync_response::Message::Explain(query) => ControllerEvent::Explain(id, query),
+                    sync_response::Message::FollowLog(query) => ControllerEvent::Log(id, query),
+                    sync_response::Message::StopLog(query) => ControllerEvent::StopLog(id, query),
                 };
                 if events.send(event).await.is_err() {
                     return Ended::AgentGone;

@@ -15,7 +15,9 @@ mod files;
 mod tls;
 mod transparent;
 mod wanted;
+mod watching;
 
 pub(crate) use answers::remove_answer_rules;
 pub(crate) use driver::EngineDriver;
 pub(crate) use transparent::Surroundings;
+pub(crate) use watching::Watching;

@@ -5,7 +5,8 @@
 //! servers ◄──── TCP ────────► Probers ──► Health ──┤ Agent (one task)
 //! kernel ◄───── netlink ────► NetworkWatch ────────┼──► Reconciler ──► plan ──► LbMaps ──► kernel
 //!                                                  ├──► EngineDriver ──► layer-7 engine, VIPs on the loopback
-//!                                                  └──► ServerSetup (role server)
+//!                                                  ├──► ServerSetup (role server)
+//!                                                  └◄── Admin: metrics and health over HTTP
 //! ```
 //!
 //! Whatever the agent does, the program in the kernel goes on forwarding: it and its maps are pinned.
@@ -26,12 +27,13 @@ pub mod object;
 mod plan;
 mod random;
 mod reconciler;
+mod seeing;
 mod server;
 mod snapshot;
 mod state_file;
 mod xdp;
 
 pub use agent::{DetachError, NodeAgent, StartError, detach};
-pub use config::{NodeConfig, Role, XdpModeChoice};
+pub use config::{AccessLogTarget, NodeConfig, Role, XdpModeChoice};
 pub use hand_over::HandOverFailed;
 pub use map_keeper::{KeepError, Kept, MapKeeper};

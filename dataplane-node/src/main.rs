@@ -1,10 +1,10 @@
 //! The `lbfabric-node` command.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lbfabric_node::{NodeAgent, NodeConfig, Role, XdpModeChoice};
+use lbfabric_node::{AccessLogTarget, NodeAgent, NodeConfig, Role, XdpModeChoice};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -75,6 +75,14 @@ struct RunArgs {
     /// Seconds that layer-7 connections may go on, each until its next answer, once another agent has taken over.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=86_400))]
     hand_over_secs: u32,
+    /// Tell metrics (/metrics, for Prometheus) and health (/healthz, /readyz) over HTTP at this IP:PORT. Nobody is asked who he is, so it is off by
+    /// default: choose 127.0.0.1:PORT, or an address that only those can reach who may know the names and traffic of all services.
+    #[arg(long)]
+    metrics_address: Option<SocketAddr>,
+    /// Write the access log of layer-7 services to a file, or with `-` to the standard output. SIGHUP opens the file again.
+    /// Without it there are only the latest lines, for `lbfabric logs`.
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -134,6 +142,12 @@ impl RunArgs {
             nat_flows: self.nat_flows,
             take_over: self.take_over,
             hand_over_time: Duration::from_secs(self.hand_over_secs.into()),
+            metrics_address: self.metrics_address,
+            access_log: match self.access_log {
+                None => AccessLogTarget::None,
+                Some(path) if path.as_os_str() == "-" => AccessLogTarget::Stdout,
+                Some(path) => AccessLogTarget::File(path),
+            },
             name: defaults.name,
             role,
         }
@@ -165,11 +179,15 @@ fn main() -> anyhow::Result<()> {
 async fn run_agent(config: NodeConfig) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let mut agent = NodeAgent::start(config).await.context("start the agent")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = agent.handed_over() => return Ok(()),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = agent.handed_over() => return Ok(()),
+            _ = hang_up.recv() => agent.reopen_access_log(),
+        }
     }
     agent.stop().await;
     Ok(())

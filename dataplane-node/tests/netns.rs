@@ -62,6 +62,8 @@ mod nginx;
 mod played_controller;
 #[path = "netns/prefix.rs"]
 mod prefix;
+#[path = "netns/seeing.rs"]
+mod seeing;
 #[path = "netns/server.rs"]
 mod server;
 #[path = "netns/specs.rs"]

@@ -124,6 +124,17 @@ impl Client {
         .await
     }
 
+    /// `FabricService.Logs`: opens the stream.
+    pub async fn logs(
+        &self,
+        request: v1::LogsRequest,
+    ) -> Result<Streaming<v1::LogsResponse>, CallError> {
+        self.call(request, async |mut service: Service, request| {
+            service.logs(request).await
+        })
+        .await
+    }
+
     /// Tries one controller after the other, round after round, until one answers or the time is over. Repeating is safe for
     /// every call of the API.
     async fn call<Q: Clone, A>(

@@ -47,6 +47,9 @@ pub struct DevArgs {
     /// Where to serve the API, in plain text: a loopback address. Port 0 takes any that is free.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7400")]
     listen: SocketAddr,
+    /// Where the node tells metrics and health over HTTP, to everybody who can reach it. Default: nowhere.
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_address: Option<SocketAddr>,
 }
 
 /// The end of its long help.
@@ -75,6 +78,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         interface,
         data_dir,
         listen,
+        metrics_address,
     } = args;
     start_log();
     let mut stop = Stop::new().context("cannot handle signals")?;
@@ -82,7 +86,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let interface = interface.unwrap_or_else(interface::with_default_route);
     let controller = start_controller(data_dir.path(), listen).await?;
     let address = controller.address();
-    let agent = start_node(data_dir.path(), &interface, address).await;
+    let agent = start_node(data_dir.path(), &interface, address, metrics_address).await;
     let stopped = tokio::select! {
         () = stop.asked() => None,
         finished = controller.finished() => Some(finished),
@@ -138,12 +142,18 @@ fn with_port(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
 }
 
 /// Starts the node, or says why there is none: the API is of use without it.
-async fn start_node(data_dir: &Path, interface: &str, controller: SocketAddr) -> Option<NodeAgent> {
+async fn start_node(
+    data_dir: &Path,
+    interface: &str,
+    controller: SocketAddr,
+    metrics_address: Option<SocketAddr>,
+) -> Option<NodeAgent> {
     let config = NodeConfig {
         interfaces: vec![interface.to_owned()],
         controllers: vec![controller.to_string()],
         state_dir: data_dir.join("node"),
         keep_on_exit: false,
+        metrics_address,
         ..NodeConfig::new(NODE, Role::LoadBalancer)
     };
     match NodeAgent::start(config).await {

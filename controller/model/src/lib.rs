@@ -66,9 +66,10 @@ pub use port_range::PortRange;
 pub use ports::Ports;
 pub use prefix::Prefix;
 pub use proxy::{
-    Algorithm, AlgorithmName, Balancing, Carries, Forwarded, ForwardedPolicy, HashOn, HeadLimits,
-    Http2, IdleConnections, OutlierEjection, Proxy, ProxyTimeouts, RetryBudget, SameSite,
-    ServerLimits, StickyCookie, Tls, TlsVersion, UdpRelay,
+    AccessLog, AccessLogFormat, Algorithm, AlgorithmName, Balancing, Carries, Forwarded,
+    ForwardedPolicy, HashOn, HeadLimits, Http2, IdleConnections, OutlierEjection, Proxy,
+    ProxyTimeouts, RetryBudget, SameSite, ServerLimits, StickyCookie, Tls, TlsVersion, Trace,
+    UdpRelay,
 };
 pub use quic_server_id::QuicServerId;
 pub use service::Service;

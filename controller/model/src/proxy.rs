@@ -2,6 +2,7 @@ use lbfabric_proto::v1;
 
 use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
 
+mod access_log;
 mod balancing;
 mod carries;
 mod http2;
@@ -15,6 +16,7 @@ mod udp_relay;
 
 use number::or_default;
 
+pub use access_log::{AccessLog, AccessLogFormat, Trace};
 pub use balancing::{Algorithm, AlgorithmName, Balancing, HashOn, RetryBudget};
 pub use carries::Carries;
 pub use http2::Http2;
@@ -43,6 +45,10 @@ pub struct Proxy {
     pub udp: Option<UdpRelay>,
     /// Which server gets a request, and what servers are spared.
     pub balancing: Balancing,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLog>,
+    /// What servers are told of traces; none: what clients say.
+    pub trace: Option<Trace>,
 }
 
 /// What servers are told of their clients in header fields.
@@ -117,6 +123,8 @@ impl Proxy {
             carries,
             udp,
             balancing,
+            access_log,
+            trace,
         } = spec;
         let carries = Carries::parse(*carries, path, violations);
         let udp = udp.map(|udp| UdpRelay::parse(udp, &format!("{path}.udp"), violations));
@@ -136,6 +144,15 @@ impl Proxy {
             &format!("{path}.balancing"),
             violations,
         );
+        let log_path = format!("{path}.access_log");
+        let access_log = access_log.map(|it| AccessLog::parse(it, &log_path, violations));
+        let access_log = match access_log {
+            Some(None) => return None,
+            Some(parsed) => parsed,
+            None => None,
+        };
+        let trace_path = format!("{path}.trace");
+        let trace = trace.map(|it| Trace::parse(it, &trace_path, violations));
         Some(Self {
             forwarded: forwarded?,
             timeouts,
@@ -148,6 +165,8 @@ impl Proxy {
             carries: carries?,
             udp,
             balancing,
+            access_log,
+            trace,
         })
     }
 
@@ -162,6 +181,8 @@ impl Proxy {
             carries,
             udp,
             balancing,
+            access_log,
+            trace,
         } = self;
         v1::ProxySpec {
             forwarded: Some(forwarded.to_spec()),
@@ -172,6 +193,8 @@ impl Proxy {
             carries: carries.to_proto().into(),
             udp: udp.map(UdpRelay::to_spec),
             balancing: Some(balancing.to_spec()),
+            access_log: access_log.map(AccessLog::to_spec),
+            trace: trace.map(Trace::to_spec),
         }
     }
 
@@ -201,9 +224,17 @@ impl Proxy {
             carries,
             udp,
             balancing,
+            access_log,
+            trace,
         } = self;
         fields.put_message("proxy.balancing", "BalancingSpec", &balancing.to_spec());
         fields.put("proxy.carries", carries.name());
+        if let Some(log) = access_log {
+            log.fields(fields);
+        }
+        if let Some(trace) = trace {
+            trace.fields(fields);
+        }
         if let Some(udp) = udp {
             udp.fields(fields);
         }

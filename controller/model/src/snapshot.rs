@@ -44,7 +44,7 @@ pub enum SnapshotBody {
     /// A service of layer 4.
     Service(NodeService),
     /// A service of layer 7.
-    Proxy(NodeProxy),
+    Proxy(Box<NodeProxy>),
     /// The VIPs that a server holds.
     ServerVips(ServerVips),
     /// A certificate.
@@ -327,7 +327,7 @@ fn named<T: WireEnum>(value: T::Proto, field: &'static str) -> Result<T, DecodeS
 fn decode_service(proto: &v1::NodeServiceObject) -> Result<SnapshotBody, DecodeSnapshotError> {
     match named(proto.mode(), "service.mode")? {
         ServiceMode::L4(mode) => Ok(SnapshotBody::Service(decode_l4(mode, proto)?)),
-        ServiceMode::L7(mode) => Ok(SnapshotBody::Proxy(decode_l7(mode, proto)?)),
+        ServiceMode::L7(mode) => Ok(SnapshotBody::Proxy(Box::new(decode_l7(mode, proto)?))),
     }
 }
 

@@ -1,8 +1,8 @@
 use lbfabric_proto::v1;
 
 use crate::{
-    Affinity, AlgorithmName, Carries, Encapsulation, ForwardedPolicy, Mode, OuterSource, Protocol,
-    ProxyMode, SameSite, ServiceMode, TlsVersion, Violation,
+    AccessLogFormat, Affinity, AlgorithmName, Carries, Encapsulation, ForwardedPolicy, Mode,
+    OuterSource, Protocol, ProxyMode, SameSite, ServiceMode, TlsVersion, Violation,
 };
 
 /// An enum of the API and its counterpart here.
@@ -146,6 +146,16 @@ impl WireEnum for SameSite {
         (Self::Omit, v1::SameSite::Omit, "omit"),
     ];
     const DEFAULT: Option<Self> = Some(Self::Lax);
+}
+
+impl WireEnum for AccessLogFormat {
+    type Proto = v1::AccessLogFormat;
+    const FIELD: &'static str = "format";
+    const VALUES: &'static [(Self, v1::AccessLogFormat, &'static str)] = &[
+        (Self::Json, v1::AccessLogFormat::Json, "json"),
+        (Self::Combined, v1::AccessLogFormat::Combined, "combined"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Json);
 }
 
 impl WireEnum for ForwardedPolicy {

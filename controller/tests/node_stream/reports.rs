@@ -20,6 +20,8 @@ fn service_report(id: u32, warnings: usize) -> v1::NodeServiceReport {
             connections: 1,
             requests: 5,
             refusals: 2,
+            times: vec![0, 3],
+            ..v1::ProxyTraffic::default()
         }),
     }
 }
@@ -30,6 +32,8 @@ fn is_counted(service: &v1::ServiceStatus, nodes: u64) -> bool {
         connections: nodes,
         requests: 5 * nodes,
         refusals: 2 * nodes,
+        times: vec![0, 3 * nodes],
+        ..v1::ProxyTraffic::default()
     };
     service.packets == 10 * nodes && service.bytes == 1_000 * nodes && service.proxy == Some(proxy)
 }

@@ -9,7 +9,6 @@
 //! is not asked for costs a comparison for each request: no clock is read and nothing is copied.
 
 mod access_log;
-mod admin;
 mod civil;
 mod combined;
 mod counters;
@@ -30,9 +29,8 @@ mod traceparent;
 mod watch;
 
 pub use access_log::{AccessLog, LogFormat};
-pub use admin::Admin;
 pub use combined::write_combined;
-pub use exposition::{Exposition, LogReading};
+pub use exposition::{Exposition, Family, LogReading, MetricsText};
 pub use histogram::{Histogram, HistogramReading};
 pub use json::write_json;
 pub use metrics::{

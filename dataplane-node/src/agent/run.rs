@@ -1,9 +1,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lbfabric_model::{ObjectKey, Role};
 use lbfabric_proto::v1::{self, explain_reply, sync_request::Message};
+use lbfabric_proxy::observe::AccessLog;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -24,6 +26,7 @@ use crate::{
     health::{HealthChange, ProbeResult, Probers},
     netlink::{NetCommand, NetworkView, NetworkWatch},
     plan::Desired,
+    seeing::{Followers, Questions},
     snapshot::{DeltaOutcome, HeldSnapshot},
     state_file::StateFile,
 };
@@ -54,6 +57,10 @@ pub(crate) struct Agent {
     pub(crate) tasks: JoinSet<()>,
     /// Who takes over.
     pub(crate) successors: mpsc::Receiver<Successor>,
+    /// What the administration asks.
+    pub(crate) questions: Questions,
+    pub(crate) followers: Followers,
+    pub(crate) log: Arc<AccessLog>,
 }
 
 impl Agent {
@@ -83,6 +90,10 @@ impl Agent {
                 Some(event) = self.controller_events.recv() => self.on_controller(event).await,
                 Some(result) = self.probe_results.recv() => self.on_probe(result),
                 Ok(()) = self.network.view.changed() => self.on_network(),
+                Some(reply) = self.questions.recv() => {
+                    // Who asked may have lost patience.
+                    let _gone = reply.send(self.seen());
+                }
                 // A branch whose channel has closed is left out; this one always comes.
                 () = wake => {}
             }
@@ -127,6 +138,7 @@ impl Agent {
                     .is_some_and(|session| session.id == id)
                 {
                     self.progress.session = None;
+                    self.followers.stop_all();
                 }
             }
             ControllerEvent::Delta(id, delta) => {
@@ -140,6 +152,18 @@ impl Agent {
                 }
             }
             ControllerEvent::Explain(id, query) => self.answer(id, query),
+            ControllerEvent::Log(id, query) => {
+                let session = self.progress.session.as_ref();
+                if let Some(session) = session.filter(|session| session.id == id) {
+                    self.followers.follow(query, session.log_lines());
+                }
+            }
+            ControllerEvent::StopLog(id, query) => {
+                let session = self.progress.session.as_ref();
+                if session.is_some_and(|session| session.id == id) {
+                    self.followers.stop(query);
+                }
+            }
         }
     }
 
@@ -181,6 +205,7 @@ impl Agent {
             generation: held.map_or(0, |held| held.generation.0),
             held: held.map(HeldSnapshot::held).unwrap_or_default(),
             explains: true,
+            logs: true,
         }
     }
 
@@ -413,10 +438,13 @@ impl Agent {
             session.send(Message::Report(self.report()));
         }
         self.progress.last_report = now;
+        if let Some(error) = self.log.take_error() {
+            warn!(error = %Chain(&error), "the access log cannot be written");
+        }
         self.progress.report_changed = false;
     }
 
-    fn report(&self) -> v1::NodeReport {
+    pub(super) fn report(&self) -> v1::NodeReport {
         let progress = &self.progress;
         let fault = self
             .role

@@ -18,6 +18,7 @@ use super::{
     tls::TlsCache,
     transparent::Surroundings,
     wanted::{Behaviour, Part, Wanted},
+    watching::{self, Watching},
 };
 use crate::{
     chain::Chain,
@@ -55,6 +56,7 @@ pub(crate) struct EngineDriver {
     failed: BTreeMap<ServiceId, String>,
     /// When to try or look again, though nothing has happened.
     wake_at: Option<Instant>,
+    watching: Watching,
 }
 
 impl EngineDriver {
@@ -65,6 +67,7 @@ impl EngineDriver {
         requests: Requests,
         interfaces: &[String],
         taken_over: Vec<TcpListener>,
+        watching: Watching,
     ) -> io::Result<Self> {
         files::raise_limit();
         let workers = std::thread::available_parallelism()?.get();
@@ -81,6 +84,7 @@ impl EngineDriver {
             members: BTreeMap::new(),
             failed: BTreeMap::new(),
             wake_at: None,
+            watching,
         })
     }
 
@@ -260,13 +264,25 @@ impl EngineDriver {
                 .collect(),
             datagrams: self.told_datagrams.take(datagrams),
         };
-        for (key, error) in self.engine.apply(config).await {
+        let errors = self.engine.apply(config).await;
+        self.forget();
+        for (key, error) in errors {
             let reason = Chain(&error).to_string();
             self.failed.entry(ServiceId(key.id)).or_insert(reason);
         }
         if !self.failed.is_empty() {
             self.wake_by(RETRY);
         }
+    }
+
+    /// Lets go of what is counted of services and servers that there are no more.
+    fn forget(&self) {
+        let mut servers: BTreeMap<Arc<str>, BTreeSet<String>> = BTreeMap::new();
+        for (behaviour, _) in self.told.values() {
+            let of_it = servers.entry(behaviour.name.clone()).or_default();
+            of_it.extend(behaviour.server_names());
+        }
+        self.watching.retain(&servers);
     }
 
     /// The configuration of a part of a service; or why there cannot be one.
@@ -276,7 +292,7 @@ impl EngineDriver {
         let transparent = behaviour.transparent.as_ref();
         Ok(ProxyConfig {
             transparent: transparent.map(|it| it.config(self.beside.entry(id).or_default())),
-            ..behaviour.config(tls)
+            ..behaviour.config(tls, &self.watching)
         })
     }
 
@@ -308,6 +324,7 @@ impl EngineDriver {
             sum.requests += traffic.requests;
             sum.refusals += traffic.refusals;
         }
+        self.add_seen(&mut sums);
         sums.extend(self.told_datagrams.traffic());
         let report = |(id, traffic)| v1::NodeServiceReport {
             id,
@@ -342,6 +359,21 @@ impl EngineDriver {
     /// Waits until the connections have ended; what was put on the machine is another agent's now.
     pub(crate) async fn finish(self) {
         self.engine.stop().await;
+    }
+
+    /// Adds what was seen of services' requests.
+    fn add_seen(&self, sums: &mut BTreeMap<u32, v1::ProxyTraffic>) {
+        let reading = self.watching.metrics.read();
+        let told = self.told.iter();
+        let names: BTreeMap<u32, &Arc<str>> = told
+            .map(|(key, (behaviour, _))| (key.id, &behaviour.name))
+            .collect();
+        for (id, sum) in sums {
+            let seen = names.get(id).and_then(|name| reading.services.get(*name));
+            if let Some(seen) = seen {
+                watching::add(sum, seen);
+            }
+        }
     }
 
     /// Lets connections end, and takes away what was put on the machine.

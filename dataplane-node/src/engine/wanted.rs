@@ -20,6 +20,7 @@ use super::{
     datagrams::{DatagramPart, datagram_part},
     tls::{ClientTls, tickets},
     transparent::{Surroundings, Transparent},
+    watching::Watching,
 };
 use crate::plan::{Desired, HealthView};
 
@@ -36,6 +37,8 @@ pub(super) struct Part {
 /// All that a configuration is made of: as long as this is the same, so is that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Behaviour {
+    /// The service's name.
+    pub(super) name: Arc<str>,
     pools: Vec<ServicePool>,
     mode: ProxyMode,
     pub(super) transparent: Option<Transparent>,
@@ -48,6 +51,7 @@ pub(super) struct Behaviour {
 
 /// What the parts of a service have in common.
 struct Parts<'a> {
+    name: Arc<str>,
     service: &'a NodeProxy,
     /// Its own pool is the first.
     pools: Vec<ChosenPool<'a>>,
@@ -180,6 +184,7 @@ impl<'a> Parts<'a> {
         let has_cookie = service.proxy.balancing.sticky_cookie.is_some();
         let settings = settings.filter(|_| has_cookie);
         Ok(Self {
+            name: name_of(id, desired),
             service,
             pools,
             tls: tls.map(Arc::new),
@@ -209,6 +214,7 @@ impl<'a> Parts<'a> {
             listen: place.listen(&service.vips),
             answers: BTreeSet::new(),
             behaviour: Behaviour {
+                name: self.name.clone(),
                 pools: self.pools.iter().map(pool).collect(),
                 mode: service.mode,
                 transparent: None,
@@ -259,6 +265,16 @@ impl Place {
     }
 }
 
+/// What a service is called where it is counted.
+fn name_of(id: ServiceId, desired: &Desired) -> Arc<str> {
+    let key = ObjectKey {
+        kind: ObjectKind::Service,
+        id: id.0,
+    };
+    let name = desired.names.get(&key);
+    name.map_or_else(|| id.0.to_string().into(), |it| it.as_str().into())
+}
+
 /// A server's address for a VIP of a family: of the same one, if it has one; from the client's address only of that.
 pub(super) fn address_of(server: &NodeBackend, v6: bool, mode: ProxyMode) -> Option<IpAddr> {
     let v4 = server.ipv4.map(IpAddr::V4);
@@ -273,9 +289,16 @@ pub(super) fn address_of(server: &NodeBackend, v6: bool, mode: ProxyMode) -> Opt
 // === impl Behaviour ===
 
 impl Behaviour {
+    /// Whom requests go to, as they are called where they are counted.
+    pub(super) fn server_names(&self) -> impl Iterator<Item = String> {
+        let servers = self.pools.iter().flat_map(|pool| &pool.servers);
+        servers.map(|server| server.name.clone())
+    }
+
     /// The configuration, with what is made of `tls`.
-    pub(super) fn config(&self, tls: Option<Arc<TlsConfig>>) -> ProxyConfig {
+    pub(super) fn config(&self, tls: Option<Arc<TlsConfig>>, watching: &Watching) -> ProxyConfig {
         let Self {
+            name,
             pools,
             mode: _,
             transparent: _,
@@ -289,6 +312,8 @@ impl Behaviour {
                     carries,
                     udp: _,
                     balancing,
+                    access_log: _,
+                    trace: _,
                 },
             tls: _,
             sticky_key,
@@ -326,6 +351,7 @@ impl Behaviour {
                 ..Http2Config::default()
             },
             tls,
+            observe: watching.config(name, &self.proxy),
             ..ProxyConfig::default()
         }
     }

@@ -108,7 +108,7 @@ impl Desired {
                 self.services.insert(ServiceId(key.id), service);
             }
             (ObjectKind::Service, SnapshotBody::Proxy(service)) => {
-                self.proxies.insert(ServiceId(key.id), service);
+                self.proxies.insert(ServiceId(key.id), *service);
             }
             (ObjectKind::ServerVips, SnapshotBody::ServerVips(vips)) => {
                 self.server = vips;

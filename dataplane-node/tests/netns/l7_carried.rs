@@ -110,7 +110,7 @@ fn connections_carry_what_they_like() {
             );
         }
         let counts = |report: &v1::NodeReport| {
-            let services = report.services.iter().filter_map(|it| it.proxy);
+            let services = report.services.iter().filter_map(|it| it.proxy.clone());
             let connections: Vec<_> = services.map(|it| (it.connections, it.requests)).collect();
             (connections == [(2, 0); 3]).then_some(())
         };
@@ -222,7 +222,7 @@ fn datagrams_keep_their_server_until_it_goes() {
             assert_eq!(ask_all(&clients), first, "the same sessions");
         }
         let sessions = |report: &v1::NodeReport| {
-            let traffic = report.services.first().and_then(|it| it.proxy);
+            let traffic = report.services.first().and_then(|it| it.proxy.clone());
             traffic.is_some_and(|it| it.connections == 32)
         };
         eventually("the counters", || controller.report_if(sessions)).await;

@@ -26,7 +26,7 @@ pub(crate) struct PlayedController {
     pub(crate) address: SocketAddr,
     state: FabricState,
     fabric: watch::Sender<Arc<CompiledFabric>>,
-    questions: broadcast::Sender<v1::ExplainQuery>,
+    questions: broadcast::Sender<sync_response::Message>,
     heard: Arc<Mutex<Heard>>,
     task: JoinHandle<()>,
 }
@@ -38,6 +38,7 @@ pub(crate) struct Heard {
     pub(crate) results: Vec<v1::DeltaResult>,
     pub(crate) report: Option<v1::NodeReport>,
     pub(crate) explained: Vec<v1::ExplainReply>,
+    pub(crate) log_lines: Vec<v1::LogLines>,
     /// How many streams there were, and how many of them are of agents that have ended: what is still under way from these is not heard.
     streams: usize,
     ended: usize,
@@ -45,7 +46,7 @@ pub(crate) struct Heard {
 
 struct Played {
     fabric: watch::Receiver<Arc<CompiledFabric>>,
-    questions: broadcast::Sender<v1::ExplainQuery>,
+    questions: broadcast::Sender<sync_response::Message>,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -125,8 +126,16 @@ impl PlayedController {
     /// Asks the node what it would do with a packet; `id` is told back in the answer.
     pub(crate) fn ask(&self, id: u64, packet: v1::PacketQuestion) {
         let packet = Some(packet);
-        let asked = self.questions.send(v1::ExplainQuery { id, packet });
-        asked.expect("a node is connected");
+        self.say(sync_response::Message::Explain(v1::ExplainQuery {
+            id,
+            packet,
+        }));
+    }
+
+    /// Says something to the node.
+    pub(crate) fn say(&self, message: sync_response::Message) {
+        let said = self.questions.send(message);
+        said.expect("a node is connected");
     }
 
     /// What the node has said to a question.
@@ -213,6 +222,7 @@ impl NodeService for Played {
                     Some(sync_request::Message::Result(result)) => heard.results.push(result),
                     Some(sync_request::Message::Report(report)) => heard.report = Some(report),
                     Some(sync_request::Message::Explained(reply)) => heard.explained.push(reply),
+                    Some(sync_request::Message::LogLines(lines)) => heard.log_lines.push(lines),
                     other => panic!("unexpected: {other:?}"),
                 }
             }
@@ -225,10 +235,10 @@ impl NodeService for Played {
                 message: Some(sync_response::Message::Delta(delta)),
             })
         });
-        let questions = BroadcastStream::new(self.questions.subscribe()).map(|query| {
-            let query = query.expect("questions come one by one");
+        let questions = BroadcastStream::new(self.questions.subscribe()).map(|message| {
+            let message = message.expect("questions come one by one");
             Ok(v1::SyncResponse {
-                message: Some(sync_response::Message::Explain(query)),
+                message: Some(message),
             })
         });
         Ok(Response::new(Box::pin(stream::select(deltas, questions))))

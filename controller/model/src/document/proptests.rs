@@ -193,16 +193,17 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
             };
             prop_assert_eq!(&read, stored);
         }
-        SnapshotBody::Proxy(NodeProxy {
-            vips,
-            ports,
-            protocol,
-            mode,
-            pool: _,
-            backend_port,
-            proxy,
-            certificates,
-        }) => {
+        SnapshotBody::Proxy(service) => {
+            let NodeProxy {
+                vips,
+                ports,
+                protocol,
+                mode,
+                pool: _,
+                backend_port,
+                proxy,
+                certificates,
+            } = *service;
             let mut services = state.services().map(|stored| &stored.service);
             let stored = services.find(|s| s.name.as_str() == object.name).unwrap();
             prop_assert!(stored.vips.iter().map(|vip| vip.address()).eq(vips));

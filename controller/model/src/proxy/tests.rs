@@ -48,6 +48,14 @@ fn what_is_said_is_kept() {
             max_sessions: 65_536,
         }),
         balancing: Some(Balancing::default().to_spec()),
+        access_log: Some(v1::AccessLogSpec {
+            format: v1::AccessLogFormat::Combined.into(),
+            sample_one_in: Some(10),
+            errors: Some(false),
+        }),
+        trace: Some(v1::TraceSpec {
+            sample_one_in: Some(0),
+        }),
     };
     assert_eq!(parse(&spec).unwrap().to_spec(), spec);
 }
@@ -85,6 +93,8 @@ fn mistakes_are_told_by_their_paths() {
             slow_start_ms: TIMEOUT_MS_MAX + 1,
             ..Default::default()
         }),
+        access_log: None,
+        trace: None,
     };
     assert_eq!(
         parse(&spec).unwrap_err(),

@@ -50,6 +50,8 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         carries,
         udp: _,
         balancing,
+        access_log,
+        trace,
     } = proxy;
     for (field, is_set) in [
         ("forwarded", *forwarded != default.forwarded),
@@ -59,6 +61,8 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         ("http2", *http2 != default.http2),
         ("carries", *carries != default.carries),
         ("balancing", *balancing != default.balancing),
+        ("access_log", access_log.is_some()),
+        ("trace", trace.is_some()),
     ] {
         if is_set {
             refuse(
@@ -92,6 +96,7 @@ fn check_connections(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         ("forwarded", proxy.forwarded != default.forwarded),
         ("head_limits", proxy.head_limits != default.head_limits),
         ("http2", proxy.http2 != default.http2),
+        ("trace", proxy.trace.is_some()),
     ] {
         if is_set {
             refuse(

@@ -10,6 +10,24 @@ use super::{
     metrics::{AnswersReading, Reading, ServiceReading},
 };
 
+/// The most microseconds of each bucket of [`HistogramReading::counts`] but the last.
+fn ends() -> impl Iterator<Item = u64> {
+    let ends = POWERS.flat_map(|power| [1 << power, 3 << (power - 1)]);
+    ends.chain([1 << POWERS.end])
+}
+
+impl HistogramReading {
+    /// How many times there are in each bucket that is exposed, those that are longer than all in the last one.
+    pub fn counts(&self) -> Vec<u64> {
+        let mut before = 0;
+        let all = self.count();
+        let below = ends().map(|end| self.below(end)).chain([all]);
+        below
+            .map(|below| below - std::mem::replace(&mut before, below))
+            .collect()
+    }
+}
+
 /// Buckets end at these powers of two of microseconds, and halfway between them: from 64 µs to 67 s.
 const POWERS: std::ops::Range<u32> = 6..26;
 
@@ -53,24 +71,23 @@ impl Exposition {
 
     /// Writes all of it.
     pub fn write(self, reading: &Reading, log: LogReading) -> String {
-        let mut out = Writer {
+        let mut out = self.begin();
+        out.layer7(reading, log);
+        out.finish()
+    }
+
+    /// Begins a text.
+    pub const fn begin(self) -> MetricsText {
+        MetricsText {
             text: String::new(),
             form: self,
-        };
-        of_services(&mut out, reading);
-        of_routes(&mut out, reading);
-        of_servers(&mut out, reading);
-        of_log(&mut out, log);
-        if self == Self::OpenMetrics {
-            out.text.push_str("# EOF\n");
         }
-        out.text
     }
 }
 
-fn of_services(out: &mut Writer, reading: &Reading) {
+fn of_services(out: &mut MetricsText, reading: &Reading) {
     let services = &reading.services;
-    let number = |out: &mut Writer, family: &Family, of: fn(&ServiceReading) -> u64| {
+    let number = |out: &mut MetricsText, family: &Family, of: fn(&ServiceReading) -> u64| {
         out.family(family);
         for (name, service) in services {
             out.sample(family, "", &[("service", name)], of(service));
@@ -78,18 +95,21 @@ fn of_services(out: &mut Writer, reading: &Reading) {
     };
     number(
         out,
-        &Family::gauge("active_connections", "Connections of clients."),
+        &Family::gauge("lbfabric_l7_active_connections", "Connections of clients."),
         |it| it.connections,
     );
     number(
         out,
-        &Family::counter("connections_total", "Connections of clients so far."),
+        &Family::counter(
+            "lbfabric_l7_connections_total",
+            "Connections of clients so far.",
+        ),
         |it| it.connections_total,
     );
     number(
         out,
         &Family::gauge(
-            "waiting_requests",
+            "lbfabric_l7_waiting_requests",
             "Requests that wait for a server with room.",
         ),
         |it| it.queued,
@@ -97,12 +117,15 @@ fn of_services(out: &mut Writer, reading: &Reading) {
     number(
         out,
         &Family::counter(
-            "queued_requests_total",
+            "lbfabric_l7_queued_requests_total",
             "Requests that had to wait for a server with room.",
         ),
         |it| it.queued_total,
     );
-    let family = Family::counter("refusals_total", "Requests that were refused, by reason.");
+    let family = Family::counter(
+        "lbfabric_l7_refusals_total",
+        "Requests that were refused, by reason.",
+    );
     out.family(&family);
     for (name, service) in services {
         for (reason, count) in &service.refusals {
@@ -115,7 +138,7 @@ fn of_services(out: &mut Writer, reading: &Reading) {
         }
     }
     let family = Family::counter(
-        "terminations_total",
+        "lbfabric_l7_terminations_total",
         "Requests by how they ended, in HAProxy's letters.",
     );
     out.family(&family);
@@ -142,7 +165,7 @@ fn of_services(out: &mut Writer, reading: &Reading) {
     out.times("", "of a service", answers);
 }
 
-fn of_routes(out: &mut Writer, reading: &Reading) {
+fn of_routes(out: &mut MetricsText, reading: &Reading) {
     let routes = || {
         reading.services.iter().flat_map(|(service, it)| {
             let routes = it.routes.iter();
@@ -153,7 +176,7 @@ fn of_routes(out: &mut Writer, reading: &Reading) {
         routes().map(|(labels, it)| (labels, &it.answers))
     });
     let family = Family::counter(
-        "route_received_bytes_total",
+        "lbfabric_l7_route_received_bytes_total",
         "Bytes of clients, heads included.",
     );
     out.family(&family);
@@ -161,7 +184,7 @@ fn of_routes(out: &mut Writer, reading: &Reading) {
         out.sample(&family, "", &labels, it.received);
     }
     let family = Family::counter(
-        "route_sent_bytes_total",
+        "lbfabric_l7_route_sent_bytes_total",
         "Bytes to clients, heads included.",
     );
     out.family(&family);
@@ -173,7 +196,7 @@ fn of_routes(out: &mut Writer, reading: &Reading) {
     });
 }
 
-fn of_servers(out: &mut Writer, reading: &Reading) {
+fn of_servers(out: &mut MetricsText, reading: &Reading) {
     let servers = || {
         reading.services.iter().flat_map(|(service, it)| {
             let servers = it.servers.iter();
@@ -181,7 +204,7 @@ fn of_servers(out: &mut Writer, reading: &Reading) {
         })
     };
     let family = Family::gauge(
-        "server_active_requests",
+        "lbfabric_l7_server_active_requests",
         "Requests that the server has not answered whole.",
     );
     out.family(&family);
@@ -189,7 +212,7 @@ fn of_servers(out: &mut Writer, reading: &Reading) {
         out.sample(&family, "", &labels, it.requests);
     }
     let family = Family::counter(
-        "server_connections_total",
+        "lbfabric_l7_server_connections_total",
         "Connections made to the server.",
     );
     out.family(&family);
@@ -197,14 +220,17 @@ fn of_servers(out: &mut Writer, reading: &Reading) {
         out.sample(&family, "", &labels, it.connections_total);
     }
     let family = Family::counter(
-        "server_retries_total",
+        "lbfabric_l7_server_retries_total",
         "Requests sent again because the server had not answered.",
     );
     out.family(&family);
     for (labels, it) in servers() {
         out.sample(&family, "", &labels, it.retries);
     }
-    let family = Family::counter("server_failures_total", "What the server failed at.");
+    let family = Family::counter(
+        "lbfabric_l7_server_failures_total",
+        "What the server failed at.",
+    );
     out.family(&family);
     for ([service, server], it) in servers() {
         let failures = ServerFailure::ALL.into_iter().zip(it.failures);
@@ -221,14 +247,14 @@ fn of_servers(out: &mut Writer, reading: &Reading) {
     });
 }
 
-fn of_log(out: &mut Writer, log: LogReading) {
+fn of_log(out: &mut MetricsText, log: LogReading) {
     let LogReading {
         written,
         dropped,
         failed,
     } = log;
     let family = Family::counter(
-        "log_lines_total",
+        "lbfabric_l7_log_lines_total",
         "Lines of the access log, by what became of them.",
     );
     out.family(&family);
@@ -243,14 +269,17 @@ fn of_log(out: &mut Writer, log: LogReading) {
 
 type Labels<'a> = [(&'static str, &'a str)];
 
-struct Family {
-    /// Without the prefix.
+/// What is counted under one name.
+#[derive(Clone, Debug)]
+pub struct Family {
     name: String,
     kind: &'static str,
     help: String,
 }
 
-struct Writer {
+/// Metrics as they are written.
+#[derive(Clone, Debug)]
+pub struct MetricsText {
     text: String,
     form: Exposition,
 }
@@ -258,26 +287,56 @@ struct Writer {
 // === impl Family ===
 
 impl Family {
-    fn counter(name: &str, help: &str) -> Self {
+    /// What only grows: its name ends with `_total`.
+    pub fn counter(name: &str, help: &str) -> Self {
         Self::of(name, "counter", help)
     }
 
-    fn gauge(name: &str, help: &str) -> Self {
+    /// What may also fall.
+    pub fn gauge(name: &str, help: &str) -> Self {
         Self::of(name, "gauge", help)
     }
 
     fn of(name: &str, kind: &'static str, help: &str) -> Self {
         Self {
-            name: format!("lbfabric_l7_{name}"),
+            name: name.to_owned(),
             kind,
             help: help.to_owned(),
         }
     }
 }
 
-// === impl Writer ===
+// === impl MetricsText ===
 
-impl Writer {
+impl MetricsText {
+    /// What is counted of layer 7.
+    pub fn layer7(&mut self, reading: &Reading, log: LogReading) {
+        of_services(self, reading);
+        of_routes(self, reading);
+        of_servers(self, reading);
+        of_log(self, log);
+    }
+
+    /// All samples of a family, each with its labels.
+    pub fn samples<'a, const LABELS: usize>(
+        &mut self,
+        family: &Family,
+        samples: impl Iterator<Item = ([(&'static str, &'a str); LABELS], u64)>,
+    ) {
+        self.family(family);
+        for (labels, value) in samples {
+            self.sample(family, "", &labels, value);
+        }
+    }
+
+    /// The whole text.
+    pub fn finish(mut self) -> String {
+        if self.form == Exposition::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
+
     fn family(&mut self, family: &Family) {
         let Family { name, kind, help } = family;
         let name = match self.form {
@@ -294,7 +353,11 @@ impl Writer {
     }
 
     fn labelled(&mut self, family: &Family, suffix: &str, labels: &Labels<'_>) {
-        self.put(format_args!("{}{suffix}{{", family.name));
+        self.put(format_args!("{}{suffix}", family.name));
+        if labels.is_empty() {
+            return;
+        }
+        self.text.push('{');
         for (at, (name, value)) in labels.iter().enumerate() {
             self.put(format_args!("{}{name}=\"", if at > 0 { "," } else { "" }));
             for character in value.chars() {
@@ -317,7 +380,7 @@ impl Writer {
     {
         const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
         let help = format!("Requests {whose}, by the class of what they were answered.");
-        let family = Family::counter(name, &help);
+        let family = Family::counter(&format!("lbfabric_l7_{name}"), &help);
         self.family(&family);
         for (labels, it) in each() {
             for (class, count) in CLASSES.into_iter().zip(it.classes) {
@@ -335,7 +398,7 @@ impl Writer {
         let help =
             format!("Time until the head of the server's answer to a request {whose} had come.");
         let family = Family::of(
-            &format!("{prefix}response_head_seconds"),
+            &format!("lbfabric_l7_{prefix}response_head_seconds"),
             "histogram",
             &help,
         );
@@ -345,7 +408,11 @@ impl Writer {
         }
         let help =
             format!("Time from the first byte of a request {whose} to the last one of its answer.");
-        let family = Family::of(&format!("{prefix}request_seconds"), "histogram", &help);
+        let family = Family::of(
+            &format!("lbfabric_l7_{prefix}request_seconds"),
+            "histogram",
+            &help,
+        );
         self.family(&family);
         for (labels, it) in each() {
             self.histogram(&family, &labels, &it.total);
@@ -353,8 +420,7 @@ impl Writer {
     }
 
     fn histogram(&mut self, family: &Family, labels: &Labels<'_>, times: &HistogramReading) {
-        let ends = POWERS.flat_map(|power| [1 << power, 3 << (power - 1)]);
-        for micros in ends.chain([1 << POWERS.end]) {
+        for micros in ends() {
             let end = Duration::from_micros(micros).as_secs_f64().to_string();
             let labels = [labels, &[("le", &end)]].concat();
             self.sample(family, "_bucket", &labels, times.below(micros));

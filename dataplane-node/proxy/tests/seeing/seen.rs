@@ -10,8 +10,7 @@ use std::{
 use lbfabric_proxy::{
     PoolConfig, ProxyConfig,
     observe::{
-        AccessLog, Admin, LogConfig, LogFormat, Metrics, ObserveConfig, Sampling, ServiceReading,
-        Sink,
+        AccessLog, LogConfig, LogFormat, Metrics, ObserveConfig, Sampling, ServiceReading, Sink,
     },
 };
 use serde_json::Value;
@@ -66,25 +65,6 @@ impl Seen {
             path,
             _folder: folder,
         }
-    }
-
-    /// Its administration's listener, which lives as long as the process of the tests.
-    pub(crate) fn admin(&self) -> SocketAddr {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let admin = Admin {
-            metrics: self.metrics.clone(),
-            log: Some(self.log.clone()),
-        };
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                admin.serve(listener).await.unwrap();
-            });
-        });
-        address
     }
 
     /// What is counted of the service.

@@ -1,6 +1,6 @@
-//! What is told of requests elsewhere: samples of them, traces, and metrics over HTTP.
+//! What is told of requests elsewhere: samples of them, and traces.
 
-use std::{io::Write as _, process::Command, sync::mpsc};
+use std::{io::Write as _, sync::mpsc};
 
 use lbfabric_proxy::observe::{Sampling, TraceConfig};
 
@@ -76,66 +76,6 @@ fn a_trace_goes_on_through_the_engine() {
         assert_eq!(
             (text(line, "trace_id"), text(line, "span_id")),
             (Some(&parent[3..35]), Some(&parent[36..52]))
-        );
-    }
-}
-
-#[test]
-fn metrics_are_told_over_http() {
-    let nginx = Nginx::start();
-    let seen = Seen::start(&[nginx.address], Sampling::ALL, |_| {});
-    let admin = seen.admin();
-    for _ in 0..3 {
-        say(seen.engine, GET);
-    }
-    seen.lines(3);
-    let curl = |arguments: &[&str]| {
-        let output = Command::new("curl")
-            .args(["--silent", "--max-time", "20", "--include"])
-            .args(arguments)
-            .output()
-            .expect("curl is installed");
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let url = |path: &str| format!("http://{admin}{path}");
-    let health = curl(&[&url("/healthz")]);
-    assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nok\n"));
-    let metrics = curl(&[&url("/metrics")]);
-    for line in [
-        "content-type: text/plain; version=0.0.4; charset=utf-8\r\n",
-        "\nlbfabric_l7_connections_total{service=\"shop\"} 3\n",
-        "\nlbfabric_l7_terminations_total{service=\"shop\",state=\"--\"} 3\n",
-        "\nlbfabric_l7_server_responses_total{service=\"shop\",server=\"one\",class=\"4xx\"} 3\n",
-        "\nlbfabric_l7_request_seconds_bucket{service=\"shop\",le=\"+Inf\"} 3\n",
-        "\nlbfabric_l7_log_lines_total{result=\"written\"} 3\n",
-    ] {
-        assert!(metrics.contains(line), "{line}: {metrics}");
-    }
-    let open = curl(&[
-        "--header",
-        "Accept: application/openmetrics-text; version=1.0.0",
-        &url("/metrics?service=shop"),
-    ]);
-    assert!(
-        open.contains("{service=\"shop\"} 3\n") && open.ends_with("# EOF\n"),
-        "{open}"
-    );
-    let other = curl(&[&url("/metrics?service=other")]);
-    assert!(!other.contains("shop"), "{other}");
-    for (arguments, status) in [
-        (vec![url("/")], 404),
-        (vec![url("/metrics?name=shop")], 400),
-        (
-            vec!["--data".to_owned(), "x".to_owned(), url("/metrics")],
-            405,
-        ),
-    ] {
-        let arguments: Vec<_> = arguments.iter().map(|it| &**it).collect();
-        let answer = curl(&arguments);
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{answer}"
         );
     }
 }

@@ -211,6 +211,14 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
                 max_sessions: a,
             }),
             balancing: (b > 1_000).then(|| balancing(x_forwarded, [a, b, c])),
+            access_log: (c == 0).then_some(v1::AccessLogSpec {
+                format: x_forwarded,
+                sample_one_in: (a == 0).then_some(b),
+                errors: (b == 0).then_some(a == 0),
+            }),
+            trace: (a == 0).then_some(v1::TraceSpec {
+                sample_one_in: (b == 0).then_some(c),
+            }),
         },
     )
 }
@@ -404,6 +412,11 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
             clients: Some(policy == 1),
         }),
         balancing: (ms > 1_000).then(|| balancing(policy + 1, [bytes % 100, ms / 100, ms])),
+        access_log: (policy == 2).then(|| v1::AccessLogSpec {
+            format: v1::AccessLogFormat::Combined.into(),
+            sample_one_in: Some(100),
+            errors: Some(true),
+        }),
         ..v1::ProxySpec::default()
     });
     let of = |it| prop::option::of(it);

@@ -17,7 +17,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AccessLog, Exposition, LogReading, Metrics};
+use lbfabric_proxy::observe::{AccessLog, Exposition, Metrics};
+
+use super::{Asker, node_metrics};
 
 /// Connections at the same time; others wait.
 const CONNECTIONS_MAX: usize = 32;
@@ -26,22 +28,25 @@ const HEAD: Duration = Duration::from_secs(5);
 /// How long a connection may last.
 const CONNECTION: Duration = Duration::from_mins(10);
 
-/// What is told of the engine over HTTP, to those who may reach the listener: by itself it asks nobody who they are, so it belongs on
-/// loopback.
+/// What is told of the node over HTTP, to those who may reach the listener: by itself it asks nobody who they are, so it belongs on
+/// loopback or a network of administration.
 ///
-/// - `/metrics`: what is counted, in the form that is asked for; `?service=NAME` of one service alone
-/// - `/healthz`: 200 as long as the process serves
-#[derive(Clone, Debug, Default)]
-pub struct Admin {
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
+/// - `/metrics`: what is counted, in the form that is asked for; `?service=NAME` of one layer-7 service alone
+/// - `/healthz`: 200 as long as the agent works
+/// - `/readyz`: 200 as long as the node forwards what it was told to; else 503 with what is in the way
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    /// What is counted of layer 7.
+    pub(crate) metrics: Arc<Metrics>,
     /// Whose lines are counted.
-    pub log: Option<Arc<AccessLog>>,
+    pub(crate) log: Arc<AccessLog>,
+    /// Who knows the rest.
+    pub(crate) agent: Asker,
 }
 
 impl Admin {
     /// Serves the listener's connections. Ends only if the listener fails.
-    pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+    pub(crate) async fn serve(self, listener: TcpListener) -> io::Result<()> {
         let admin = Arc::new(self);
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
@@ -81,9 +86,17 @@ impl Admin {
             return response;
         }
         match request.uri().path() {
-            "/healthz" => plain(StatusCode::OK, "ok\n"),
+            "/healthz" => match self.agent.ask().await {
+                Some(_) => plain(StatusCode::OK, "ok\n"),
+                None => stuck(),
+            },
+            "/readyz" => match self.agent.ask().await.map(|seen| seen.in_the_way()) {
+                Some(None) => plain(StatusCode::OK, "ok\n"),
+                Some(Some(why)) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+                None => stuck(),
+            },
             "/metrics" => self.metrics(&request).await,
-            _ => plain(StatusCode::NOT_FOUND, "/metrics or /healthz\n"),
+            _ => plain(StatusCode::NOT_FOUND, "/metrics, /healthz or /readyz\n"),
         }
     }
 
@@ -97,8 +110,25 @@ impl Admin {
                 None => return plain(StatusCode::BAD_REQUEST, "only service=NAME\n"),
             },
         };
+        let node = match service {
+            Some(_) => None,
+            None => match self.agent.ask().await {
+                Some(node) => Some(node),
+                None => return stuck(),
+            },
+        };
         // Those of many services take a while to write.
-        let written = task::spawn_blocking(move || self.written(form, service.as_deref())).await;
+        let written = task::spawn_blocking(move || {
+            let metrics = &self.metrics;
+            let which = |it: &str| service.as_deref().is_none_or(|service| it == service);
+            let mut text = form.begin();
+            if let Some(node) = &node {
+                node_metrics(&mut text, node);
+            }
+            text.layer7(&metrics.read_those(which), self.log.read());
+            text.finish()
+        });
+        let written = written.await;
         let Ok(text) = written else {
             return plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -110,17 +140,14 @@ impl Admin {
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         response
     }
+}
 
-    fn written(&self, form: Exposition, service: Option<&str>) -> String {
-        let reading = self
-            .metrics
-            .read_those(|it| service.is_none_or(|service| it == service));
-        let log = self
-            .log
-            .as_ref()
-            .map_or_else(LogReading::default, |it| it.read());
-        form.write(&reading, log)
-    }
+/// The agent does not answer.
+fn stuck() -> Response<Full<Bytes>> {
+    plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the agent does not answer\n",
+    )
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -1,0 +1,17 @@
+//! What there is to see of the node: its administration over HTTP, and lines of the access log for controllers.
+//!
+//! ```text
+//!  /metrics ──► Admin ──┬── Asker ──► agent (NodeSeen: reports, names)
+//!                       └── lbfabric_proxy::observe (layer 7, counted by the workers)
+//!  LogQuery ──► Followers ── a task for each ──► the access log's latest lines ──► the stream to the controller
+//! ```
+
+mod admin;
+mod asker;
+mod followers;
+mod metrics;
+
+pub(crate) use admin::Admin;
+pub(crate) use asker::{Asker, NodeSeen, Questions, asker};
+pub(crate) use followers::Followers;
+pub(crate) use metrics::node_metrics;
