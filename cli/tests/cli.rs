@@ -6,6 +6,8 @@ mod apply;
 mod cert;
 #[path = "cli/dev.rs"]
 mod dev;
+#[path = "cli/documents.rs"]
+mod documents;
 #[path = "cli/fabric.rs"]
 mod fabric;
 #[path = "cli/failure.rs"]

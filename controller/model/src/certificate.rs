@@ -1,7 +1,7 @@
 //! Certificates with their private keys, checked as far as no clock is needed for it.
 
 mod facts;
-mod pem;
+pub(crate) mod pem;
 
 use std::sync::Arc;
 
@@ -126,6 +126,11 @@ impl Certificate {
         fields.put("chain.certificates", self.chain.len());
         fields
     }
+}
+
+/// The SHA-256 digest of a certificate, in hexadecimal digits.
+pub(crate) fn hex_digest(der: &CertificateDer<'_>) -> String {
+    facts::hex_digest(der)
 }
 
 /// What a specification's certificate says; none if the specification is not right.

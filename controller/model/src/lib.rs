@@ -66,10 +66,11 @@ pub use port_range::PortRange;
 pub use ports::Ports;
 pub use prefix::Prefix;
 pub use proxy::{
-    AccessLog, AccessLogFormat, Algorithm, AlgorithmName, Balancing, Carries, Forwarded,
-    ForwardedPolicy, HashOn, HeadLimits, Http2, IdleConnections, OutlierEjection, Proxy,
-    ProxyTimeouts, RetryBudget, SameSite, ServerLimits, StickyCookie, Tls, TlsVersion, Trace,
-    UdpRelay,
+    AccessLog, AccessLogFormat, Algorithm, AlgorithmName, Authorities, Balancing, Carries,
+    ClientCertificatePolicy, ClientCertificates, Forwarded, ForwardedPolicy, HashOn, HeadLimits,
+    Http2, IdleConnections, OutlierEjection, Proxy, ProxyProtocol, ProxyProtocolHeader,
+    ProxyProtocolOthers, ProxyTimeouts, RetryBudget, SameSite, ServerLimits, ServerTls,
+    ServerVerification, StickyCookie, Tls, TlsVersion, Trace, UdpRelay,
 };
 pub use quic_server_id::QuicServerId;
 pub use service::Service;

@@ -3,12 +3,16 @@ use lbfabric_proto::v1;
 use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
 
 mod access_log;
+mod authorities;
 mod balancing;
 mod carries;
+mod client_certificates;
 mod http2;
 mod number;
 mod outliers;
+mod proxy_protocol;
 mod server_limits;
+mod server_tls;
 mod sticky_cookie;
 mod tls;
 mod token;
@@ -17,11 +21,15 @@ mod udp_relay;
 use number::or_default;
 
 pub use access_log::{AccessLog, AccessLogFormat, Trace};
+pub use authorities::Authorities;
 pub use balancing::{Algorithm, AlgorithmName, Balancing, HashOn, RetryBudget};
 pub use carries::Carries;
+pub use client_certificates::{ClientCertificatePolicy, ClientCertificates};
 pub use http2::Http2;
 pub use outliers::OutlierEjection;
+pub use proxy_protocol::{ProxyProtocol, ProxyProtocolHeader, ProxyProtocolOthers};
 pub use server_limits::{IdleConnections, ServerLimits};
+pub use server_tls::{ServerTls, ServerVerification};
 pub use sticky_cookie::{SameSite, StickyCookie};
 pub use tls::{Tls, TlsVersion};
 pub use udp_relay::UdpRelay;
@@ -49,6 +57,10 @@ pub struct Proxy {
     pub access_log: Option<AccessLog>,
     /// What servers are told of traces; none: what clients say.
     pub trace: Option<Trace>,
+    /// Headers ahead of connections.
+    pub proxy_protocol: ProxyProtocol,
+    /// TLS with servers; none: clear text.
+    pub server_tls: Option<ServerTls>,
 }
 
 /// What servers are told of their clients in header fields.
@@ -125,7 +137,18 @@ impl Proxy {
             balancing,
             access_log,
             trace,
+            proxy_protocol,
+            server_tls,
         } = spec;
+        let none = v1::ProxyProtocolSpec::default();
+        let proxy_protocol = ProxyProtocol::parse(
+            proxy_protocol.as_ref().unwrap_or(&none),
+            &format!("{path}.proxy_protocol"),
+            violations,
+        );
+        let server_tls = server_tls
+            .as_ref()
+            .map(|tls| ServerTls::parse(tls, &format!("{path}.server_tls"), violations));
         let carries = Carries::parse(*carries, path, violations);
         let udp = udp.map(|udp| UdpRelay::parse(udp, &format!("{path}.udp"), violations));
         let forwarded = forwarded.unwrap_or_default();
@@ -167,6 +190,11 @@ impl Proxy {
             balancing,
             access_log,
             trace,
+            proxy_protocol: proxy_protocol?,
+            server_tls: match server_tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
         })
     }
 
@@ -183,6 +211,8 @@ impl Proxy {
             balancing,
             access_log,
             trace,
+            proxy_protocol,
+            server_tls,
         } = self;
         v1::ProxySpec {
             forwarded: Some(forwarded.to_spec()),
@@ -195,6 +225,8 @@ impl Proxy {
             balancing: Some(balancing.to_spec()),
             access_log: access_log.map(AccessLog::to_spec),
             trace: trace.map(Trace::to_spec),
+            proxy_protocol: Some(proxy_protocol.to_spec()),
+            server_tls: server_tls.as_ref().map(ServerTls::to_spec),
         }
     }
 
@@ -226,8 +258,14 @@ impl Proxy {
             balancing,
             access_log,
             trace,
+            proxy_protocol,
+            server_tls,
         } = self;
         fields.put_message("proxy.balancing", "BalancingSpec", &balancing.to_spec());
+        proxy_protocol.fields(fields);
+        if let Some(tls) = server_tls {
+            tls.fields(fields);
+        }
         fields.put("proxy.carries", carries.name());
         if let Some(log) = access_log {
             log.fields(fields);

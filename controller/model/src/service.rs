@@ -46,10 +46,25 @@ pub struct Service {
 }
 
 impl Service {
-    /// The certificates that it uses.
-    pub(crate) fn certificates(&self) -> &[Name] {
+    /// The certificates that it uses: those of TLS with clients in their order, then that for servers.
+    pub(crate) fn certificates(&self) -> Vec<&Name> {
+        let Some(proxy) = &self.proxy else {
+            return Vec::new();
+        };
+        let for_clients = proxy.tls.iter().flat_map(|tls| &tls.certificates);
+        let for_servers = proxy.server_tls.iter();
+        let for_servers = for_servers.filter_map(|tls| tls.certificate.as_ref());
+        for_clients.chain(for_servers).collect()
+    }
+
+    /// The field that names one of [`Self::certificates`].
+    pub(crate) fn certificate_field(&self, i: usize) -> String {
         let tls = self.proxy.as_ref().and_then(|proxy| proxy.tls.as_ref());
-        tls.map_or(&[], |tls| &tls.certificates)
+        if i < tls.map_or(0, |tls| tls.certificates.len()) {
+            format!("proxy.tls.certificates[{i}]")
+        } else {
+            "proxy.server_tls.certificate".to_owned()
+        }
     }
 
     pub(crate) fn parse(

@@ -133,7 +133,7 @@ pub struct NodeProxy {
     pub backend_port: Option<NonZeroU16>,
     /// What the engine does.
     pub proxy: Proxy,
-    /// The certificates of `proxy.tls`, in their order.
+    /// The certificates of `proxy.tls`, in their order, then that of `proxy.server_tls`, if it has one.
     pub certificates: Vec<CertificateId>,
 }
 
@@ -365,8 +365,11 @@ fn decode_certificate_ids(
     proto: &v1::NodeServiceObject,
 ) -> Result<Vec<CertificateId>, DecodeSnapshotError> {
     let tls = proxy.and_then(|proxy| proxy.tls.as_ref());
+    let server_tls = proxy.and_then(|proxy| proxy.server_tls.as_ref());
+    let for_servers = server_tls.and_then(|tls| tls.certificate.as_ref());
     let ids = &proto.certificate_ids;
-    if ids.len() != tls.map_or(0, |tls| tls.certificates.len()) {
+    let for_clients = tls.map_or(0, |tls| tls.certificates.len());
+    if ids.len() != for_clients + usize::from(for_servers.is_some()) {
         return Err(Field("service.certificate_ids"));
     }
     Ok(ids.iter().copied().map(CertificateId).collect())

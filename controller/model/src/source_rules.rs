@@ -57,6 +57,16 @@ impl SourceRules {
     }
 }
 
+/// A list of prefixes, each once. After a violation the result is of no use.
+pub(crate) fn parse_prefixes(
+    texts: &[String],
+    path: &str,
+    violations: &mut Vec<Violation>,
+) -> Vec<Prefix> {
+    let prefixes = parse_list(texts, path, violations);
+    prefixes.into_iter().map(|(_, prefix)| prefix).collect()
+}
+
 /// The prefixes, each with its index in the list.
 fn parse_list(
     texts: &[String],

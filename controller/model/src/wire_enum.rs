@@ -1,8 +1,9 @@
 use lbfabric_proto::v1;
 
 use crate::{
-    AccessLogFormat, Affinity, AlgorithmName, Carries, Encapsulation, ForwardedPolicy, Mode,
-    OuterSource, Protocol, ProxyMode, SameSite, ServiceMode, TlsVersion, Violation,
+    AccessLogFormat, Affinity, AlgorithmName, Carries, ClientCertificatePolicy, Encapsulation,
+    ForwardedPolicy, Mode, OuterSource, Protocol, ProxyMode, ProxyProtocolHeader,
+    ProxyProtocolOthers, SameSite, ServerVerification, ServiceMode, TlsVersion, Violation,
 };
 
 /// An enum of the API and its counterpart here.
@@ -100,6 +101,60 @@ impl WireEnum for Carries {
         ),
     ];
     const DEFAULT: Option<Self> = Some(Self::Http);
+}
+
+impl WireEnum for ClientCertificatePolicy {
+    type Proto = v1::ClientCertificatePolicy;
+    const FIELD: &'static str = "policy";
+    const VALUES: &'static [(Self, v1::ClientCertificatePolicy, &'static str)] = &[
+        (
+            Self::Required,
+            v1::ClientCertificatePolicy::Required,
+            "required",
+        ),
+        (
+            Self::Optional,
+            v1::ClientCertificatePolicy::Optional,
+            "optional",
+        ),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Required);
+}
+
+impl WireEnum for ServerVerification {
+    type Proto = v1::ServerVerification;
+    const FIELD: &'static str = "verification";
+    const VALUES: &'static [(Self, v1::ServerVerification, &'static str)] = &[
+        (
+            Self::Authorities,
+            v1::ServerVerification::Authorities,
+            "authorities",
+        ),
+        (Self::System, v1::ServerVerification::System, "system"),
+        (Self::None, v1::ServerVerification::None, "none"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Authorities);
+}
+
+impl WireEnum for ProxyProtocolOthers {
+    type Proto = v1::ProxyProtocolOthers;
+    const FIELD: &'static str = "others";
+    const VALUES: &'static [(Self, v1::ProxyProtocolOthers, &'static str)] = &[
+        (Self::Serve, v1::ProxyProtocolOthers::Serve, "serve"),
+        (Self::Refuse, v1::ProxyProtocolOthers::Refuse, "refuse"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Serve);
+}
+
+impl WireEnum for ProxyProtocolHeader {
+    type Proto = v1::ProxyProtocolHeader;
+    const FIELD: &'static str = "send";
+    const VALUES: &'static [(Self, v1::ProxyProtocolHeader, &'static str)] = &[
+        (Self::None, v1::ProxyProtocolHeader::None, "none"),
+        (Self::V1, v1::ProxyProtocolHeader::V1, "v1"),
+        (Self::V2, v1::ProxyProtocolHeader::V2, "v2"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::None);
 }
 
 impl WireEnum for TlsVersion {

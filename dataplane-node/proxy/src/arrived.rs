@@ -6,7 +6,7 @@ use crate::{
     client::Client,
     config::Protocol,
     observe,
-    proxy_protocol::{Endpoints, Expected, Extras, receive},
+    proxy_protocol::{Endpoints, Expected, receive},
     secured::secured,
     site::{Current, Place},
     socket::reset,
@@ -62,17 +62,15 @@ impl Arrived {
         let (site, at) = (Rc::clone(&place.site), place.number());
         let protocol = current.config.protocol;
         if protocol == Protocol::Http {
-            let version = current.config.proxy_protocol.send;
-            if version.is_some() || current.config.transparent.is_some() {
-                let told = version.map(|it| endpoints.told(&socket, it, Extras::default()));
-                let Some(told) = told.unwrap_or_else(|| Some(Box::default())) else {
-                    return;
-                };
-                place.tell(told, endpoints.client);
-                current = place.current();
-            }
             let (address, tls) = (endpoints.client.ip(), current.config.tls.clone());
-            let serve = move |stream| {
+            let serve = move |stream: Stream| {
+                let version = current.config.proxy_protocol.send;
+                if version.is_some() || current.config.transparent.is_some() {
+                    let socket = &stream.socket;
+                    let told = version.map(|it| endpoints.told(socket.tcp(), it, socket.extras()));
+                    place.tell(told.unwrap_or_default(), endpoints.client);
+                    current = place.current();
+                }
                 let client = Client {
                     stream,
                     address,

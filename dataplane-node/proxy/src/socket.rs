@@ -13,6 +13,7 @@ use tokio::{io::Interest, net::TcpStream};
 use crate::{
     buffer::Buffer,
     observe::{self, PeerTls},
+    proxy_protocol::Extras,
     tls::TlsSocket,
 };
 
@@ -68,6 +69,14 @@ impl Socket {
                 version: tls.facts.version,
                 sni: tls.facts.server_name.clone(),
             }),
+        }
+    }
+
+    /// What a header of the PROXY protocol says of it beside the addresses.
+    pub(crate) fn extras(&self) -> Extras<'_> {
+        match self {
+            Self::Plain(_) => Extras::default(),
+            Self::Tls(tls) => tls.facts.extras(),
         }
     }
 

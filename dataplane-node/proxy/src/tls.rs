@@ -14,7 +14,9 @@ mod alert;
 mod authorities;
 mod certificate;
 mod certificates;
+mod cipher;
 mod config;
+mod credulous;
 mod handshake;
 mod identity;
 mod preference;
@@ -35,7 +37,7 @@ pub use config::{
 pub use handshake::HandshakeError;
 pub use identity::IdentityFields;
 pub use record::UnknownSuite;
-pub use server_config::{ServerTlsConfig, ServerTlsOptions};
+pub use server_config::{Believed, ServerTlsConfig, ServerTlsOptions};
 pub use tickets::{TicketConfig, TicketKey};
 
 pub(crate) use config::NotAccepted;

@@ -19,8 +19,8 @@ use authority::{Authority, Issued};
 use lbfabric_proxy::{
     ProxyConfig, Timeouts,
     tls::{
-        Certificates, MinimumVersion, ServerTlsConfig, ServerTlsOptions, TlsConfig, TlsOptions,
-        UnknownName,
+        Believed, Certificates, MinimumVersion, ServerTlsConfig, ServerTlsOptions, TlsConfig,
+        TlsOptions, UnknownName,
     },
 };
 use rustls::{
@@ -129,7 +129,7 @@ fn engine_to(
     });
     let of_servers = tls.filter(|_| !is_client).map(|(authority, _)| {
         let options = ServerTlsOptions {
-            authorities: authority.authorities(),
+            believed: Believed::IssuedBy(authority.authorities()),
             name: Some("a.example".try_into().unwrap()),
             minimum: MinimumVersion::Tls12,
             certificate: None,

@@ -19,5 +19,7 @@ mod openssl;
 mod servers;
 #[path = "tls/sessions.rs"]
 mod sessions;
+#[path = "tls/told.rs"]
+mod told;
 #[path = "engine/worker.rs"]
 mod worker;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
 use lbfabric_proto::v1;
 use lbfabric_proxy::{
-    ClientsBeside, Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey, tls::TicketKey,
+    ClientsBeside, Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey,
+    tls::{ServerTlsConfig, TicketKey, TlsConfig},
 };
 use tracing::{error, warn};
 
@@ -15,7 +16,7 @@ use super::{
     answers::{AnswerRules, AnswersError},
     datagrams::{DatagramPart, ToldDatagrams},
     files,
-    tls::TlsCache,
+    tls::{ClientTls, Made, ServerTls},
     transparent::Surroundings,
     wanted::{Behaviour, Part, Wanted},
     watching::{self, Watching},
@@ -47,7 +48,8 @@ pub(crate) struct EngineDriver {
     interfaces: Vec<String>,
     /// Until the controller gives the fabric's, sessions of TLS are gone on with on every worker, and after a change.
     ticket_key: Option<TicketKey>,
-    tls: TlsCache,
+    tls: Made<ClientTls, TlsConfig>,
+    server_tls: Made<ServerTls, ServerTlsConfig>,
     /// What the engine was told last.
     told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
     told_datagrams: ToldDatagrams,
@@ -78,7 +80,8 @@ impl EngineDriver {
             beside: BTreeMap::new(),
             interfaces: interfaces.to_vec(),
             ticket_key: TicketKey::random(),
-            tls: TlsCache::default(),
+            tls: Made::default(),
+            server_tls: Made::default(),
             told: BTreeMap::new(),
             told_datagrams: ToldDatagrams::default(),
             members: BTreeMap::new(),
@@ -252,11 +255,13 @@ impl EngineDriver {
             let mut keys = told.keys();
             keys.any(|key| key.id == *id)
         });
-        self.tls.keep(|ServiceId(id)| {
+        let is_there = |ServiceId(id)| {
             let first = ServiceKey { id, part: 0 };
             let part = told.range(first..).next();
             part.is_some_and(|(key, _)| key.id == id)
-        });
+        };
+        self.tls.keep(is_there);
+        self.server_tls.keep(is_there);
         let services = self.told.iter();
         let config = EngineConfig {
             services: services
@@ -287,12 +292,12 @@ impl EngineDriver {
 
     /// The configuration of a part of a service; or why there cannot be one.
     fn config(&mut self, id: ServiceId, behaviour: &Behaviour) -> Result<ProxyConfig, String> {
-        let tls = behaviour.tls.as_ref();
-        let tls = tls.map(|tls| self.tls.get(id, tls)).transpose()?;
+        let tls = self.tls.get(id, behaviour.tls.as_ref())?;
+        let server_tls = self.server_tls.get(id, behaviour.server_tls.as_ref())?;
         let transparent = behaviour.transparent.as_ref();
         Ok(ProxyConfig {
             transparent: transparent.map(|it| it.config(self.beside.entry(id).or_default())),
-            ..behaviour.config(tls, &self.watching)
+            ..behaviour.config(tls, server_tls, &self.watching)
         })
     }
 

@@ -3,12 +3,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lbfabric_model::{
-    Name, ServiceId, TICKET_PERIOD_SECS, Tls, TlsVersion,
+    ClientCertificatePolicy, Name, ServerVerification, ServiceId, TICKET_PERIOD_SECS, Tls,
+    TlsVersion,
     snapshot::{NodeCertificate, NodeSettings},
 };
-use lbfabric_proxy::tls::{
-    Certificate, Certificates, MinimumVersion, Protocols, TicketConfig, TicketKey, TlsConfig,
-    TlsOptions, UnknownName,
+use lbfabric_proxy::{
+    http1::IdentityField,
+    tls::{
+        Authorities, Believed, Certificate, Certificates, ClientCertificates, IdentityFields,
+        MinimumVersion, Protocols, ServerTlsConfig, ServerTlsOptions, TicketConfig, TicketKey,
+        TlsConfig, TlsOptions, UnknownName,
+    },
 };
 
 use crate::chain::Chain;
@@ -26,14 +31,28 @@ pub(super) struct ClientTls {
     pub(super) tickets: Option<TicketConfig>,
 }
 
-/// What is ready to speak TLS, once for each service whatever number of ports it has.
-#[derive(Debug, Default)]
-pub(super) struct TlsCache(BTreeMap<ServiceId, Ready>);
+/// All that TLS with a service's servers is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerTls {
+    pub(super) tls: lbfabric_model::ServerTls,
+    /// That of `tls`, if it names one.
+    pub(super) certificate: Option<Arc<NodeCertificate>>,
+}
+
+/// What something is made of that is ready for use.
+pub(super) trait Makes<T> {
+    /// Makes it; or says why it cannot be made.
+    fn make(&self) -> Result<T, String>;
+}
+
+/// What is ready for use, once for each service whatever number of ports it has.
+#[derive(Debug)]
+pub(super) struct Made<W, T>(BTreeMap<ServiceId, Ready<W, T>>);
 
 #[derive(Debug)]
-struct Ready {
-    made_of: Arc<ClientTls>,
-    outcome: Result<Arc<TlsConfig>, String>,
+struct Ready<W, T> {
+    made_of: Arc<W>,
+    outcome: Result<Arc<T>, String>,
 }
 
 /// The keys that tickets are made with: the fabric's, or the node's own if its controller has none.
@@ -55,27 +74,30 @@ pub(super) fn tickets(
     })
 }
 
-// === impl TlsCache ===
+// === impl Made ===
 
-impl TlsCache {
-    /// What a service needs, made if it is not there yet; or why it cannot be made.
+impl<W: Makes<T> + Eq, T> Made<W, T> {
+    /// What a service needs, if it needs it, made if it is not there yet; or why it cannot be made.
     pub(super) fn get(
         &mut self,
         id: ServiceId,
-        wanted: &Arc<ClientTls>,
-    ) -> Result<Arc<TlsConfig>, String> {
+        wanted: Option<&Arc<W>>,
+    ) -> Result<Option<Arc<T>>, String> {
+        let Some(wanted) = wanted else {
+            return Ok(None);
+        };
         if let Some(ready) = self.0.get(&id)
             && ready.made_of == *wanted
         {
-            return ready.outcome.clone();
+            return ready.outcome.clone().map(Some);
         }
-        let outcome = wanted.config().map(Arc::new);
+        let outcome = wanted.make().map(Arc::new);
         let ready = Ready {
             made_of: Arc::clone(wanted),
             outcome: outcome.clone(),
         };
         self.0.insert(id, ready);
-        outcome
+        outcome.map(Some)
     }
 
     /// Forgets the services that are not there any more.
@@ -84,42 +106,128 @@ impl TlsCache {
     }
 }
 
+impl<W, T> Default for Made<W, T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
 // === impl ClientTls ===
 
-impl ClientTls {
-    fn config(&self) -> Result<TlsConfig, String> {
+impl Makes<TlsConfig> for ClientTls {
+    fn make(&self) -> Result<TlsConfig, String> {
         let Self {
             tls:
                 Tls {
                     certificates: names,
                     min_version,
                     strict_names,
+                    client_certificates,
                 },
             certificates,
             protocols,
             tickets,
         } = self;
-        let read = |(name, certificate): (&Name, &Arc<NodeCertificate>)| {
-            let chain: Vec<_> = certificate.chain.iter().map(|it| it.to_vec()).collect();
-            Certificate::from_der(name.as_str(), &chain, certificate.key.secret_der())
-        };
-        let read: Result<Vec<_>, _> = names.iter().zip(certificates).map(read).collect();
-        let read = read.map_err(|error| Chain(&error).to_string())?;
+        let read = names.iter().zip(certificates);
+        let read: Result<Vec<_>, _> = read.map(|(name, it)| certificate(name, it)).collect();
+        let read = read?;
         let unknown = if *strict_names {
             UnknownName::Refuse
         } else {
             UnknownName::First
         };
         let options = TlsOptions {
-            minimum: match min_version {
-                TlsVersion::Tls12 => MinimumVersion::Tls12,
-                TlsVersion::Tls13 => MinimumVersion::Tls13,
-            },
+            minimum: minimum(*min_version),
             protocols: *protocols,
             tickets: tickets.clone(),
             ..TlsOptions::new(Arc::new(Certificates::new(&read, unknown)))
         };
+        let options = match client_certificates {
+            Some(clients) => asking(clients, options)?,
+            None => options,
+        };
         TlsConfig::new(&options).map_err(|error| Chain(&error).to_string())
+    }
+}
+
+/// Options by which clients are asked for certificates.
+fn asking(
+    clients: &lbfabric_model::ClientCertificates,
+    options: TlsOptions,
+) -> Result<TlsOptions, String> {
+    let lbfabric_model::ClientCertificates {
+        policy,
+        authorities: by,
+        subject_field,
+        fingerprint_field,
+    } = clients;
+    let by = authorities("of the clients", by)?;
+    let field = |name: &Option<String>| name.as_deref().and_then(IdentityField::new);
+    Ok(TlsOptions {
+        clients: match policy {
+            ClientCertificatePolicy::Required => ClientCertificates::Required(by),
+            ClientCertificatePolicy::Optional => ClientCertificates::Optional(by),
+        },
+        identity: IdentityFields {
+            subject: field(subject_field),
+            fingerprint: field(fingerprint_field),
+        },
+        ..options
+    })
+}
+
+// === impl ServerTls ===
+
+impl Makes<ServerTlsConfig> for ServerTls {
+    fn make(&self) -> Result<ServerTlsConfig, String> {
+        let Self {
+            tls:
+                lbfabric_model::ServerTls {
+                    verification,
+                    authorities: by,
+                    name,
+                    min_version,
+                    certificate: shown,
+                },
+            certificate: shown_of,
+        } = self;
+        let believed = match (verification, by) {
+            (ServerVerification::None, _) => Believed::Anyone,
+            (ServerVerification::Authorities, Some(by)) => {
+                Believed::IssuedBy(authorities("of the servers", by)?)
+            }
+            (ServerVerification::Authorities, None) | (ServerVerification::System, _) => {
+                let system = Authorities::system();
+                Believed::IssuedBy(system.map_err(|error| Chain(&error).to_string())?)
+            }
+        };
+        let shown = shown.as_ref().zip(shown_of.as_ref());
+        let options = ServerTlsOptions {
+            believed,
+            name: name.clone(),
+            minimum: minimum(*min_version),
+            certificate: shown.map(|(name, it)| certificate(name, it)).transpose()?,
+        };
+        ServerTlsConfig::new(&options).map_err(|error| Chain(&error).to_string())
+    }
+}
+
+fn certificate(name: &Name, certificate: &NodeCertificate) -> Result<Certificate, String> {
+    let chain: Vec<_> = certificate.chain.iter().map(|it| it.to_vec()).collect();
+    let read = Certificate::from_der(name.as_str(), &chain, certificate.key.secret_der());
+    read.map_err(|error| Chain(&error).to_string())
+}
+
+fn authorities(whose: &str, by: &lbfabric_model::Authorities) -> Result<Authorities, String> {
+    let certificates: Vec<_> = by.certificates.iter().map(|it| it.to_vec()).collect();
+    let read = Authorities::from_der(whose, &certificates);
+    read.map_err(|error| Chain(&error).to_string())
+}
+
+const fn minimum(version: TlsVersion) -> MinimumVersion {
+    match version {
+        TlsVersion::Tls12 => MinimumVersion::Tls12,
+        TlsVersion::Tls13 => MinimumVersion::Tls13,
     }
 }
 

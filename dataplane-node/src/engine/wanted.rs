@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use lbfabric_model::{
     BackendId, Carries, ForwardedPolicy, ObjectKey, ObjectKind, PoolId, Prefix, Proxy, ProxyMode,
-    ServiceId, UdpRelay,
+    ProxyProtocol, ProxyProtocolHeader, ProxyProtocolOthers, ServiceId, UdpRelay,
     snapshot::{NodeBackend, NodePool, NodeProxy},
 };
 use lbfabric_proxy::{
-    ForwardedConfig, Http2Config, Protocol, ProxyConfig, ServerConfig, ServiceKey, StickyKey,
-    Timeouts,
+    ForwardedConfig, Http2Config, Protocol, ProxyConfig, ServerConfig, ServerProtocol, ServiceKey,
+    StickyKey, Timeouts,
     http1::{self, HeadLimits},
-    tls::{Protocols, TicketConfig, TicketKey, TlsConfig},
+    proxy_protocol::{Others, ProxyProtocolConfig, Version},
+    tls::{Protocols, ServerTlsConfig, TicketConfig, TicketKey, TlsConfig},
 };
 
 use super::{
     balancing::{ServicePool, pool_config, servers_of, sticky_key},
     datagrams::{DatagramPart, datagram_part},
-    tls::{ClientTls, tickets},
+    tls::{ClientTls, ServerTls, tickets},
     transparent::{Surroundings, Transparent},
     watching::Watching,
 };
@@ -45,6 +46,8 @@ pub(super) struct Behaviour {
     proxy: Proxy,
     /// What `proxy.tls` stands for: one for all parts of a service.
     pub(super) tls: Option<Arc<ClientTls>>,
+    /// The same of `proxy.server_tls`.
+    pub(super) server_tls: Option<Arc<ServerTls>>,
     /// Of cookies that name servers.
     sticky_key: Option<StickyKey>,
 }
@@ -56,6 +59,7 @@ struct Parts<'a> {
     /// Its own pool is the first.
     pools: Vec<ChosenPool<'a>>,
     tls: Option<Arc<ClientTls>>,
+    server_tls: Option<Arc<ServerTls>>,
     sticky_key: Option<StickyKey>,
 }
 
@@ -171,9 +175,14 @@ impl<'a> Parts<'a> {
             .collect::<Result<_, String>>()?;
         let certificates = service.certificates.iter();
         let certificates = certificates.map(|id| desired.certificates.get(id).cloned());
-        let certificates = certificates
-            .collect::<Option<_>>()
+        let mut certificates = certificates
+            .collect::<Option<Vec<_>>>()
             .ok_or("one of its certificates has not been sent to this node")?;
+        let server_tls = service.proxy.server_tls.as_ref().map(|tls| ServerTls {
+            tls: tls.clone(),
+            // It is the last one.
+            certificate: tls.certificate.as_ref().and_then(|_| certificates.pop()),
+        });
         let tls = service.proxy.tls.as_ref().map(|tls| ClientTls {
             tls: tls.clone(),
             certificates,
@@ -188,6 +197,7 @@ impl<'a> Parts<'a> {
             service,
             pools,
             tls: tls.map(Arc::new),
+            server_tls: server_tls.map(Arc::new),
             sticky_key: settings
                 .map(|it| sticky_key(&it.hash_key, name(ObjectKind::Service, id.0))),
         })
@@ -220,6 +230,7 @@ impl<'a> Parts<'a> {
                 transparent: None,
                 proxy: service.proxy.clone(),
                 tls: self.tls.clone(),
+                server_tls: self.server_tls.clone(),
                 sticky_key: self.sticky_key.clone(),
             },
         }
@@ -295,8 +306,13 @@ impl Behaviour {
         servers.map(|server| server.name.clone())
     }
 
-    /// The configuration, with what is made of `tls`.
-    pub(super) fn config(&self, tls: Option<Arc<TlsConfig>>, watching: &Watching) -> ProxyConfig {
+    /// The configuration, with what is made of `tls` and `server_tls`.
+    pub(super) fn config(
+        &self,
+        tls: Option<Arc<TlsConfig>>,
+        server_tls: Option<Arc<ServerTlsConfig>>,
+        watching: &Watching,
+    ) -> ProxyConfig {
         let Self {
             name,
             pools,
@@ -311,11 +327,14 @@ impl Behaviour {
                     http2,
                     carries,
                     udp: _,
+                    proxy_protocol,
+                    server_tls: _,
                     balancing,
                     access_log: _,
                     trace: _,
                 },
             tls: _,
+            server_tls: _,
             sticky_key,
         } = self;
         let ms = |ms: u32| Duration::from_millis(ms.into());
@@ -348,12 +367,39 @@ impl Behaviour {
             },
             http2: Http2Config {
                 clients: http2.clients,
+                servers: if http2.servers {
+                    ServerProtocol::Http2
+                } else {
+                    ServerProtocol::Http1
+                },
                 ..Http2Config::default()
             },
+            proxy_protocol: headers(proxy_protocol),
             tls,
+            server_tls,
             observe: watching.config(name, &self.proxy),
             ..ProxyConfig::default()
         }
+    }
+}
+
+fn headers(proxy_protocol: &ProxyProtocol) -> ProxyProtocolConfig {
+    let ProxyProtocol {
+        sources,
+        others,
+        send,
+    } = proxy_protocol;
+    ProxyProtocolConfig {
+        sources: sources.clone(),
+        others: match others {
+            ProxyProtocolOthers::Serve => Others::Served,
+            ProxyProtocolOthers::Refuse => Others::Refused,
+        },
+        send: match send {
+            ProxyProtocolHeader::None => None,
+            ProxyProtocolHeader::V1 => Some(Version::One),
+            ProxyProtocolHeader::V2 => Some(Version::Two),
+        },
     }
 }
 

@@ -25,7 +25,12 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A service at another port, to a port of the servers.
-fn service(name: &str, port: &str, backend_port: u32, proxy: v1::ProxySpec) -> v1::ServiceSpec {
+pub(crate) fn service(
+    name: &str,
+    port: &str,
+    backend_port: u32,
+    proxy: v1::ProxySpec,
+) -> v1::ServiceSpec {
     v1::ServiceSpec {
         name: name.to_owned(),
         ports: vec![port.to_owned()],

@@ -99,6 +99,7 @@ fn clients_speak_http2_unless_it_is_off() {
         for service in &mut spec.services {
             service.proxy.as_mut().expect("it has one").http2 = Some(v1::Http2Spec {
                 clients: Some(false),
+                servers: false,
             });
         }
         controller.apply(&spec);

@@ -64,7 +64,7 @@ impl Facts {
             public_key: public
                 .to_der()
                 .map_err(|error| format!("its key is not readable: {error}"))?,
-            fingerprint: hex(digest(&SHA256, der).as_ref()),
+            fingerprint: hex_digest(der),
         })
     }
 }
@@ -133,6 +133,10 @@ fn modulus_bits(key: &[u8]) -> Option<u32> {
     let bytes = modulus.ok()?.as_bytes();
     let bits = u32::try_from(bytes.len()).ok()? * 8;
     Some(bits - bytes.first()?.leading_zeros())
+}
+
+pub(super) fn hex_digest(der: &[u8]) -> String {
+    hex(digest(&SHA256, der).as_ref())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -7,7 +7,7 @@ use rustls::pki_types::{
 use x509_cert::der::pem::{LineEnding, encode_string};
 
 /// All certificates of a text.
-pub(super) fn read_chain(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn read_chain(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut chain = Vec::new();
     for section in SliceIter::<(SectionKind, Vec<u8>)>::new(text.as_bytes()) {
         match section {
@@ -28,7 +28,7 @@ pub(super) fn read_chain(text: &str) -> Result<Vec<CertificateDer<'static>>, Str
 }
 
 /// The one private key of a text.
-pub(super) fn read_key(text: &str) -> Result<PrivateKeyDer<'static>, String> {
+pub(crate) fn read_key(text: &str) -> Result<PrivateKeyDer<'static>, String> {
     if text.contains("ENCRYPTED") {
         return Err(
             "it is encrypted: take the passphrase off first, as with `openssl pkey`".to_owned(),
@@ -44,11 +44,11 @@ pub(super) fn read_key(text: &str) -> Result<PrivateKeyDer<'static>, String> {
     }
 }
 
-pub(super) fn certificate(der: &CertificateDer<'_>) -> String {
+pub(crate) fn certificate(der: &CertificateDer<'_>) -> String {
     write("CERTIFICATE", der)
 }
 
-pub(super) fn key(der: &PrivateKeyDer<'_>) -> String {
+pub(crate) fn key(der: &PrivateKeyDer<'_>) -> String {
     let label = match der {
         PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
         PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod balancing;
+mod sound_proxy;
 mod specs;
 
 use self::specs::{fabric, sound_fabric};

@@ -1,5 +1,6 @@
 use lbfabric_proto::v1;
 
+use super::client_certificates::ClientCertificates;
 use crate::{Name, Violation, fields::Fields, wire_enum::WireEnum as _};
 
 /// Certificates of a service.
@@ -14,6 +15,8 @@ pub struct Tls {
     pub min_version: TlsVersion,
     /// Whether who asks for none of their names is refused.
     pub strict_names: bool,
+    /// Which certificates clients have to show; none: they are not asked.
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 /// A version of TLS.
@@ -36,7 +39,12 @@ impl Tls {
             certificates,
             min_version,
             strict_names,
+            client_certificates,
         } = spec;
+        let client_certificates = client_certificates.as_ref().map(|clients| {
+            let path = format!("{path}.client_certificates");
+            ClientCertificates::parse(clients, &path, violations)
+        });
         let path_of_names = format!("{path}.certificates");
         if certificates.is_empty() || certificates.len() > CERTIFICATES_MAX {
             violations.push(Violation::new(
@@ -66,6 +74,10 @@ impl Tls {
                 violations,
             )?,
             strict_names: *strict_names,
+            client_certificates: match client_certificates {
+                Some(clients) => Some(clients?),
+                None => None,
+            },
         })
     }
 
@@ -74,6 +86,10 @@ impl Tls {
             certificates: self.certificates.iter().map(Name::to_string).collect(),
             min_version: self.min_version.to_proto().into(),
             strict_names: self.strict_names,
+            client_certificates: self
+                .client_certificates
+                .as_ref()
+                .map(ClientCertificates::to_spec),
         }
     }
 
@@ -82,9 +98,13 @@ impl Tls {
             certificates,
             min_version,
             strict_names,
+            client_certificates,
         } = self;
         fields.put_list("proxy.tls.certificates", certificates);
         fields.put("proxy.tls.min_version", min_version.name());
         fields.put("proxy.tls.strict_names", strict_names);
+        if let Some(clients) = client_certificates {
+            clients.fields(fields);
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Service;
 use crate::{
-    Algorithm, Balancing, Carries, HashOn, Protocol, Proxy, ProxyMode, ServiceMode,
-    wire_enum::WireEnum as _,
+    Algorithm, Balancing, Carries, ClientCertificates, HashOn, Protocol, Proxy, ProxyMode,
+    ServiceMode, wire_enum::WireEnum as _,
 };
 
 impl Service {
@@ -52,6 +52,8 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         balancing,
         access_log,
         trace,
+        proxy_protocol,
+        server_tls,
     } = proxy;
     for (field, is_set) in [
         ("forwarded", *forwarded != default.forwarded),
@@ -63,6 +65,8 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         ("balancing", *balancing != default.balancing),
         ("access_log", access_log.is_some()),
         ("trace", trace.is_some()),
+        ("proxy_protocol", *proxy_protocol != default.proxy_protocol),
+        ("server_tls", server_tls.is_some()),
     ] {
         if is_set {
             refuse(
@@ -106,6 +110,23 @@ fn check_connections(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
                 ),
             );
         }
+    }
+    let clients = proxy.tls.as_ref();
+    let clients = clients.and_then(|tls| tls.client_certificates.as_ref());
+    if clients.is_some_and(ClientCertificates::are_told) {
+        refuse(
+            "proxy.tls.client_certificates",
+            format!(
+                "`{carries}` has no header fields: leave out `subject_field` and `fingerprint_field`, or let `carries` be `http`"
+            ),
+        );
+    }
+    if proxy.carries == Carries::TlsPassthrough && proxy.server_tls.is_some() {
+        refuse(
+            "proxy.server_tls",
+            "what goes on is the client's own TLS: leave it out, or let `carries` be `tcp`"
+                .to_owned(),
+        );
     }
     if proxy.carries == Carries::TlsPassthrough && proxy.tls.is_some() {
         refuse(

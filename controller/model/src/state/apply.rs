@@ -311,7 +311,7 @@ impl FabricState {
             let needs_it = |service: &Service| match object.kind {
                 v1::Kind::Pool => service.pool.as_str() == object.name,
                 v1::Kind::Certificate => {
-                    let mut used = service.certificates().iter();
+                    let mut used = service.certificates().into_iter();
                     used.any(|name| name.as_str() == object.name)
                 }
                 v1::Kind::Unspecified | v1::Kind::Service | v1::Kind::Node => false,

@@ -199,13 +199,13 @@ impl<'a> Candidate<'a> {
                 // What is stored has its certificates, as none goes that is used.
                 continue;
             };
-            for (i, name) in service.certificates().iter().enumerate() {
+            for (i, name) in service.certificates().into_iter().enumerate() {
                 let is_there = state.certificates.contains_key(name)
                     || new.contains(name)
                     || broken.contains(name.as_str());
                 if !is_there {
                     violations.push(Violation::new(
-                        format!("{path}.proxy.tls.certificates[{i}]"),
+                        format!("{path}.{}", service.certificate_field(i)),
                         format!(
                             "there is no certificate `{name}`: import it first, as with `lbfabric cert import {name}`"
                         ),

@@ -41,20 +41,21 @@ impl Endpoints {
         }
     }
 
-    /// What a server is told of a connection that it does not see; nothing if the connection is gone.
+    /// What a server is told of a connection that it does not see.
     pub(crate) fn told(
         &self,
         socket: &TcpStream,
         version: Version,
         extras: Extras<'_>,
-    ) -> Option<Box<[u8]>> {
+    ) -> Box<[u8]> {
         let local = || SockRef::from(socket).local_addr().ok()?.as_socket();
-        let service = self.service.or_else(local)?;
-        let origin = Origin::Client {
+        let service = self.service.or_else(local);
+        // A connection that is gone has no address any more.
+        let origin = service.map_or(Origin::Unknown, |service| Origin::Client {
             client: self.client,
             service: canonical(service),
             is_datagram: false,
-        };
+        });
         let header = Header {
             version,
             origin,
@@ -62,7 +63,7 @@ impl Endpoints {
         };
         let mut bytes = Vec::new();
         write(&mut bytes, &header);
-        Some(bytes.into())
+        bytes.into()
     }
 }
 

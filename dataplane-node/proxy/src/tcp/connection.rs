@@ -30,20 +30,19 @@ impl Connection {
         // What is passed to an `async` function is held there twice.
         let mut connection = self;
         async move {
-            if let Some(told) = connection.told(Extras::default()) {
-                let upstreams = connection.current.upstreams.clone();
-                connection.relay_to(upstreams, told).await;
-            }
+            let told = connection.told(connection.stream.socket.extras());
+            let upstreams = connection.current.upstreams.clone();
+            connection.relay_to(upstreams, told).await;
         }
     }
 
-    /// What a server is told of the connection, if anything; `None` if the connection is gone.
-    pub(super) fn told(&self, extras: Extras<'_>) -> Option<Box<[u8]>> {
+    /// What a server is told of the connection, if anything.
+    pub(super) fn told(&self, extras: Extras<'_>) -> Box<[u8]> {
         match self.current.config.proxy_protocol.send {
             Some(version) => self
                 .endpoints
                 .told(self.stream.socket.tcp(), version, extras),
-            None => Some(Box::default()),
+            None => Box::default(),
         }
     }
 

@@ -101,7 +101,7 @@ impl Passthrough {
             authority: name.as_deref().and_then(|it| std::str::from_utf8(it).ok()),
             ..Extras::default()
         };
-        let told = self.connection.told(extras).ok_or(Unserved::Gone)?;
+        let told = self.connection.told(extras);
         if self.connection.current.observer.is_some() {
             self.connection.name = extras.authority.map(Box::from);
         }

@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 
 use super::{
     alert::Alert,
-    identity::IdentityFields,
+    cipher::cipher,
+    identity::{IdentityFields, common_name},
     preference::prefers_chacha,
     record::{UnknownSuite, record_length},
     resolver,
@@ -227,10 +228,15 @@ impl Handshake {
             },
             is_http2: alpn == Some(b"h2"),
             server_name: self.asked.and_then(|asked| asked.name).map(Rc::from),
-            identity: Box::default(),
+            ..Facts::default()
         };
+        if let Side::Server(server) = &self.side {
+            facts.cipher = cipher(server);
+        }
         if let (Some(fields), Some([first, ..])) = (identity, certificates) {
             facts.identity = fields.lines(first);
+            facts.has_certificate = true;
+            facts.common_name = common_name(first);
         }
         let (secrets, kept) = match self.side {
             Side::Undecided(_) => {

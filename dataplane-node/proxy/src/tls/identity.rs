@@ -39,6 +39,15 @@ impl IdentityFields {
     }
 }
 
+/// Of a certificate's subject; nothing if it has none, or none that is text.
+pub(super) fn common_name(certificate: &[u8]) -> Option<Box<str>> {
+    let certificate = CertificateInner::<Raw>::from_der(certificate).ok()?;
+    let name = certificate.tbs_certificate().subject().common_name();
+    let name = name.ok()??.value().into_owned();
+    let is_text = !name.chars().any(char::is_control);
+    is_text.then(|| name.into())
+}
+
 fn line(to: &mut String, name: &IdentityField, value: &str) {
     write!(to, "{name}: {value}\r\n").expect("a string takes everything");
 }

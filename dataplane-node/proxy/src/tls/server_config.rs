@@ -15,6 +15,7 @@ use super::{
     authorities::Authorities,
     certificate::Certificate,
     config::{MinimumVersion, TlsConfigError},
+    credulous::Credulous,
     handshake::{self, Handshake, HandshakeError},
     socket::TlsSocket,
 };
@@ -25,14 +26,23 @@ const SESSIONS: usize = 256;
 /// How a service speaks TLS with its servers.
 #[derive(Clone, Debug)]
 pub struct ServerTlsOptions {
-    /// Who must have issued a server's certificate.
-    pub authorities: Authorities,
+    /// Whether a server is the right one.
+    pub believed: Believed,
     /// The name that it must be for, which is also what the server is asked for; without one, the server's address.
     pub name: Option<ServerName<'static>>,
     /// The oldest version.
     pub minimum: MinimumVersion,
     /// What is shown to servers that ask for a certificate.
     pub certificate: Option<Certificate>,
+}
+
+/// Which servers are believed to be the right ones.
+#[derive(Clone, Debug)]
+pub enum Believed {
+    /// Those with a certificate in time and for the right name that these authorities have issued.
+    IssuedBy(Authorities),
+    /// All of them, whoever they are.
+    Anyone,
 }
 
 /// What is ready to connect to servers: [`ServerTlsOptions`] that can be used.
@@ -46,10 +56,16 @@ pub struct ServerTlsConfig {
 impl ServerTlsConfig {
     /// Makes them ready.
     pub fn new(options: &ServerTlsOptions) -> Result<Self, TlsConfigError> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(provider_for_servers()))
+        let provider = Arc::new(provider_for_servers());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(options.minimum.versions())
-            .map_err(TlsConfigError::Rustls)?
-            .with_root_certificates(options.authorities.roots.clone());
+            .map_err(TlsConfigError::Rustls)?;
+        let builder = match &options.believed {
+            Believed::IssuedBy(by) => builder.with_root_certificates(by.roots.clone()),
+            Believed::Anyone => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Credulous(provider))),
+        };
         let mut rustls = match &options.certificate {
             Some(certificate) => builder.with_client_cert_resolver(Arc::new(
                 rustls::sign::SingleCertAndKey::from(certificate.key.clone()),

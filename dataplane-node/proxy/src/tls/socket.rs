@@ -9,7 +9,10 @@ use std::{
 use tokio::net::TcpStream;
 
 use super::session::{Opened, Session};
-use crate::socket::note_drained;
+use crate::{
+    proxy_protocol::{Extras, Tls},
+    socket::note_drained,
+};
 
 /// What a handshake has found out.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,35 @@ pub(crate) struct Facts {
     pub(crate) server_name: Option<Rc<str>>,
     /// What servers are told of the client's certificate, which was verified, as lines of a head.
     pub(crate) identity: Box<[u8]>,
+    /// As in `TLS_AES_128_GCM_SHA256`; of clients only.
+    pub(crate) cipher: Option<&'static str>,
+    /// The client has shown a certificate, which was verified.
+    pub(crate) has_certificate: bool,
+    /// Of its subject.
+    pub(crate) common_name: Option<Box<str>>,
+}
+
+impl Facts {
+    /// What a header of the PROXY protocol says of it.
+    pub(crate) fn extras(&self) -> Extras<'_> {
+        let is_verified = self.has_certificate;
+        Extras {
+            alpn: self.is_http2.then_some(b"h2"),
+            authority: self.server_name.as_deref(),
+            unique_id: None,
+            tls: Some(Tls {
+                is_used: true,
+                has_certificate: is_verified,
+                has_certificate_in_session: is_verified,
+                is_verified,
+                version: Some(self.version),
+                common_name: self.common_name.as_deref(),
+                cipher: self.cipher,
+                signature: None,
+                key: None,
+            }),
+        }
+    }
 }
 
 /// A TCP connection that carries TLS, behind its handshake. Reading and writing share its session, and neither holds it while it waits.

@@ -10,7 +10,7 @@ use std::{
 
 use lbfabric_proxy::{
     Http2Config, ProxyConfig, ServerProtocol,
-    tls::{MinimumVersion, ServerTlsConfig, ServerTlsOptions},
+    tls::{Believed, MinimumVersion, ServerTlsConfig, ServerTlsOptions},
 };
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
@@ -34,7 +34,7 @@ fn nginx_with(issued: &Issued, directives: &str, files: &[(&str, &str)]) -> Ngin
 
 fn believing(authority: &Authority, name: Option<&str>) -> ServerTlsOptions {
     ServerTlsOptions {
-        authorities: authority.authorities(),
+        believed: Believed::IssuedBy(authority.authorities()),
         name: name.map(|name| ServerName::try_from(name.to_owned()).unwrap()),
         minimum: MinimumVersion::Tls12,
         certificate: None,
@@ -90,6 +90,13 @@ fn a_server_is_believed_for_its_name_and_its_time_and_its_issuer() {
             assert_eq!(get(before(nginx.address, &refused), "/hello").0, "502");
         }
     }
+    // Whoever is not asked who it is.
+    let anyone = ServerTlsOptions {
+        believed: Believed::Anyone,
+        ..believing(&other, Some("another.example"))
+    };
+    let nginx = nginx_with(&good, "", &[]);
+    assert_eq!(get(before(nginx.address, &anyone), "/hello").1, "hello\n");
     let expired = nginx_with(&authority.issue_expired(&["server.example"]), "", &[]);
     let engine = before(
         expired.address,

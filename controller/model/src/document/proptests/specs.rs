@@ -3,7 +3,7 @@
 use lbfabric_proto::v1;
 use proptest::prelude::*;
 
-use super::balancing::balancing;
+use super::{balancing::balancing, sound_proxy::sound_proxy};
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![9 => "[a-d]", 1 => "[a-c-]{0,2}|\\PC{0,4}"]
@@ -201,9 +201,15 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
                 certificates: vec!["web".to_owned(); forwarded.unsigned_abs() as usize],
                 min_version: x_forwarded,
                 strict_names: a == 0,
+                client_certificates: (b == 0).then(|| v1::ClientCertificatesSpec {
+                    policy: forwarded,
+                    subject_field: "x".repeat(a.min(200) as usize),
+                    ..v1::ClientCertificatesSpec::default()
+                }),
             }),
             http2: (b == 0).then_some(v1::Http2Spec {
                 clients: (a == 0).then_some(c == 0),
+                servers: d == 0,
             }),
             carries: (c % 5).cast_signed(),
             udp: (d > 1_000).then_some(v1::UdpRelaySpec {
@@ -218,6 +224,17 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
             }),
             trace: (a == 0).then_some(v1::TraceSpec {
                 sample_one_in: (b == 0).then_some(c),
+            }),
+            proxy_protocol: (a > 1_000).then(|| v1::ProxyProtocolSpec {
+                sources: vec![format!("10.0.0.{}/{}", b % 300, c % 40)],
+                others: x_forwarded,
+                send: forwarded,
+            }),
+            server_tls: (b > 1_000).then(|| v1::ServerTlsSpec {
+                verification: x_forwarded,
+                name: "server.example".repeat(c.min(20) as usize),
+                min_version: forwarded,
+                ..v1::ServerTlsSpec::default()
             }),
         },
     )
@@ -328,54 +345,6 @@ fn sound_service(at: usize, pools: usize) -> impl Strategy<Value = v1::ServiceSp
     )
 }
 
-/// One of layer 7.
-fn sound_proxy(
-    at: usize,
-    ports: &std::collections::BTreeSet<u16>,
-    width: u16,
-    mode: i32,
-    pool: usize,
-    proxy: Option<v1::ProxySpec>,
-) -> v1::ServiceSpec {
-    let timeouts = proxy.as_ref().and_then(|proxy| proxy.timeouts);
-    let (protocol, proxy) = match width {
-        // What connections carry.
-        0 | 1 => (
-            v1::Protocol::Tcp,
-            Some(v1::ProxySpec {
-                timeouts,
-                carries: i32::from(width) + 2,
-                ..v1::ProxySpec::default()
-            }),
-        ),
-        2 => (
-            v1::Protocol::Udp,
-            timeouts.map(|timeouts| v1::ProxySpec {
-                udp: Some(v1::UdpRelaySpec {
-                    idle_ms: timeouts.connect_ms,
-                    max_sessions: timeouts.silence_ms % 65_536,
-                }),
-                ..v1::ProxySpec::default()
-            }),
-        ),
-        _ => (v1::Protocol::Unspecified, proxy),
-    };
-    v1::ServiceSpec {
-        name: format!("v{at}"),
-        vips: vec![
-            format!("192.0.2.{}", at << 4),
-            format!("2001:db8:{at}::{width}"),
-        ],
-        ports: ports.iter().map(u16::to_string).collect(),
-        protocol: protocol.into(),
-        mode,
-        pool: format!("p{pool}"),
-        backend_port: width.into(),
-        proxy,
-        ..v1::ServiceSpec::default()
-    }
-}
-
 /// What any service may have, but for its mode and protocol.
 fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
     let tunnel = (any::<bool>(), 0u32..65_536, 0i32..3).prop_map(|(gue, port, outer_source)| {
@@ -410,6 +379,17 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
         }),
         http2: Some(v1::Http2Spec {
             clients: Some(policy == 1),
+            servers: policy == 2,
+        }),
+        proxy_protocol: Some(v1::ProxyProtocolSpec {
+            sources: vec!["10.0.0.0/8".to_owned(); policy.min(1).unsigned_abs() as usize],
+            others: policy.min(1) + 1,
+            send: policy,
+        }),
+        server_tls: (policy > 1).then(|| v1::ServerTlsSpec {
+            verification: policy,
+            name: "server.example".to_owned(),
+            ..v1::ServerTlsSpec::default()
         }),
         balancing: (ms > 1_000).then(|| balancing(policy + 1, [bytes % 100, ms / 100, ms])),
         access_log: (policy == 2).then(|| v1::AccessLogSpec {

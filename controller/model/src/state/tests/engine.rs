@@ -143,6 +143,16 @@ fn what_nothing_looks_at_is_refused() {
         }),
         http2: Some(v1::Http2Spec {
             clients: Some(false),
+            servers: false,
+        }),
+        proxy_protocol: Some(v1::ProxyProtocolSpec {
+            send: v1::ProxyProtocolHeader::V1.into(),
+            ..v1::ProxyProtocolSpec::default()
+        }),
+        server_tls: Some(v1::ServerTlsSpec {
+            verification: v1::ServerVerification::None.into(),
+            certificate: "node".to_owned(),
+            ..v1::ServerTlsSpec::default()
         }),
         ..v1::ProxySpec::default()
     };
@@ -161,7 +171,7 @@ fn what_nothing_looks_at_is_refused() {
     );
     assert_eq!(
         mistakes_of(v1::Protocol::Tcp, carrying(v1::Carries::TlsPassthrough)),
-        paths(&[&of_http[..], &["tls"]].concat())
+        paths(&[&of_http[..], &["server_tls", "tls"]].concat())
     );
     assert_eq!(
         mistakes_of(v1::Protocol::Udp, carrying(v1::Carries::Tcp)),
@@ -171,7 +181,9 @@ fn what_nothing_looks_at_is_refused() {
             "head_limits",
             "tls",
             "http2",
-            "carries"
+            "carries",
+            "proxy_protocol",
+            "server_tls"
         ])
     );
     let udp = v1::ProxySpec {
@@ -204,6 +216,29 @@ fn datagrams_and_connections_have_ports_of_their_own() {
         let both = vec![udp("u", vip), packets_of(protocol)];
         assert_eq!(mistakes(both), ["services[0].vips[0]"]);
     }
+}
+
+#[test]
+fn certificates_that_services_name_are_there() {
+    let proxy = v1::ProxySpec {
+        tls: Some(v1::TlsSpec {
+            certificates: vec!["a".to_owned(), "b".to_owned()],
+            ..v1::TlsSpec::default()
+        }),
+        server_tls: Some(v1::ServerTlsSpec {
+            verification: v1::ServerVerification::System.into(),
+            certificate: "c".to_owned(),
+            ..v1::ServerTlsSpec::default()
+        }),
+        ..v1::ProxySpec::default()
+    };
+    let fields = [
+        "tls.certificates[0]",
+        "tls.certificates[1]",
+        "server_tls.certificate",
+    ];
+    let paths = fields.map(|field| format!("services[0].proxy.{field}"));
+    assert_eq!(mistakes_of(v1::Protocol::Tcp, proxy), paths);
 }
 
 fn transparent(name: &str, vip: &str, port: &str) -> v1::ServiceSpec {
