@@ -18,18 +18,18 @@ use crate::proxies::{CERTIFICATE, KEY, NAME};
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Serving {
     /// HTTP/1.1 and HTTP/2.
-    #[arg(id = "serve", long = "serve", hide = true)]
+    #[arg(long)]
     http: SocketAddr,
     /// The same over TLS 1.3.
-    #[arg(id = "serve-tls", long = "serve-tls", hide = true)]
+    #[arg(long)]
     tls: SocketAddr,
     /// Plain TCP.
-    #[arg(id = "serve-tcp", long = "serve-tcp", hide = true)]
+    #[arg(long)]
     tcp: SocketAddr,
-    #[arg(long, hide = true)]
+    #[arg(long)]
     server: SocketAddr,
     /// With the certificate.
-    #[arg(long, hide = true)]
+    #[arg(long)]
     folder: PathBuf,
 }
 

@@ -82,6 +82,8 @@ fn connected(to: SocketAddr, n: usize) -> TcpStream {
     socket.bind(&from.into()).unwrap();
     socket.connect(&to.into()).unwrap();
     let client = TcpStream::from(socket);
+    // A handshake's last part is not to be waited for.
+    client.set_nodelay(true).unwrap();
     client
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();

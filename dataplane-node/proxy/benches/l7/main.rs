@@ -32,16 +32,17 @@ mod report;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{cases::CASES, engine::Serving, measure::Plan, report::Report};
 
 /// Measures the layer-7 engine against HAProxy and nginx.
 #[derive(Debug, Parser)]
+#[command(subcommand_negates_reqs = true)]
 struct Options {
     /// Where `l7.json` and `l7.svg` go.
-    #[arg(long, required_unless_present = "serve")]
+    #[arg(long, required = true)]
     out: Option<PathBuf>,
     /// How often every case is measured.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
@@ -58,17 +59,24 @@ struct Options {
     /// Only the cases whose name contains one of these; such a run does not count as met.
     #[arg(long)]
     only: Vec<String>,
-    /// Is the engine that is measured, at these addresses.
-    #[command(flatten)]
-    engine: Option<Serving>,
+    #[command(subcommand)]
+    role: Option<Role>,
     /// What `cargo bench` says to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
+/// What this program starts itself as.
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// The engine that is measured.
+    #[command(hide = true)]
+    Serve(Serving),
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let Some(serving) = &options.engine {
+    if let Some(Role::Serve(serving)) = &options.role {
         engine::run(serving);
         return ExitCode::SUCCESS;
     }

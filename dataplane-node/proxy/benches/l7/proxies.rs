@@ -133,9 +133,9 @@ http {{
     fn ours(&self, listens: &Listens) -> Process {
         let this = std::env::current_exe().unwrap();
         let mut command = on_core(self.proxy_core, this.to_str().unwrap());
-        command.args(["--serve", &listens.http.to_string()]);
-        command.args(["--serve-tls", &listens.tls.to_string()]);
-        command.args(["--serve-tcp", &listens.tcp.to_string()]);
+        command.args(["serve", "--http", &listens.http.to_string()]);
+        command.args(["--tls", &listens.tls.to_string()]);
+        command.args(["--tcp", &listens.tcp.to_string()]);
         command.args(["--server", &self.server.to_string()]);
         command.arg("--folder").arg(self.folder);
         Process::start(&mut command, &[listens.http, listens.tls, listens.tcp])
