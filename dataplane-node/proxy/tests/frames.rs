@@ -10,6 +10,8 @@
 
 #[path = "frames/draining.rs"]
 mod draining;
+#[path = "smuggling/escapes.rs"]
+mod escapes;
 #[path = "frames/floods.rs"]
 mod floods;
 #[path = "frames/server.rs"]
@@ -23,6 +25,7 @@ mod worker;
 
 use std::net::SocketAddr;
 
+use escapes::unescaped;
 use lbfabric_proxy::{ProxyConfig, http1::HeadLimits};
 use server::Server;
 use wire::{Client, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
@@ -64,31 +67,6 @@ fn cases(text: &str) -> Vec<Case<'_>> {
         }
     });
     cases.collect()
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let byte = match byte {
-            b'\\' => match rest.next().expect("something is escaped") {
-                b'r' => b'\r',
-                b'n' => b'\n',
-                b's' => b' ',
-                b'\\' => b'\\',
-                b'x' => {
-                    let mut digit = || rest.next().and_then(|it| char::from(it).to_digit(16));
-                    let digits = digit().zip(digit());
-                    let (high, low) = digits.expect("two hexadecimal digits");
-                    u8::try_from(high << 4 | low).expect("a byte")
-                }
-                other => panic!("\\{}", char::from(other)),
-            },
-            byte => byte,
-        };
-        bytes.push(byte);
-    }
-    bytes
 }
 
 /// Sends a case's stream, and says what comes of it.

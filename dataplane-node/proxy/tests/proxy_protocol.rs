@@ -1,8 +1,12 @@
 //! Headers that are understood in one way, or refused: `proxy_protocol/headers.txt`, each with its verdict and the section that it follows
 //! from.
 
+#[path = "smuggling/escapes.rs"]
+mod escapes;
+
 use std::fmt::Write as _;
 
+use escapes::unescaped;
 use lbfabric_proxy::proxy_protocol::{Extras, Header, Origin, Tls, read};
 
 struct Case<'a> {
@@ -65,26 +69,6 @@ fn hexadecimal(text: &str) -> Vec<u8> {
     let pairs = (0..text.len()).step_by(2);
     let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("two digits");
     pairs.map(byte).collect()
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(byte) = rest.as_bytes().first() {
-        let (byte, length) = match byte {
-            b'\\' => match &rest[1..2] {
-                "r" => (b'\r', 2),
-                "n" => (b'\n', 2),
-                "t" => (b'\t', 2),
-                "x" => (hexadecimal(&rest[2..4])[0], 4),
-                other => panic!("\\{other}"),
-            },
-            byte => (*byte, 1),
-        };
-        bytes.push(byte);
-        rest = &rest[length..];
-    }
-    bytes
 }
 
 /// What a verdict says of a header.

@@ -5,8 +5,11 @@
 
 #[path = "smuggling/chunks.rs"]
 mod chunks;
+#[path = "smuggling/escapes.rs"]
+mod escapes;
 
 use chunks::Read;
+use escapes::unescaped;
 use lbfabric_proxy::http1::{
     Body, ChunkReader, Chunked, FieldRoom, HeadLimits, Refusal, Request, RequestHead, Response,
     ResponseHead, head_end,
@@ -41,31 +44,6 @@ fn cases(text: &str, columns: usize) -> Vec<Case<'_>> {
         }
     });
     cases.collect()
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let byte = match byte {
-            b'\\' => match rest.next().expect("something is escaped") {
-                b'r' => b'\r',
-                b'n' => b'\n',
-                b't' => b'\t',
-                b'\\' => b'\\',
-                b'x' => {
-                    let mut digit = || rest.next().and_then(|it| char::from(it).to_digit(16));
-                    let digits = digit().zip(digit());
-                    let (high, low) = digits.expect("two hexadecimal digits");
-                    u8::try_from(high << 4 | low).expect("a byte")
-                }
-                other => panic!("\\{}", char::from(other)),
-            },
-            byte => byte,
-        };
-        bytes.push(byte);
-    }
-    bytes
 }
 
 /// Feeds a message in parts of a size, until its head is there.
