@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 #[path = "support/members.rs"]
-#[allow(dead_code, reason = "other tests need more of it")]
 mod members;
 
 use std::collections::BTreeMap;
