@@ -16,5 +16,7 @@ mod failure;
 mod features;
 #[path = "cli/get.rs"]
 mod get;
+#[path = "cli/routes.rs"]
+mod routes;
 #[path = "cli/watch.rs"]
 mod watch;

@@ -12,6 +12,10 @@ mod balancing;
 mod datagrams;
 mod driver;
 mod files;
+#[cfg(test)]
+mod proptests;
+mod route_parts;
+mod routes;
 mod tls;
 mod transparent;
 mod wanted;

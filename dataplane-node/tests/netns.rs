@@ -36,6 +36,8 @@ mod l7_carried;
 mod l7_clients;
 #[path = "netns/l7_reverse.rs"]
 mod l7_reverse;
+#[path = "netns/l7_routes.rs"]
+mod l7_routes;
 #[path = "netns/l7_secured.rs"]
 mod l7_secured;
 #[path = "netns/l7_transparent.rs"]

@@ -94,7 +94,7 @@ mod tests {
                 assert!(!field.is_map(), "{}", field.full_name());
                 match field.kind() {
                     Kind::Message(inner) => open.push(inner),
-                    Kind::String | Kind::Uint32 | Kind::Bool | Kind::Enum(_) => {}
+                    Kind::String | Kind::Uint32 | Kind::Uint64 | Kind::Bool | Kind::Enum(_) => {}
                     other => panic!("{} is {other:?}", field.full_name()),
                 }
             }

@@ -278,7 +278,13 @@ impl Walk {
         match kind {
             Kind::String => Some(Value::String(text.clone())),
             Kind::Bool => self.boolean(node, text, *plain, at).map(Value::Bool),
-            Kind::Uint32 => self.uint32(node, text, *plain, at).map(Value::U32),
+            Kind::Uint32 => {
+                let number = self.number(node, text, *plain, at, u32::MAX.into())?;
+                Some(Value::U32(u32::try_from(number).unwrap_or(u32::MAX)))
+            }
+            Kind::Uint64 => self
+                .number(node, text, *plain, at, u64::MAX)
+                .map(Value::U64),
             Kind::Enum(of) => self.choice(of, node, text, at).map(Value::EnumNumber),
             _ => {
                 self.refuse(node, at, "this field cannot be written in a file");
@@ -304,11 +310,19 @@ impl Walk {
         None
     }
 
-    fn uint32(&mut self, node: &Node, text: &str, plain: bool, at: At<'_>) -> Option<u32> {
+    /// A number up to a highest one.
+    fn number(
+        &mut self,
+        node: &Node,
+        text: &str,
+        plain: bool,
+        at: At<'_>,
+        max: u64,
+    ) -> Option<u64> {
         let reason = match whole_number(text) {
-            Some(number) if plain => match u32::try_from(number) {
-                Ok(number) => return Some(number),
-                Err(_) => format!("{} is out of range; use 0 to {}", shown(text), u32::MAX),
+            Some(number) if plain => match u64::try_from(number) {
+                Ok(number) if number <= max => return Some(number),
+                Ok(_) | Err(_) => format!("{} is out of range; use 0 to {max}", shown(text)),
             },
             Some(_) => format!(
                 "expected a whole number, found a text; write {} without quotes",

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
-    Service, TicketKeys, TicketSecret,
+    Routing, Service, TicketKeys, TicketSecret,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
 };
@@ -181,8 +181,14 @@ impl CompiledFabric {
                 });
             }
             let used: Vec<_> = used.iter().map(|certificate| certificate.id).collect();
+            let routing = service.service.proxy.as_ref().map(|proxy| &proxy.routing);
+            let routed = routing.map(Routing::pools).unwrap_or_default();
+            let routed: Vec<_> = routed
+                .into_iter()
+                .filter_map(|name| Some(state.pool(name)?.id))
+                .collect();
             share(ObjectKind::Service, service.id.0, version, &|| {
-                encode_service(service, pool.id, version.exact_state, &used)
+                encode_service(service, pool.id, version.exact_state, &used, &routed)
             });
             if let Some(Mode::Dsr | Mode::Tunnel) = service.service.mode.l4() {
                 add_server_vips(&mut server_vips, service, pool);

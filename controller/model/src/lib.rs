@@ -68,8 +68,8 @@ pub use prefix::Prefix;
 pub use proxy::{
     AccessLog, AccessLogFormat, Algorithm, AlgorithmName, Authorities, Balancing, Carries,
     ClientCertificatePolicy, ClientCertificates, Forwarded, ForwardedPolicy, HashOn, HeadLimits,
-    Http2, IdleConnections, OutlierEjection, Proxy, ProxyProtocol, ProxyProtocolHeader,
-    ProxyProtocolOthers, ProxyTimeouts, RetryBudget, SameSite, ServerLimits, ServerTls,
+    Http2, IdleConnections, OutlierEjection, PoolField, Proxy, ProxyProtocol, ProxyProtocolHeader,
+    ProxyProtocolOthers, ProxyTimeouts, RetryBudget, Routing, SameSite, ServerLimits, ServerTls,
     ServerVerification, StickyCookie, Tls, TlsVersion, Trace, UdpRelay,
 };
 pub use quic_server_id::QuicServerId;

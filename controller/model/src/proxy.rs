@@ -3,14 +3,21 @@ use lbfabric_proto::v1;
 use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
 
 mod access_log;
+mod at;
 mod authorities;
 mod balancing;
 mod carries;
 mod client_certificates;
+mod field_edits;
 mod http2;
 mod number;
 mod outliers;
 mod proxy_protocol;
+mod rates;
+mod route;
+mod route_action;
+mod route_text;
+mod routing;
 mod server_limits;
 mod server_tls;
 mod sticky_cookie;
@@ -28,6 +35,7 @@ pub use client_certificates::{ClientCertificatePolicy, ClientCertificates};
 pub use http2::Http2;
 pub use outliers::OutlierEjection;
 pub use proxy_protocol::{ProxyProtocol, ProxyProtocolHeader, ProxyProtocolOthers};
+pub use routing::{PoolField, Routing};
 pub use server_limits::{IdleConnections, ServerLimits};
 pub use server_tls::{ServerTls, ServerVerification};
 pub use sticky_cookie::{SameSite, StickyCookie};
@@ -61,6 +69,8 @@ pub struct Proxy {
     pub proxy_protocol: ProxyProtocol,
     /// TLS with servers; none: clear text.
     pub server_tls: Option<ServerTls>,
+    /// What is done with requests before that.
+    pub routing: Routing,
 }
 
 /// What servers are told of their clients in header fields.
@@ -139,6 +149,11 @@ impl Proxy {
             trace,
             proxy_protocol,
             server_tls,
+            routes: _,
+            deny_sources: _,
+            connection_limits: _,
+            rate_limits: _,
+            path_policy: _,
         } = spec;
         let none = v1::ProxyProtocolSpec::default();
         let proxy_protocol = ProxyProtocol::parse(
@@ -176,6 +191,7 @@ impl Proxy {
         };
         let trace_path = format!("{path}.trace");
         let trace = trace.map(|it| Trace::parse(it, &trace_path, violations));
+        let routing = Routing::parse(spec, path, violations);
         Some(Self {
             forwarded: forwarded?,
             timeouts,
@@ -195,6 +211,7 @@ impl Proxy {
                 Some(tls) => Some(tls?),
                 None => None,
             },
+            routing,
         })
     }
 
@@ -213,6 +230,7 @@ impl Proxy {
             trace,
             proxy_protocol,
             server_tls,
+            routing,
         } = self;
         v1::ProxySpec {
             forwarded: Some(forwarded.to_spec()),
@@ -227,6 +245,7 @@ impl Proxy {
             trace: trace.map(Trace::to_spec),
             proxy_protocol: Some(proxy_protocol.to_spec()),
             server_tls: server_tls.as_ref().map(ServerTls::to_spec),
+            ..routing.to_spec()
         }
     }
 
@@ -260,7 +279,9 @@ impl Proxy {
             trace,
             proxy_protocol,
             server_tls,
+            routing,
         } = self;
+        routing.fields(fields);
         fields.put_message("proxy.balancing", "BalancingSpec", &balancing.to_spec());
         proxy_protocol.fields(fields);
         if let Some(tls) = server_tls {

@@ -11,6 +11,9 @@ use crate::{
 mod carried;
 mod combination;
 mod engine;
+mod pools;
+
+pub(crate) use pools::{PoolPlace, named_pools};
 
 /// A load-balanced service, valid by itself: its pool and its neighbours are checked by the state.
 #[derive(Clone, Debug, PartialEq, Eq)]

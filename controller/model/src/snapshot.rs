@@ -129,6 +129,8 @@ pub struct NodeProxy {
     pub mode: ProxyMode,
     /// Its pool.
     pub pool: PoolId,
+    /// The pools that its routes name, in the order of [`Routing::pools`](crate::Routing::pools).
+    pub route_pools: Vec<PoolId>,
     /// The servers' port; `None`: the client's choice.
     pub backend_port: Option<NonZeroU16>,
     /// What the engine does.
@@ -354,10 +356,23 @@ fn decode_l7(
         protocol,
         mode,
         pool: PoolId(proto.pool_id),
+        route_pools: decode_route_pools(proxy.as_ref(), proto)?,
         backend_port: decode_backend_port(proto)?,
         certificates: decode_certificate_ids(proxy.as_ref(), proto)?,
         proxy: proxy.ok_or(Field("service.proxy"))?,
     })
+}
+
+fn decode_route_pools(
+    proxy: Option<&Proxy>,
+    proto: &v1::NodeServiceObject,
+) -> Result<Vec<PoolId>, DecodeSnapshotError> {
+    let named = proxy.map_or(0, |proxy| proxy.routing.pools().len());
+    let ids = &proto.route_pool_ids;
+    if ids.len() != named {
+        return Err(Field("service.route_pool_ids"));
+    }
+    Ok(ids.iter().copied().map(PoolId).collect())
 }
 
 fn decode_certificate_ids(

@@ -68,7 +68,7 @@ pub(crate) fn parse_prefixes(
 }
 
 /// The prefixes, each with its index in the list.
-fn parse_list(
+pub(crate) fn parse_list(
     texts: &[String],
     path: &str,
     violations: &mut Vec<Violation>,

@@ -16,6 +16,7 @@ use super::{
     answers::{AnswerRules, AnswersError},
     datagrams::{DatagramPart, ToldDatagrams},
     files,
+    routes::RouteTables,
     tls::{ClientTls, Made, ServerTls},
     transparent::Surroundings,
     wanted::{Behaviour, Part, Wanted},
@@ -50,6 +51,7 @@ pub(crate) struct EngineDriver {
     ticket_key: Option<TicketKey>,
     tls: Made<ClientTls, TlsConfig>,
     server_tls: Made<ServerTls, ServerTlsConfig>,
+    routes: RouteTables,
     /// What the engine was told last.
     told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
     told_datagrams: ToldDatagrams,
@@ -82,6 +84,7 @@ impl EngineDriver {
             ticket_key: TicketKey::random(),
             tls: Made::default(),
             server_tls: Made::default(),
+            routes: RouteTables::default(),
             told: BTreeMap::new(),
             told_datagrams: ToldDatagrams::default(),
             members: BTreeMap::new(),
@@ -255,13 +258,14 @@ impl EngineDriver {
             let mut keys = told.keys();
             keys.any(|key| key.id == *id)
         });
-        let is_there = |ServiceId(id)| {
+        let is_there = |ServiceId(id): ServiceId| {
             let first = ServiceKey { id, part: 0 };
             let part = told.range(first..).next();
             part.is_some_and(|(key, _)| key.id == id)
         };
         self.tls.keep(is_there);
         self.server_tls.keep(is_there);
+        self.routes.keep(is_there);
         let services = self.told.iter();
         let config = EngineConfig {
             services: services
@@ -295,9 +299,10 @@ impl EngineDriver {
         let tls = self.tls.get(id, behaviour.tls.as_ref())?;
         let server_tls = self.server_tls.get(id, behaviour.server_tls.as_ref())?;
         let transparent = behaviour.transparent.as_ref();
+        let routes = behaviour.table(id, &mut self.routes)?;
         Ok(ProxyConfig {
             transparent: transparent.map(|it| it.config(self.beside.entry(id).or_default())),
-            ..behaviour.config(tls, server_tls, &self.watching)
+            ..behaviour.config(tls, server_tls, routes, &self.watching)
         })
     }
 

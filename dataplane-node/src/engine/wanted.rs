@@ -13,12 +13,14 @@ use lbfabric_proxy::{
     StickyKey, Timeouts,
     http1::{self, HeadLimits},
     proxy_protocol::{Others, ProxyProtocolConfig, Version},
+    route::RouteTable,
     tls::{Protocols, ServerTlsConfig, TicketConfig, TicketKey, TlsConfig},
 };
 
 use super::{
     balancing::{ServicePool, pool_config, servers_of, sticky_key},
     datagrams::{DatagramPart, datagram_part},
+    routes::RouteTables,
     tls::{ClientTls, ServerTls, tickets},
     transparent::{Surroundings, Transparent},
     watching::Watching,
@@ -50,6 +52,8 @@ pub(super) struct Behaviour {
     pub(super) server_tls: Option<Arc<ServerTls>>,
     /// Of cookies that name servers.
     sticky_key: Option<StickyKey>,
+    /// The places among `pools` of those that routes name.
+    places: Vec<usize>,
 }
 
 /// What the parts of a service have in common.
@@ -58,6 +62,8 @@ struct Parts<'a> {
     service: &'a NodeProxy,
     /// Its own pool is the first.
     pools: Vec<ChosenPool<'a>>,
+    /// The places among them of those that routes name.
+    places: Vec<usize>,
     tls: Option<Arc<ClientTls>>,
     server_tls: Option<Arc<ServerTls>>,
     sticky_key: Option<StickyKey>,
@@ -169,10 +175,17 @@ impl<'a> Parts<'a> {
                 servers: servers_of(pool, health, &was_member),
             })
         };
-        let pools = [service.pool]
-            .iter()
-            .map(pool)
-            .collect::<Result<_, String>>()?;
+        // A pool may be named in several places; the service's own is the first.
+        let mut ids = vec![service.pool];
+        let mut place = |id: &PoolId| {
+            let known = ids.iter().position(|it| it == id);
+            known.unwrap_or_else(|| {
+                ids.push(*id);
+                ids.len() - 1
+            })
+        };
+        let places = service.route_pools.iter().map(&mut place).collect();
+        let pools = ids.iter().map(pool).collect::<Result<_, String>>()?;
         let certificates = service.certificates.iter();
         let certificates = certificates.map(|id| desired.certificates.get(id).cloned());
         let mut certificates = certificates
@@ -196,6 +209,7 @@ impl<'a> Parts<'a> {
             name: name_of(id, desired),
             service,
             pools,
+            places,
             tls: tls.map(Arc::new),
             server_tls: server_tls.map(Arc::new),
             sticky_key: settings
@@ -232,6 +246,7 @@ impl<'a> Parts<'a> {
                 tls: self.tls.clone(),
                 server_tls: self.server_tls.clone(),
                 sticky_key: self.sticky_key.clone(),
+                places: self.places.clone(),
             },
         }
     }
@@ -300,17 +315,27 @@ pub(super) fn address_of(server: &NodeBackend, v6: bool, mode: ProxyMode) -> Opt
 // === impl Behaviour ===
 
 impl Behaviour {
+    /// The routes, which the parts of a service have in common.
+    pub(super) fn table(
+        &self,
+        id: ServiceId,
+        tables: &mut RouteTables,
+    ) -> Result<Arc<RouteTable>, String> {
+        tables.table(id, &self.proxy.routing, &self.places)
+    }
+
     /// Whom requests go to, as they are called where they are counted.
     pub(super) fn server_names(&self) -> impl Iterator<Item = String> {
         let servers = self.pools.iter().flat_map(|pool| &pool.servers);
         servers.map(|server| server.name.clone())
     }
 
-    /// The configuration, with what is made of `tls` and `server_tls`.
+    /// The configuration, with what is made of `tls`, `server_tls` and the routes.
     pub(super) fn config(
         &self,
         tls: Option<Arc<TlsConfig>>,
         server_tls: Option<Arc<ServerTlsConfig>>,
+        routes: Arc<RouteTable>,
         watching: &Watching,
     ) -> ProxyConfig {
         let Self {
@@ -332,10 +357,12 @@ impl Behaviour {
                     balancing,
                     access_log: _,
                     trace: _,
+                    routing: _,
                 },
             tls: _,
             server_tls: _,
             sticky_key,
+            places: _,
         } = self;
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
@@ -349,6 +376,7 @@ impl Behaviour {
                 .iter()
                 .map(|pool| pool_config(balancing, pool, sticky_key.as_ref()))
                 .collect(),
+            routes,
             forwarded: ForwardedConfig {
                 x_forwarded: policy(forwarded.x_forwarded),
                 forwarded: policy(forwarded.forwarded),

@@ -4,25 +4,31 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
 use crate::namespace::Namespace;
 
-/// Answers each request with the server's name, the request line's method and target, and the lines of its head: for as long as the process
-/// lives.
+/// Answers each request with the server's name and the lines of its head, for as long as the process lives; the first one for `/fails-once` with
+/// 503.
 pub(crate) fn serve(namespace: &Namespace, name: &'static str, address: &str) {
     let address: SocketAddr = address.parse().expect("an address and a port");
     let listener = namespace.within(|| TcpListener::bind(address).expect("the port is free"));
+    let has_failed = Arc::new(AtomicBool::new(false));
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            thread::spawn(move || answer(client, name));
+            let has_failed = has_failed.clone();
+            thread::spawn(move || answer(client, name, &has_failed));
         }
     });
 }
 
 /// Ends with the connection.
-fn answer(mut client: TcpStream, name: &str) -> io::Result<()> {
+fn answer(mut client: TcpStream, name: &str, has_failed: &AtomicBool) -> io::Result<()> {
     loop {
         let mut head = Vec::new();
         let mut byte = [0];
@@ -33,7 +39,8 @@ fn answer(mut client: TcpStream, name: &str) -> io::Result<()> {
         let head = String::from_utf8_lossy(&head).into_owned();
         let lines: Vec<_> = head.lines().filter(|line| !line.is_empty()).collect();
         let body = format!("{name} {}\n", lines.join("|"));
-        let status = if head.contains(" /fails ") {
+        let may_fail = head.contains(" /fails-once ");
+        let status = if may_fail && !has_failed.swap(true, Ordering::Relaxed) {
             "503 Service Unavailable"
         } else {
             "200 OK"

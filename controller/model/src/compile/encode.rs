@@ -56,6 +56,7 @@ pub(super) fn encode_service(
     pool: PoolId,
     exact_state: bool,
     certificates: &[CertificateId],
+    route_pools: &[PoolId],
 ) -> Arc<EncodedObject> {
     let service = &stored.service;
     let prefixes = |list: &[Prefix]| list.iter().map(|prefix| prefix.to_bytes()).collect();
@@ -77,6 +78,7 @@ pub(super) fn encode_service(
         exact_state,
         proxy: service.proxy.as_ref().map(Proxy::to_spec),
         certificate_ids: certificates.iter().map(|id| id.0).collect(),
+        route_pool_ids: route_pools.iter().map(|id| id.0).collect(),
     };
     encode(
         stored.generation,

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod balancing;
+mod routes;
 mod sound_proxy;
 mod specs;
 
@@ -201,6 +202,7 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
                 protocol,
                 mode,
                 pool: _,
+                route_pools,
                 backend_port,
                 proxy,
                 certificates,
@@ -212,6 +214,9 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
             prop_assert_eq!(stored.protocol, protocol);
             prop_assert_eq!(stored.mode, ServiceMode::L7(mode));
             prop_assert_eq!(stored.backend_port, backend_port);
+            let named = proxy.routing.pools().into_iter();
+            let named: Vec<_> = named.map(|name| state.pool(name).unwrap().id).collect();
+            prop_assert_eq!(named, route_pools);
             prop_assert_eq!(&stored.proxy, &Some(proxy));
             prop_assert!(certificates.is_empty());
         }

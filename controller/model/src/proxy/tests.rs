@@ -70,6 +70,12 @@ fn what_is_said_is_kept() {
         trace: Some(v1::TraceSpec {
             sample_one_in: Some(0),
         }),
+        routes: vec![v1::RouteSpec {
+            name: "all".to_owned(),
+            forward: Some(v1::RouteForwardSpec::default()),
+            ..Default::default()
+        }],
+        ..Default::default()
     };
     assert_eq!(parse(&spec).unwrap().to_spec(), spec);
 }
@@ -127,6 +133,8 @@ fn mistakes_are_told_by_their_paths() {
         }),
         access_log: None,
         trace: None,
+        deny_sources: vec!["nobody".to_owned()],
+        ..Default::default()
     };
     assert_eq!(
         parse(&spec).unwrap_err(),
@@ -156,6 +164,7 @@ fn mistakes_are_told_by_their_paths() {
             "proxy.tls.min_version",
             "proxy.balancing.algorithm",
             "proxy.balancing.slow_start_ms",
+            "proxy.deny_sources[0]",
         ]
     );
 }

@@ -54,8 +54,9 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         trace,
         proxy_protocol,
         server_tls,
+        routing,
     } = proxy;
-    for (field, is_set) in [
+    let own = [
         ("forwarded", *forwarded != default.forwarded),
         ("timeouts", *timeouts != default.timeouts),
         ("head_limits", *head_limits != default.head_limits),
@@ -67,7 +68,8 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         ("trace", trace.is_some()),
         ("proxy_protocol", *proxy_protocol != default.proxy_protocol),
         ("server_tls", server_tls.is_some()),
-    ] {
+    ];
+    for (field, is_set) in own.into_iter().chain(routing.said()) {
         if is_set {
             refuse(
                 &format!("proxy.{field}"),
@@ -94,14 +96,18 @@ fn check_connections(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         Algorithm::Hash { on, .. } => *on != HashOn::Source,
         Algorithm::RoundRobin | Algorithm::LeastConnections | Algorithm::PeakEwma { .. } => false,
     };
-    for (field, is_set) in [
+    let own = [
         ("balancing.hash", is_of_head),
         ("balancing.sticky_cookie", sticky_cookie.is_some()),
         ("forwarded", proxy.forwarded != default.forwarded),
         ("head_limits", proxy.head_limits != default.head_limits),
         ("http2", proxy.http2 != default.http2),
         ("trace", proxy.trace.is_some()),
-    ] {
+    ];
+    let said = proxy.routing.said().into_iter();
+    // These are counted whatever connections carry.
+    let said = said.filter(|(field, _)| *field != "connection_limits");
+    for (field, is_set) in own.into_iter().chain(said) {
         if is_set {
             refuse(
                 &format!("proxy.{field}"),

@@ -21,10 +21,14 @@ impl Service {
             ("deny_sources", !self.source_rules.deny.is_empty()),
         ] {
             if is_set {
+                let instead = match field {
+                    "deny_sources" => "use `proxy.deny_sources`",
+                    _ => "leave it out",
+                };
                 refuse(
                     field,
                     format!(
-                        "it works on packets, and `{mode}` ends connections: leave it out, or use a layer-4 mode"
+                        "it works on packets, and `{mode}` ends connections: {instead}, or use a layer-4 mode"
                     ),
                 );
             }

@@ -309,7 +309,10 @@ impl FabricState {
                 );
             }
             let needs_it = |service: &Service| match object.kind {
-                v1::Kind::Pool => service.pool.as_str() == object.name,
+                v1::Kind::Pool => {
+                    let mut used = service.pools();
+                    used.any(|(_, name)| name.as_str() == object.name)
+                }
                 v1::Kind::Certificate => {
                     let mut used = service.certificates().into_iter();
                     used.any(|name| name.as_str() == object.name)

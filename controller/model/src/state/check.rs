@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, ProxyMode, Service,
-    ServiceMode, Violation, document::Broken, vip::family, wire_enum::WireEnum as _,
+    ServiceMode, Violation,
+    document::Broken,
+    service::{PoolPlace, named_pools},
+    vip::family,
+    wire_enum::WireEnum as _,
 };
 
 /// Prefixes that a range of ports takes at most: 2 for each of the 16 bits but the first and the last.
@@ -104,37 +108,29 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Every service has its pool, and the pool's servers have the addresses that the service needs.
+    /// Every service has its pools, and the pools' servers have the addresses that the service needs.
     fn check_references(&self, broken_pools: &BTreeSet<String>, violations: &mut Vec<Violation>) {
         for (service_path, service) in self.services.values() {
-            let Some((pool_path, pool)) = self.pools.get(&service.pool) else {
-                if !broken_pools.contains(service.pool.as_str()) {
-                    let path = service_path.as_deref().map_or_else(
-                        || format!("services.{}.pool", service.name),
-                        |path| format!("{path}.pool"),
-                    );
-                    violations.push(Violation::new(
-                        path,
-                        format!("there is no pool `{}`: {}", service.pool, self.pool_hint()),
-                    ));
-                }
-                continue;
-            };
-            let fit = Fit {
-                service_path: service_path.as_deref(),
-                service,
-                pool_path: pool_path.as_deref(),
-                pool,
-            };
-            let either = [
-                ServiceMode::L4(Mode::Tunnel),
-                ServiceMode::L7(ProxyMode::Reverse),
-            ];
-            if !either.contains(&service.mode) {
-                fit.check_families(violations);
-            }
-            if service.affinity == Affinity::QuicCid {
-                fit.check_quic_server_ids(violations);
+            for (place, name) in service.pools() {
+                let Some((pool_path, pool)) = self.pools.get(name) else {
+                    if !broken_pools.contains(name.as_str()) {
+                        let path = service_path.as_deref().map_or_else(
+                            || format!("services.{}.{place}", service.name),
+                            |path| format!("{path}.{place}"),
+                        );
+                        let reason = format!("there is no pool `{name}`: {}", self.pool_hint());
+                        violations.push(Violation::new(path, reason));
+                    }
+                    continue;
+                };
+                let fit = Fit {
+                    service_path: service_path.as_deref(),
+                    service,
+                    place,
+                    pool_path: pool_path.as_deref(),
+                    pool,
+                };
+                fit.check(violations);
             }
         }
     }
@@ -148,17 +144,18 @@ impl<'a> Candidate<'a> {
     ) {
         let valid: BTreeSet<usize> = invalid.valid.services.iter().map(|(i, _)| *i).collect();
         for (i, service) in spec.services.iter().enumerate() {
-            let path = format!("services[{i}].pool");
-            let pool = service.pool.as_str();
-            let Ok(name) = Name::parse(pool, &path) else {
+            if valid.contains(&i) {
                 continue;
-            };
-            if !valid.contains(&i)
-                && !self.pools.contains_key(&name)
-                && !invalid.broken.pools.contains(pool)
-            {
-                let reason = format!("there is no pool `{pool}`: {}", self.pool_hint());
-                violations.push(Violation::new(path, reason));
+            }
+            for (place, pool) in named_pools(service) {
+                let path = format!("services[{i}].{place}");
+                let Ok(name) = Name::parse(pool, &path) else {
+                    continue;
+                };
+                if !self.pools.contains_key(&name) && !invalid.broken.pools.contains(pool) {
+                    let reason = format!("there is no pool `{pool}`: {}", self.pool_hint());
+                    violations.push(Violation::new(path, reason));
+                }
             }
         }
     }
@@ -394,11 +391,26 @@ fn range_prefixes(ports: &Ports) -> usize {
 struct Fit<'a> {
     service_path: Option<&'a str>,
     service: &'a Service,
+    /// Where it names the pool.
+    place: PoolPlace,
     pool_path: Option<&'a str>,
     pool: &'a Pool,
 }
 
 impl Fit<'_> {
+    fn check(&self, violations: &mut Vec<Violation>) {
+        let either = [
+            ServiceMode::L4(Mode::Tunnel),
+            ServiceMode::L7(ProxyMode::Reverse),
+        ];
+        if !either.contains(&self.service.mode) {
+            self.check_families(violations);
+        }
+        if self.service.affinity == Affinity::QuicCid {
+            self.check_quic_server_ids(violations);
+        }
+    }
+
     /// Every server has an address of the family of every VIP.
     fn check_families(&self, violations: &mut Vec<Violation>) {
         let (service, pool) = (self.service, self.pool);
@@ -409,7 +421,7 @@ impl Fit<'_> {
             let Some((i, backend)) = lacking else {
                 continue;
             };
-            let Some(path) = self.path(i, "addresses", "pool") else {
+            let Some(path) = self.path(i, "addresses", &self.place.to_string()) else {
                 return;
             };
             let (family, mode) = (family(*vip), service.mode.name());

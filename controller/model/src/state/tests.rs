@@ -8,6 +8,7 @@ use crate::{
 mod certificates;
 mod engine;
 mod l4_features;
+mod routes;
 
 fn backend(name: &str, addresses: &[&str]) -> v1::BackendSpec {
     v1::BackendSpec {

@@ -3,7 +3,7 @@
 use lbfabric_proto::v1;
 use proptest::prelude::*;
 
-use super::{balancing::balancing, sound_proxy::sound_proxy};
+use super::{balancing::balancing, routes::routes, sound_proxy::sound_proxy};
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![9 => "[a-d]", 1 => "[a-c-]{0,2}|\\PC{0,4}"]
@@ -236,6 +236,8 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
                 min_version: forwarded,
                 ..v1::ServerTlsSpec::default()
             }),
+            routes: routes("b", c),
+            ..v1::ProxySpec::default()
         },
     )
 }
@@ -397,6 +399,7 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
             sample_one_in: Some(100),
             errors: Some(true),
         }),
+        routes: routes("p1", bytes),
         ..v1::ProxySpec::default()
     });
     let of = |it| prop::option::of(it);
