@@ -1,4 +1,4 @@
-use std::{fs, net::UdpSocket, os::unix::net::UnixDatagram, thread, time::Instant};
+use std::{fs, net::UdpSocket, os::unix::net::UnixDatagram, sync::mpsc, thread, time::Instant};
 
 use super::*;
 use crate::observe::record::tests::record;
@@ -74,13 +74,28 @@ fn what_there_is_no_room_for_is_dropped_and_counted() {
         .open(&path)
         .unwrap();
     let log = AccessLog::start(Sink::File(path)).unwrap();
+    // If the test fails, this goes first, and the reader with it: the log's end would wait for one.
+    let (read, to_read) = mpsc::channel::<u64>();
+    let drain = thread::spawn(move || {
+        let mut reader = reader;
+        let mut bytes = vec![0; 65_536];
+        let mut lines = 0;
+        let Ok(count) = to_read.recv() else {
+            return lines;
+        };
+        while lines < count {
+            let count = io::Read::read(&mut reader, &mut bytes).unwrap();
+            lines += memchr::memchr_iter(b'\n', &bytes[..count]).count() as u64;
+        }
+        lines
+    });
     let lines = log.of_this_thread();
     let begun = Instant::now();
     for _ in 0..50_000 {
         lines.put(LogFormat::Combined, &record());
     }
     assert!(
-        begun.elapsed() < Duration::from_secs(10),
+        begun.elapsed() < Duration::from_mins(1),
         "the worker has waited"
     );
     let LogReading {
@@ -89,16 +104,7 @@ fn what_there_is_no_room_for_is_dropped_and_counted() {
     assert_eq!(written, 0);
     // One lot is stuck in the pipe, and one may wait.
     assert!((30_000..50_000).contains(&dropped), "{dropped}");
-    let mut reader = reader;
-    let drain = thread::spawn(move || {
-        let mut bytes = vec![0; 65_536];
-        let mut lines = 0;
-        while lines < 50_000 - dropped {
-            let count = io::Read::read(&mut reader, &mut bytes).unwrap();
-            lines += memchr::memchr_iter(b'\n', &bytes[..count]).count() as u64;
-        }
-        lines
-    });
+    read.send(50_000 - dropped).unwrap();
     assert_eq!(drain.join().unwrap(), 50_000 - dropped);
     until("the rest is written", || {
         log.read().written == 50_000 - dropped
