@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle, Thread},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -20,6 +20,9 @@ use super::{
 
 /// How long lines are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long the end waits for what there is to be written: who reads a pipe may never go on.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_POLL: Duration = Duration::from_millis(1);
 /// Bytes of an empty buffer that is kept; a larger one is given back.
 const KEPT_BYTES: usize = 64 << 10;
 
@@ -159,7 +162,14 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         self.shared.ends.store(true, Ordering::Release);
         self.wake();
-        if let Some(writer) = self.writer.take() {
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
+        let begun = Instant::now();
+        while !writer.is_finished() && begun.elapsed() < END_PATIENCE {
+            thread::sleep(END_POLL);
+        }
+        if writer.is_finished() {
             // If it has panicked, that was told.
             let _ended = writer.join();
         }

@@ -2,9 +2,11 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::OpenOptionsExt as _, net::UnixDatagram},
     path::PathBuf,
 };
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// Where the lines of an access log go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +42,14 @@ impl Sink {
             Self::Nowhere => Open::Nowhere,
             Self::Stdout => Open::Stdout,
             Self::File(path) => {
-                Open::File(OpenOptions::new().create(true).append(true).open(path)?)
+                // A pipe that nobody reads would be waited for: it is an error instead.
+                let file = OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .custom_flags(OFlag::O_NONBLOCK.bits())
+                    .open(path)?;
+                fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+                Open::File(file)
             }
             Self::SyslogUnix(path) => {
                 let socket = UnixDatagram::unbound()?;

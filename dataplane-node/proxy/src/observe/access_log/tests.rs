@@ -112,6 +112,15 @@ fn what_there_is_no_room_for_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_pipe_that_nobody_reads_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = AccessLog::start(Sink::File(path)).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::ENXIO as i32));
+}
+
+#[test]
 fn syslog_gets_a_message_for_each_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
