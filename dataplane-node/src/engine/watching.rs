@@ -33,12 +33,18 @@ impl Watching {
         });
         ObserveConfig {
             service: service.clone(),
+            // What meets none of them is no route's.
+            routes: proxy
+                .routing
+                .routes()
+                .iter()
+                .map(|route| route.name.as_str().into())
+                .collect(),
             metrics: Some(self.metrics.clone()),
             log,
             traces: proxy.trace.map(|trace| TraceConfig {
                 sample_one_in: trace.sample_one_in,
             }),
-            ..ObserveConfig::default()
         }
     }
 

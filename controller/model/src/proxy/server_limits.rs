@@ -132,7 +132,7 @@ impl IdleConnections {
 impl Default for IdleConnections {
     fn default() -> Self {
         Self {
-            connections: 64,
+            connections: 4_096,
             timeout_ms: 50_000,
         }
     }
