@@ -160,7 +160,9 @@ async fn generic_client_lists_the_api_and_creates_a_service() {
         .collect();
     assert_eq!(
         methods,
-        ["Apply", "Diff", "Get", "List", "Delete", "Watch", "Explain"]
+        [
+            "Apply", "Diff", "Get", "List", "Delete", "Watch", "Explain", "Logs"
+        ]
     );
     let method = |name: &str| {
         fabric
