@@ -133,6 +133,8 @@ fn services(certificate: v1::CertificateSpec, idle_ms: u32) -> v1::FabricSpec {
     let proxy = v1::ProxySpec {
         timeouts: Some(v1::ProxyTimeoutsSpec {
             idle_ms,
+            // Of a machine that does many other things.
+            connect_ms: 60_000,
             ..v1::ProxyTimeoutsSpec::default()
         }),
         ..v1::ProxySpec::default()
@@ -180,7 +182,7 @@ fn no_request_of_ten_thousand_connections_fails_through_swaps_a_rotation_and_an_
         let mut controller = PlayedController::start().await;
         controller.apply(&services(first.clone(), 60_000));
         let config = fixture.config(Role::LoadBalancer, controller.address);
-        let mut agent = Running::agent(&config, &[]);
+        let mut agent = Running::agent(&config, &["--hand-over-secs", "85"]);
         let applied = || controller.report_if(|report| is_applied(report, 2));
         eventually("the services", applied).await;
         let clients = Clients::start(&fixture.peer, to, roots.path());
