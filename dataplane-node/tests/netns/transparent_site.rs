@@ -134,7 +134,8 @@ impl Site {
         let lines = lists.iter().flat_map(|it| it.lines());
         lines
             .filter_map(|line| line.strip_prefix("108:\t"))
-            .map(|line| line.trim().to_owned())
+            // Without /etc/protocols, `ip` knows no protocol's name.
+            .map(|line| line.trim().replace("ipproto-6", "tcp"))
             .collect()
     }
 
