@@ -280,8 +280,11 @@ impl<'a> Candidate<'a> {
         }
         let mut ports = AnsweredPorts::default();
         for (path, service) in self.services.values() {
-            if let Some((pool_path, pool)) = self.pools.get(&service.pool) {
-                ports.add([path.as_deref(), pool_path.as_deref()], service, pool);
+            // Those of its routes too.
+            for (_, name) in service.pools() {
+                if let Some((pool_path, pool)) = self.pools.get(name) {
+                    ports.add([path.as_deref(), pool_path.as_deref()], service, pool);
+                }
             }
         }
         violations.extend(ports.violations());

@@ -114,3 +114,21 @@ fn nodes_are_told_the_pools_of_routes_in_order() {
     };
     assert_eq!(told, [vec![id("b"), id("a")]]);
 }
+
+#[test]
+fn servers_of_routes_answer_clients_for_one_kind_of_service_too() {
+    let with = |mode: v1::Mode| {
+        let mut spec = routed("a", "b");
+        spec.pools[1].backends = vec![backend("s", &["192.0.2.1"])];
+        spec.services[0].mode = v1::Mode::L7Transparent.into();
+        let other = service("d", "198.51.100.8", "80", mode, "a");
+        spec.services.push(other);
+        paths(&spec)
+    };
+    let refused = with(v1::Mode::L4Dnat);
+    assert!(
+        refused.contains(&"services[0].pool".to_owned()),
+        "{refused:?}"
+    );
+    assert_eq!(with(v1::Mode::L4Fullnat), Vec::<String>::new());
+}
