@@ -215,8 +215,8 @@ impl Client {
             Rewritten::Onward(onward) => onward,
             Rewritten::Answer { answer, persists } => {
                 let silence = self.current.config.timeouts.silence;
-                let sent = write(&self.stream.socket, &answer, b"", silence).await;
-                sent.map_err(|error| {
+                let sent = write(&self.stream.socket, &answer, b"", silence);
+                sent.last(!persists).await.map_err(|error| {
                     watch.waits_for(Phase::Last);
                     End::of(NoAnswer::of_client(&error), watch)
                 })?;

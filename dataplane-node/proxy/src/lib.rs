@@ -21,6 +21,7 @@ pub mod proxy_protocol;
 mod pump;
 pub mod route;
 mod routing;
+mod scratch;
 mod secured;
 mod site;
 mod socket;

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::SendFlags;
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
@@ -119,6 +120,14 @@ impl Socket {
         }
     }
 
+    /// The same for the last bytes of a connection, whose end follows at once: it goes out with them.
+    pub(crate) fn try_write_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => try_send_more(tcp, bytes),
+            Self::Tls(tls) => tls.try_write_last(bytes),
+        }
+    }
+
     /// Takes the first bytes of all parts, one behind the other, and says how many.
     pub(crate) fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
@@ -194,6 +203,14 @@ impl Socket {
 pub(crate) fn note_drained(tcp: &TcpStream) {
     let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
     let _nothing = tcp.try_io(Interest::READABLE, nothing);
+}
+
+/// Takes the first bytes, and says how many. More follows: a packet that they do not fill waits for that, or for the end.
+pub(crate) fn try_send_more(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+    tcp.try_io(Interest::WRITABLE, || {
+        Ok(rustix::net::send(tcp, bytes, flags)?)
+    })
 }
 
 /// Makes closing a connection a reset.

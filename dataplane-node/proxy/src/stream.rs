@@ -258,6 +258,7 @@ pub(crate) const fn write<'a>(
         socket,
         first,
         then,
+        is_last: false,
         patience: Patience::new(silence),
     }
 }
@@ -268,6 +269,7 @@ pub(crate) struct Write<'a> {
     socket: &'a Socket,
     first: &'a [u8],
     then: &'a [u8],
+    is_last: bool,
     patience: Patience,
 }
 
@@ -287,16 +289,24 @@ impl Future for Write<'_> {
 }
 
 impl Write<'_> {
+    /// If it is the last of its connection, the end goes out with it, in the same packet: that must follow at once.
+    pub(crate) const fn last(mut self, is_last: bool) -> Self {
+        self.is_last = is_last;
+        self
+    }
+
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self {
             socket,
             first,
             then,
+            is_last,
             patience,
         } = self;
         while !first.is_empty() || !then.is_empty() {
             // The kernel takes one part with less ado than a list of parts.
             let written = match (*first, *then) {
+                (one, []) | ([], one) if *is_last => socket.try_write_last(one),
                 (one, []) | ([], one) => socket.try_write(one),
                 (first, then) => {
                     socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(then)])

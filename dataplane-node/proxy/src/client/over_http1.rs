@@ -15,10 +15,14 @@ use crate::{
     http1::{Body, Response},
     observe::{Cause, Phase},
     pump::{self, Broken, Framed},
+    scratch::Scratch,
     socket::Socket,
     stream::{Incoming, Stream, write},
     upstream::{Permit, Upstream},
 };
+
+/// So many bytes of a body are copied behind its head.
+const COPIED_BYTES: usize = 4 << 10;
 
 impl Asking<Upstream> for Attempt<'_> {
     type Answered = Answered;
@@ -130,7 +134,7 @@ async fn answer(
     let silence = asked.routed.timeouts(config).silence;
     loop {
         let length = answer_head(&mut from, asked, config, silence).await?;
-        let mut head = Vec::with_capacity(length + 64);
+        let mut head = Scratch::take();
         let (response, framed, persists) =
             rewrite(&from.filled()[..length], onward, config, &mut head)
                 .map_err(NoAnswer::Malformed)?;
@@ -150,15 +154,21 @@ async fn answer(
             }
             _ => 0,
         };
-        let sent = write(to, &head, &from.filled()[..inline], silence).await;
+        // In one part, if there is little of it: the kernel takes that with less ado than it costs to copy.
+        let copied = if inline <= COPIED_BYTES { inline } else { 0 };
+        head.extend_from_slice(&from.filled()[..copied]);
+        let is_whole = response.body == Body::Length(inline as u64);
+        let sent = write(to, &head, &from.filled()[copied..inline], silence);
+        let sent = sent.last(is_whole && !persists).await;
         if let Err(error) = sent {
-            if response.body == Body::Length(inline as u64) {
+            if is_whole {
                 asked.watch.waits_for(Phase::Last);
             }
             return Err(NoAnswer::of_client(&error).into());
         }
         from.consume(inline);
-        asked.watch.sends(head.len() + inline);
+        asked.watch.sends(head.len() + inline - copied);
+        drop(head);
         let body = match response.body {
             Body::Length(length) => Body::Length(length - inline as u64),
             body => body,

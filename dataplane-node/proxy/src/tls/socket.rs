@@ -8,10 +8,13 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::session::{Opened, Session};
+use super::{
+    record::CONTENT_MAX,
+    session::{Opened, Session},
+};
 use crate::{
     proxy_protocol::{Extras, Tls},
-    socket::note_drained,
+    socket::{note_drained, try_send_more},
 };
 
 /// What a handshake has found out.
@@ -126,8 +129,16 @@ impl TlsSocket {
 
     /// Sends what is sealed, as much as the socket takes: an error if it does not take all.
     fn flush(&self, session: &mut Session) -> io::Result<()> {
+        self.flush_by(session, |tcp, sealed| tcp.try_write(sealed))
+    }
+
+    fn flush_by(
+        &self,
+        session: &mut Session,
+        send: impl Fn(&TcpStream, &[u8]) -> io::Result<usize>,
+    ) -> io::Result<()> {
         while !session.unsent().is_empty() {
-            match self.tcp.try_write(session.unsent())? {
+            match send(&self.tcp, session.unsent())? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => session.sent(count),
             }
@@ -138,6 +149,15 @@ impl TlsSocket {
     /// Seals the first bytes of the parts, and says how many: as many as two records have, of two parts. Sends them as far as the socket
     /// takes them at once; what it does not is sent before anything is sealed again.
     pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.seal(parts, false)
+    }
+
+    /// The same for the last bytes of a connection, which is closed at once: `close_notify` and the end of TCP go out with them.
+    pub(crate) fn try_write_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.seal(&[IoSlice::new(bytes)], true)
+    }
+
+    fn seal(&self, parts: &[IoSlice<'_>], is_last: bool) -> io::Result<usize> {
         let mut session = self.session.borrow_mut();
         self.flush(&mut session)?;
         let mut parts = parts.iter().filter(|part| !part.is_empty());
@@ -147,7 +167,14 @@ impl TlsSocket {
         let sealed = session.write(&mut first, &mut then);
         sealed.map_err(|_closed| io::Error::from(io::ErrorKind::BrokenPipe))?;
         let count = offered - first.len() - then.len();
-        match self.flush(&mut session) {
+        // Behind one record there is room for it.
+        let flushed = if is_last && count == offered && count <= CONTENT_MAX {
+            session.close();
+            self.flush_by(&mut session, try_send_more)
+        } else {
+            self.flush(&mut session)
+        };
+        match flushed {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             Ok(()) | Err(_) => Ok(count),
         }
