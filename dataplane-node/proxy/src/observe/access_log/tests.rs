@@ -102,8 +102,8 @@ fn what_there_is_no_room_for_is_dropped_and_counted() {
         written, dropped, ..
     } = log.read();
     assert_eq!(written, 0);
-    // One lot is stuck in the pipe, and one may wait.
-    assert!((30_000..50_000).contains(&dropped), "{dropped}");
+    // One lot is stuck in the pipe, and both halves may wait: less than three times 1 MiB.
+    assert!((20_000..50_000).contains(&dropped), "{dropped}");
     read.send(50_000 - dropped).unwrap();
     assert_eq!(drain.join().unwrap(), 50_000 - dropped);
     until("the rest is written", || {
