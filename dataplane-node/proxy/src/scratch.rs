@@ -69,7 +69,7 @@ mod tests {
         let next = Scratch::take();
         assert!(next.is_empty() && next.capacity() >= 1000);
         let mut long = Scratch::take();
-        long.extend_from_slice(&[7; KEPT_BYTES + 1]);
+        long.resize(KEPT_BYTES + 1, 7);
         drop(long);
         assert!(Scratch::take().capacity() <= KEPT_BYTES);
     }

@@ -33,9 +33,14 @@ mod report;
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{cases::CASES, engine::Serving, measure::Plan, report::Report};
+
+/// As the node agent has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures the layer-7 engine against HAProxy and nginx.
 #[derive(Debug, Parser)]

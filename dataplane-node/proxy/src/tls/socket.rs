@@ -129,7 +129,7 @@ impl TlsSocket {
 
     /// Sends what is sealed, as much as the socket takes: an error if it does not take all.
     fn flush(&self, session: &mut Session) -> io::Result<()> {
-        self.flush_by(session, |tcp, sealed| tcp.try_write(sealed))
+        self.flush_by(session, TcpStream::try_write)
     }
 
     fn flush_by(
