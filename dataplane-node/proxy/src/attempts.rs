@@ -21,6 +21,7 @@ use h2::Reason;
 use crate::{
     config::ProxyConfig,
     http1::{Body, Refusal, Response},
+    http2,
     observe::{Cause, Ending, NO_SERVER, Phase, ServerFailure, Termination, Watch, failure_of},
     route::Failure,
     routing::Routed,
@@ -80,6 +81,8 @@ pub(crate) enum Behind {
     Requests(Upstream, Option<Duration>),
     /// For another protocol.
     Switched(Upstream),
+    /// A stream of it is.
+    Tunnel(Box<http2::ServerStream>),
     /// For nothing, or it is not the request's own.
     Nothing,
 }

@@ -11,6 +11,7 @@
 mod answer;
 mod over_http1;
 mod over_http2;
+mod upgraded;
 
 use std::{cell::Cell, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context};
 
@@ -54,8 +55,8 @@ struct Onward {
     persists: bool,
     /// Where the answer is the last one once it drains.
     site: Rc<Site>,
-    /// It asks for a WebSocket, RFC 6455.
-    is_websocket: bool,
+    /// It asks for another protocol, RFC 9110 section 7.8.
+    upgrades: bool,
     /// It knows what to do with trailers, RFC 9110 section 10.1.4; a server of HTTP/1.1 is not told.
     accepts_trailers: bool,
     /// Something of an answer is on its way to the client.
@@ -246,6 +247,12 @@ impl Client {
                 watch.relayed(relayed.to_server, relayed.to_client);
                 return Err(End::Answered);
             }
+            Behind::Tunnel(mut server) => {
+                let limit = onward.asked.routed.timeouts(&self.current.config).tunnel;
+                let tunnel = http2::tunnel_of_socket(&mut self.stream, &mut server, limit, watch);
+                Box::pin(tunnel).await.map_err(|why| onward.end(why))?;
+                return Err(End::Answered);
+            }
             Behind::Requests(upstream, keep_alive) => permit.keep(upstream, keep_alive),
             Behind::Nothing => {}
         }
@@ -350,9 +357,7 @@ impl Client {
             minor: head.minor,
             persists: request.persists,
             site: Rc::clone(&self.place.site),
-            is_websocket: request
-                .upgrade
-                .is_some_and(|it| it.eq_ignore_ascii_case(b"websocket")),
+            upgrades: request.upgrade.is_some(),
             accepts_trailers: self.current.config.http2.servers == ServerProtocol::Http2
                 && head.fields().any(|it| accepts_trailers(&it)),
             has_answer: Cell::new(false),

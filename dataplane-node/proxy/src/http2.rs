@@ -30,6 +30,8 @@ use std::{net::IpAddr, rc::Rc, sync::Arc};
 pub use config::{Allowance, Http2Config, ServerProtocol};
 pub(crate) use connection::{PREFACE_HEAD, serve};
 pub(crate) use pool::{Peers, Place};
+pub(crate) use tunnel::{ServerStream, of_socket as tunnel_of_socket};
+pub(crate) use websocket::{Accept, Upgrade};
 
 use crate::{
     config::ProxyConfig,

@@ -21,6 +21,6 @@ mod sni;
 
 pub(crate) use connection::Connection;
 pub(crate) use passthrough::{Passthrough, sni_table};
-pub(crate) use relay::{relay, silent};
+pub(crate) use relay::{Cut, failed, relay, silent};
 pub(crate) use sni::SniTable;
 pub use sni::{InvalidServerNames, ServerNames, SniConfig, SniRoute, Unrouted};

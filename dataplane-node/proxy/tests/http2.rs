@@ -10,6 +10,10 @@ mod from_http1;
 mod nginx;
 #[path = "http2/server.rs"]
 mod server;
+#[path = "http2/tunnel_server.rs"]
+mod tunnel_server;
+#[path = "http2/tunnels.rs"]
+mod tunnels;
 #[path = "engine/worker.rs"]
 mod worker;
 

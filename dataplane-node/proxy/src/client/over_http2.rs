@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
+    mem,
     pin::{Pin, pin},
     task::Poll,
     time::Duration,
@@ -22,7 +23,7 @@ use crate::{
     config::ProxyConfig,
     http1::{Body, Refusal, Response, reason},
     http2::{
-        Place,
+        Place, Upgrade,
         body::{self, NotRead},
         relay::{self, Head},
     },
@@ -35,20 +36,28 @@ use crate::{
 
 /// An attempt with the request as it goes to the server.
 pub(super) struct OverHttp2<'a, 'b> {
-    attempt: &'a mut Attempt<'b>,
-    request: Request<()>,
+    pub(super) attempt: &'a mut Attempt<'b>,
+    pub(super) request: Request<()>,
+    upgrade: Upgrade,
 }
 
 impl<'a, 'b> OverHttp2<'a, 'b> {
     pub(super) fn of(attempt: &'a mut Attempt<'b>) -> Result<Self, NoAnswer> {
         let onward = attempt.onward;
-        // Of other protocols than this a server need not take notice, RFC 9110 section 7.8.
-        if onward.is_websocket {
-            onward.asked.watch.waits_for(Phase::Request);
-            return Err(NoAnswer::Told(501, Cause::Proxy));
-        }
-        let request = relay::request(&onward.head, onward.accepts_trailers, attempt.config)?;
-        Ok(Self { attempt, request })
+        let config = attempt.config;
+        let upgrade = if onward.upgrades {
+            Upgrade::of(&onward.head, &config.limits).map_err(NoAnswer::Refused)?
+        } else {
+            Upgrade::None
+        };
+        let is_tunnel = matches!(upgrade, Upgrade::WebSocket(_));
+        let accepts_trailers = onward.accepts_trailers && !is_tunnel;
+        let request = relay::request(&onward.head, accepts_trailers, config, is_tunnel)?;
+        Ok(Self {
+            attempt,
+            request,
+            upgrade,
+        })
     }
 }
 
@@ -59,8 +68,28 @@ impl Asking<Place> for OverHttp2<'_, '_> {
         Ok(work.await)
     }
 
+    async fn exchange(&mut self, permit: &Permit, place: Place) -> Result<Answered, Failed> {
+        let upgrade = mem::replace(&mut self.upgrade, Upgrade::None);
+        let Attempt { onward, config, .. } = &*self.attempt;
+        let limit = onward.asked.routed.timeouts(config).connect;
+        let exchanged = match &upgrade {
+            Upgrade::None => return self.exchanged(permit, place).await,
+            Upgrade::WebSocket(accept) => match place.takes_tunnels(limit).await {
+                Some(true) => self.tunnelled(permit, place, accept).await,
+                Some(false) => relay::over_http1_instead(self.attempt, permit, limit).await,
+                None => Err(Failed::Unanswered),
+            },
+            Upgrade::Other => relay::over_http1_instead(self.attempt, permit, limit).await,
+        };
+        // Another server may be asked.
+        self.upgrade = upgrade;
+        exchanged
+    }
+}
+
+impl OverHttp2<'_, '_> {
     /// The body there and the answer back at the same time, as neither waits for the other.
-    async fn exchange(&mut self, permit: &Permit, mut place: Place) -> Result<Answered, Failed> {
+    async fn exchanged(&mut self, permit: &Permit, mut place: Place) -> Result<Answered, Failed> {
         let Attempt {
             client,
             onward,
@@ -114,22 +143,46 @@ async fn answer(
     config: &ProxyConfig,
     permit: &Permit,
 ) -> Result<bool, Failed> {
+    let alarm = Alarm::new();
+    let answer = final_head(&mut response, &alarm, to, onward, config).await?;
+    give(answer, &alarm, to, onward, config, permit).await
+}
+
+/// Gives the interim answers before it to the client.
+pub(super) async fn final_head(
+    response: &mut ResponseFuture,
+    alarm: &Alarm,
+    to: &Socket,
+    onward: &Onward,
+    config: &ProxyConfig,
+) -> Result<http::Response<RecvStream>, Failed> {
     let asked = &onward.asked;
     let silence = asked.routed.timeouts(config).silence;
-    let alarm = Alarm::new();
-    let mut head = Vec::with_capacity(512);
-    let answer = loop {
-        match relay::answer_head(&mut response, &alarm, asked, silence).await? {
+    loop {
+        match relay::answer_head(response, alarm, asked, silence).await? {
             Head::Interim(interim) => {
-                head.clear();
+                let mut head = Vec::with_capacity(256);
                 written(&mut head, &interim, true, onward, config)?;
                 onward.interim(to, &head, silence).await?;
             }
-            Head::Final(response) => break response,
+            Head::Final(response) => return Ok(response),
         }
-    };
+    }
+}
+
+/// Gives an answer that counts to the client; whether the client's connection goes on.
+pub(super) async fn give(
+    answer: http::Response<RecvStream>,
+    alarm: &Alarm,
+    to: &Socket,
+    onward: &Onward,
+    config: &ProxyConfig,
+    permit: &Permit,
+) -> Result<bool, Failed> {
+    let asked = &onward.asked;
+    let silence = asked.routed.timeouts(config).silence;
+    let mut head = Vec::with_capacity(512);
     asked.answered(permit, answer.status().as_u16(), config)?;
-    head.clear();
     let is_whole = answer.body().is_end_stream();
     let (response, framed, persists) = written(&mut head, &answer, is_whole, onward, config)?;
     mark(&mut head, permit);
@@ -141,7 +194,7 @@ async fn answer(
         framing: Framing::of(response.body, framed),
         count: asked.watch.sent(),
     };
-    back.send(&alarm, silence).await?;
+    back.send(alarm, silence).await?;
     Ok(persists)
 }
 

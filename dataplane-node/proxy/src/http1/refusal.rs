@@ -59,11 +59,15 @@ pub enum Refusal {
     TrailerTooLong,
     /// A body that is longer than its route allows.
     BodyTooLong,
+    /// What asks for a WebSocket has no key, or a body, RFC 6455 section 4.2.1.
+    WebSocket,
+    /// An upgrade, or a WebSocket over HTTP/2, at a server that takes none.
+    NoUpgrade,
 }
 
 impl Refusal {
     /// All of them, in order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::BareLf,
         Self::BareCr,
         Self::StartLine,
@@ -92,13 +96,15 @@ impl Refusal {
         Self::TooManyFields,
         Self::TrailerTooLong,
         Self::BodyTooLong,
+        Self::WebSocket,
+        Self::NoUpgrade,
     ];
 
     /// The status that a client gets, RFC 9110 section 15.
     pub const fn status(self) -> u16 {
         match self {
             Self::Version => 505,
-            Self::Coding => 501,
+            Self::Coding | Self::NoUpgrade => 501,
             Self::Expectation => 417,
             Self::BodyTooLong => 413,
             Self::TargetTooLong => 414,
@@ -122,7 +128,8 @@ impl Refusal {
             | Self::BodyNotAllowed
             | Self::ChunkSize
             | Self::ChunkExtension
-            | Self::ChunkEnd => 400,
+            | Self::ChunkEnd
+            | Self::WebSocket => 400,
         }
     }
 
@@ -157,6 +164,8 @@ impl Refusal {
             Self::TooManyFields => "too-many-fields",
             Self::TrailerTooLong => "trailer-too-long",
             Self::BodyTooLong => "body-too-long",
+            Self::WebSocket => "websocket",
+            Self::NoUpgrade => "no-upgrade",
         }
     }
 

@@ -105,7 +105,7 @@ impl Sending {
     }
 
     /// Ends a body whose end was not known when its last part was sent.
-    pub(super) fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
+    pub(crate) fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
         let sent = match trailers {
             Some(trailers) => self.stream.send_trailers(trailers),
             None => self.stream.send_data(Bytes::new(), true),

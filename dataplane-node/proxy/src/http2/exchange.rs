@@ -2,6 +2,7 @@
 
 mod over_http1;
 mod over_http2;
+mod tunnelled;
 
 use std::{cell::Cell, pin::Pin, rc::Rc, time::Duration};
 
@@ -19,14 +20,14 @@ use super::{
     pool::Place,
     relay,
     request::{self, NotWritten, Writing},
-    tunnel::tunnel,
+    tunnel::{self, ServerEnd},
     watch::Open,
     websocket,
 };
 use crate::{
     attempts::{Asked, Behind, Failed, NoAnswer, attempts},
     http1::{Field, FieldEdits, Forwarding, Identity, Refusal},
-    observe::{Cause, Ending, Peer, Phase, Tls, Watch},
+    observe::{Cause, Ending, Peer, Tls, Watch},
     upstream::{Permit, Upstream},
 };
 
@@ -177,14 +178,30 @@ async fn run(
     };
     match behind {
         Behind::Switched(mut upstream) => {
-            let limit = onward.asked.routed.timeouts(&service.config).tunnel;
-            let count = onward.asked.watch.received();
-            Box::pin(tunnel(body, &mut upstream.stream, answer, limit, count)).await?;
+            let server = ServerEnd::Socket(&mut upstream.stream);
+            through(body, answer, server, &onward.asked, service).await?;
+        }
+        Behind::Tunnel(mut server) => {
+            let server = ServerEnd::Stream(&mut server);
+            through(body, answer, server, &onward.asked, service).await?;
         }
         Behind::Requests(upstream, keep_alive) => permit.keep(upstream, keep_alive),
         Behind::Nothing => {}
     }
     Ok(())
+}
+
+/// What is behind an answer that agrees to a tunnel.
+async fn through(
+    body: &mut RecvStream,
+    answer: &mut Answer,
+    server: ServerEnd<'_>,
+    asked: &Asked,
+    service: &Service,
+) -> Result<(), NoAnswer> {
+    let limit = asked.routed.timeouts(&service.config).tunnel;
+    let count = asked.watch.received();
+    Box::pin(tunnel::of_stream(body, answer, server, limit, count)).await
 }
 
 impl Attempt<'_> {
@@ -198,11 +215,9 @@ impl Attempt<'_> {
 
     async fn over_http2(&mut self) -> Result<(Permit, Behind), NoAnswer> {
         let (config, onward) = (&self.service.config, self.onward);
-        if onward.tunnel.is_some() {
-            onward.asked.watch.waits_for(Phase::Request);
-            return Err(NoAnswer::Told(501, Cause::Proxy));
-        }
-        let request = relay::request(&onward.head, onward.accepts_trailers, config)?;
+        let is_tunnel = onward.tunnel.is_some();
+        let accepts_trailers = onward.accepts_trailers && !is_tunnel;
+        let request = relay::request(&onward.head, accepts_trailers, config, is_tunnel)?;
         let mut over = OverHttp2 {
             attempt: self,
             request,

@@ -26,6 +26,15 @@ pub(super) struct Meter {
     block_limit: usize,
     resets: Bucket,
     controls: Bucket,
+    settings: Settings,
+}
+
+/// How far the peer's first settings have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settings {
+    Awaited,
+    Begun,
+    Whole,
 }
 
 /// What a peer does too much of.
@@ -65,7 +74,13 @@ impl Meter {
             block_limit,
             resets: Bucket::new(config.resets, now),
             controls: Bucket::new(config.controls, now),
+            settings: Settings::Awaited,
         }
+    }
+
+    /// Whether the peer has said what it is able to do, RFC 9113 section 3.4.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settings == Settings::Whole
     }
 
     /// Looks at the next bytes.
@@ -75,6 +90,9 @@ impl Meter {
                 let skipped = self.skip.min(bytes.len());
                 self.skip -= skipped;
                 bytes = &bytes[skipped..];
+                if self.skip == 0 && self.settings == Settings::Begun {
+                    self.settings = Settings::Whole;
+                }
                 continue;
             }
             if self.have == 0
@@ -118,6 +136,13 @@ impl Meter {
     fn frame(&mut self, held: usize, now: Instant) -> Result<(), Flood> {
         let (payload, [kind, flags]) = (self.payload(), [self.held[3], self.held[4]]);
         self.skip = payload + HEAD - held;
+        if kind == SETTINGS && flags & ACK == 0 && self.settings == Settings::Awaited {
+            self.settings = if self.skip > 0 {
+                Settings::Begun
+            } else {
+                Settings::Whole
+            };
+        }
         match kind {
             DATA if payload > 0 || flags & END_STREAM != 0 => Ok(()),
             HEADERS => {
@@ -156,9 +181,11 @@ impl Meter {
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// Whether a frame is part of a request, and whole in itself.
@@ -204,7 +231,6 @@ impl Bucket {
 mod tests {
     use super::*;
 
-    const SETTINGS: u8 = 4;
     const PING: u8 = 6;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
@@ -256,6 +282,21 @@ mod tests {
                 assert_eq!(note(3), Ok(()), "{bytes:?} in parts of {part}");
                 assert_eq!(note(1).err(), flood, "{bytes:?} in parts of {part}");
             }
+        }
+    }
+
+    #[test]
+    fn settings_are_there_when_all_of_them_are() {
+        let now = Instant::now();
+        let acknowledged = frame(SETTINGS, ACK, b"");
+        for settings in [frame(SETTINGS, 0, b""), frame(SETTINGS, 0, &[0; 12])] {
+            let mut meter = meter(now);
+            assert_eq!(meter.note(&acknowledged, now), Ok(()));
+            for byte in &settings {
+                assert!(!meter.is_settled(), "{settings:?}");
+                assert_eq!(meter.note(&[*byte], now), Ok(()));
+            }
+            assert!(meter.is_settled(), "{settings:?}");
         }
     }
 

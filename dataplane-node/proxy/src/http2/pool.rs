@@ -41,6 +41,10 @@ struct Peer {
     /// None once the connection ends.
     send: RefCell<Option<SendRequest<Bytes>>>,
     streams: Rc<Streams>,
+    /// The server has said what it is able to do.
+    is_settled: Cell<bool>,
+    /// It has said so, or never will.
+    settled: Notify,
 }
 
 /// A place for a request on a connection.
@@ -49,6 +53,7 @@ pub(crate) struct Place {
     pub(super) send: SendRequest<Bytes>,
     /// The connection was there.
     pub(super) is_reused: bool,
+    peer: Rc<Peer>,
     _open: Open,
 }
 
@@ -68,6 +73,21 @@ impl Carrier for Place {
         limit: Duration,
     ) -> io::Result<Self> {
         permit.http2().place(permit, config, limit).await
+    }
+}
+
+impl Place {
+    /// Whether the server takes extended CONNECT, RFC 8441 section 3, which may have to be waited for; none if it does not say so in time.
+    pub(crate) async fn takes_tunnels(&self, limit: Duration) -> Option<bool> {
+        let peer = &self.peer;
+        let settled = async {
+            while !peer.is_settled.get() && peer.send.borrow().is_some() {
+                peer.settled.notified().await;
+            }
+        };
+        timeout(limit, settled).await.ok()?;
+        let is_settled = peer.is_settled.get();
+        is_settled.then(|| self.send.is_extended_connect_protocol_enabled())
     }
 }
 
@@ -107,7 +127,7 @@ impl Peers {
     /// Takes no more requests; what is under way finishes.
     pub(crate) fn close(&self) {
         for peer in self.there.borrow_mut().drain(..) {
-            *peer.send.borrow_mut() = None;
+            peer.end();
         }
     }
 
@@ -142,18 +162,25 @@ impl Peer {
     }
 
     /// None if the connection takes no more requests.
-    async fn place(&self, is_reused: bool) -> Option<Place> {
+    async fn place(self: Rc<Self>, is_reused: bool) -> Option<Place> {
         let open = Open::new(&self.streams);
         let send = self.send.borrow().clone()?;
         if let Ok(send) = send.ready().await {
             return Some(Place {
                 send,
                 is_reused,
+                peer: self,
                 _open: open,
             });
         }
-        *self.send.borrow_mut() = None;
+        self.end();
         None
+    }
+
+    /// Takes no more requests.
+    fn end(&self) {
+        *self.send.borrow_mut() = None;
+        self.settled.notify_waiters();
     }
 }
 
@@ -194,11 +221,13 @@ async fn connect(upstream: Upstream, config: &Arc<ProxyConfig>) -> io::Result<Rc
     let peer = Rc::new(Peer {
         send: RefCell::new(Some(send)),
         streams: watch.streams.clone(),
+        is_settled: Cell::new(false),
+        settled: Notify::new(),
     });
     let of_task = peer.clone();
     task::spawn_local(async move {
         poll_fn(|cx| poll(&mut connection, &mut watch, &of_task, cx)).await;
-        *of_task.send.borrow_mut() = None;
+        of_task.end();
         // It has been one of the server's connections until here.
         drop(slot);
     });
@@ -216,9 +245,13 @@ fn poll(
         if Pin::new(&mut *connection).poll(cx).is_ready() || watch.wire.flood.get().is_some() {
             return Poll::Ready(());
         }
+        if !peer.is_settled.get() && watch.wire.is_settled() {
+            peer.is_settled.set(true);
+            peer.settled.notify_waiters();
+        }
         match watch.poll(cx) {
             // Without anybody who could send a request, the codec says that it ends.
-            Poll::Ready(Watched::End) => *peer.send.borrow_mut() = None,
+            Poll::Ready(Watched::End) => peer.end(),
             Poll::Ready(Watched::Over) => return Poll::Ready(()),
             Poll::Pending => return Poll::Pending,
         }

@@ -1,21 +1,24 @@
 //! What a server of HTTP/2 is asked, and what it answers: for clients of both versions.
 
 use std::{
-    pin::Pin,
+    io,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, client::ResponseFuture};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 
 use super::{answer::Sending, pool::Place, request};
 use crate::{
     alarm::{Alarm, Late},
-    attempts::{Asked, Failed, NoAnswer},
+    attempts::{Asked, Asking, Failed, NoAnswer},
     config::ProxyConfig,
+    http1::Refusal,
     observe::Cause,
+    upstream::{NoUpstream, Permit, Upstream},
 };
 
 /// An answer's head.
@@ -29,6 +32,7 @@ pub(crate) fn request(
     head: &[u8],
     accepts_trailers: bool,
     config: &ProxyConfig,
+    is_tunnel: bool,
 ) -> Result<Request<()>, NoAnswer> {
     let scheme = if config.server_tls.is_some() {
         "https"
@@ -39,6 +43,11 @@ pub(crate) fn request(
     let head = Bytes::copy_from_slice(head);
     // One of HTTP/1.0 may name no host.
     let request = request::convert(&head, &config.limits, scheme, accepts_trailers);
+    let request = if is_tunnel {
+        request.map(request::into_tunnel)
+    } else {
+        request
+    };
     request.ok_or(NoAnswer::Told(400, Cause::Proxy))
 }
 
@@ -50,7 +59,8 @@ impl Place {
         asked: &Asked,
         silence: Duration,
     ) -> Result<(ResponseFuture, Sending), Failed> {
-        let sent = self.send.send_request(request, !asked.has_more);
+        let is_whole = !asked.has_more && request.method() != Method::CONNECT;
+        let sent = self.send.send_request(request, is_whole);
         let (response, to) = sent.map_err(|error| not_answered(&error, asked))?;
         Ok((response, Sending::new(to, silence)))
     }
@@ -91,11 +101,38 @@ fn not_answered(error: &h2::Error, asked: &Asked) -> Failed {
     }
 }
 
-/// A server's own reason is the client's to know, as far as it is about the request and not about a connection.
 pub(super) fn broken_off(error: &h2::Error) -> NoAnswer {
-    let reason = match error.reason() {
+    NoAnswer::Broken(reason_of(error), Cause::Server)
+}
+
+/// The other side's own reason is for who hears of it to know, as far as it is about the stream and not about a connection.
+pub(super) fn reason_of(error: &h2::Error) -> Reason {
+    match error.reason() {
         Some(reason) if error.is_reset() && error.is_remote() => reason,
         _ => Reason::INTERNAL_ERROR,
+    }
+}
+
+/// Sends a request that its server does not take over HTTP/2 over a connection of HTTP/1.1 to the same server, as browsers do. A server
+/// that speaks none is not to blame for that.
+pub(crate) async fn over_http1_instead<A: Asking<Upstream>>(
+    asking: &mut A,
+    permit: &Permit,
+    limit: Duration,
+) -> Result<A::Answered, Failed> {
+    const NO_UPGRADE: NoAnswer = NoAnswer::Refused(Refusal::NoUpgrade);
+    let connecting = pin!(permit.connect_http1(limit));
+    let upstream = match asking.or_gone(connecting).await? {
+        Ok(upstream) => upstream,
+        Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+            return Err(NoAnswer::from(NoUpstream::from(error)).into());
+        }
+        Err(_no_http1) => return Err(NO_UPGRADE.into()),
     };
-    NoAnswer::Broken(reason, Cause::Server)
+    match asking.exchange(permit, upstream).await {
+        Err(Failed::Unanswered | Failed::NoAnswer(NoAnswer::Malformed(_))) => {
+            Err(NO_UPGRADE.into())
+        }
+        exchanged => exchanged,
+    }
 }

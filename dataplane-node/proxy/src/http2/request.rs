@@ -203,6 +203,17 @@ pub(super) fn convert(
     Some(request)
 }
 
+/// A handshake of a WebSocket as it is over HTTP/2, RFC 8441 section 5.
+pub(super) fn into_tunnel(mut request: http::Request<()>) -> http::Request<()> {
+    *request.method_mut() = Method::CONNECT;
+    let protocol = h2::ext::Protocol::from_static("websocket");
+    request.extensions_mut().insert(protocol);
+    for name in [header::SEC_WEBSOCKET_KEY, header::CONTENT_LENGTH] {
+        request.headers_mut().remove(name);
+    }
+    request
+}
+
 fn field<'a>(name: &'a str, value: &'a [u8]) -> Header<'a> {
     Header { name, value }
 }

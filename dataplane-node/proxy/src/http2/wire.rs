@@ -60,6 +60,11 @@ impl Wire {
         }
     }
 
+    /// Whether the peer has said what it is able to do: the codec knows it once it has nothing more to do.
+    pub(super) fn is_settled(&self) -> bool {
+        self.meter.borrow().is_settled()
+    }
+
     /// The connection, when the codec is done with it.
     pub(super) fn into_stream(self) -> Stream {
         Stream::new(self.socket)

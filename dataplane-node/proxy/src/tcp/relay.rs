@@ -76,10 +76,7 @@ pub(crate) async fn relay(client: &mut Stream, server: &mut Stream, idle: Durati
         moved: &to_client,
     };
     keep_urgent_bytes(client.socket.tcp(), server.socket.tcp());
-    let mut cut = Cut {
-        sockets: [&client.socket, &server.socket],
-        is_whole: false,
-    };
+    let mut cut = Cut::of([&client.socket, &server.socket]);
     let end = tokio::select! {
         biased;
         ended = async { tokio::try_join!(there.run(), back.run()) } => match ended {
@@ -106,13 +103,22 @@ fn reset_by(client: &TcpStream) -> End {
     }
 }
 
-/// Resets both sides of a connection that ends before they have ended it: also one whose task is ended.
-struct Cut<'a> {
-    sockets: [&'a Socket; 2],
-    is_whole: bool,
+/// Resets the sides of a connection that ends before they have ended it: also one whose task is ended.
+pub(crate) struct Cut<'a, const SIDES: usize> {
+    sockets: [&'a Socket; SIDES],
+    pub(crate) is_whole: bool,
 }
 
-impl Drop for Cut<'_> {
+impl<'a, const SIDES: usize> Cut<'a, SIDES> {
+    pub(crate) const fn of(sockets: [&'a Socket; SIDES]) -> Self {
+        Self {
+            sockets,
+            is_whole: false,
+        }
+    }
+}
+
+impl<const SIDES: usize> Drop for Cut<'_, SIDES> {
     fn drop(&mut self) {
         if !self.is_whole {
             for socket in self.sockets {
@@ -131,7 +137,7 @@ fn keep_urgent_bytes(client: &TcpStream, server: &TcpStream) {
 }
 
 /// Waits for a reset, which comes also while nobody reads.
-async fn failed(socket: &TcpStream) {
+pub(crate) async fn failed(socket: &TcpStream) {
     let _error: io::Result<_> = socket.ready(Interest::ERROR).await;
 }
 

@@ -61,6 +61,7 @@ impl Transport {
         address: SocketAddr,
         told: &[u8],
         source: Option<Source>,
+        is_http2: bool,
     ) -> io::Result<Socket> {
         let tcp = loop {
             let connected = match source {
@@ -79,7 +80,7 @@ impl Transport {
         let Some(tls) = &self.tls else {
             return Ok(Socket::Plain(tcp));
         };
-        let connected = tls.connect(tcp, address.ip(), self.is_http2).await;
+        let connected = tls.connect(tcp, address.ip(), is_http2).await;
         let connected = connected.map_err(io::Error::other)?;
         Ok(Socket::Tls(Box::new(connected)))
     }
@@ -110,8 +111,10 @@ impl Upstream {
         told: &[u8],
         slot: Slot,
         limit: Duration,
+        is_http2: bool,
     ) -> io::Result<Self> {
-        let socket = timeout(limit, transport.connect(address, told, slot.source())).await;
+        let connecting = transport.connect(address, told, slot.source(), is_http2);
+        let socket = timeout(limit, connecting).await;
         let socket = socket.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(Self {
             stream: Stream::new(socket),

@@ -78,9 +78,18 @@ impl Permit {
     pub(crate) async fn connect_anew(&self, limit: Duration) -> io::Result<Upstream> {
         let connected = self
             .server
-            .connect_anew(self.origin.as_deref(), limit)
+            .connect_anew(self.origin.as_deref(), limit, true)
             .await;
         connected.inspect_err(|error| self.refused(error))
+    }
+
+    /// A connection of HTTP/1.1 to a server that speaks HTTP/2: one that waits, or a new one. That there is none is no fault of the server's.
+    pub(crate) async fn connect_http1(&self, limit: Duration) -> io::Result<Upstream> {
+        if let Some(idle) = self.idle_connection() {
+            return Ok(idle);
+        }
+        let origin = self.origin.as_deref();
+        self.server.connect_anew(origin, limit, false).await
     }
 
     /// Keeps a connection whose answer is read whole for the next request; `said` is how long the server says that it waits.

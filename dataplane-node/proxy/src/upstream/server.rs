@@ -113,10 +113,12 @@ impl Server {
         }
     }
 
+    /// A new connection; of HTTP/2 if that is what servers speak, unless it has to be another one.
     pub(super) async fn connect_anew(
         &self,
         origin: Option<&Origin>,
         limit: Duration,
+        may_be_http2: bool,
     ) -> io::Result<Upstream> {
         let slot = self.shared.slot().or_else(|| {
             // One that waits for another client, or that would be used otherwise.
@@ -131,7 +133,8 @@ impl Server {
         };
         let told = origin.map_or(&b""[..], Origin::told);
         let slot = slot.of(origin.and_then(|it| it.source(self)));
-        Upstream::open(&self.transport, self.address, told, slot, limit).await
+        let is_http2 = self.transport.is_http2 && may_be_http2;
+        Upstream::open(&self.transport, self.address, told, slot, limit, is_http2).await
     }
 
     /// A connection that waits for the next request, if it may; `said` is how long the server says that it waits.

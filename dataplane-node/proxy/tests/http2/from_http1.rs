@@ -171,6 +171,7 @@ fn answers_of_every_kind_become_those_of_http1() {
         !broken.ends_with("\r\n0\r\n\r\n") && !broken.contains(" 502 "),
         "{broken}"
     );
+    // Whom the server has not told of tunnels, and who gets no answer over HTTP/1.1 either.
     let websocket = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     assert_eq!(status(&say(engine, websocket)), "501");
 }

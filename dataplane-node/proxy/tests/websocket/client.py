@@ -1,4 +1,4 @@
-"""Talks to an echo over HTTP/1.1: client.py HOST:PORT [idle]."""
+"""Talks to an echo over HTTP/1.1: client.py HOST:PORT [idle | several | refused PATH STATUS]."""
 
 import asyncio
 import os
@@ -7,8 +7,30 @@ import sys
 import websockets
 
 
+async def refused(address, path, status):
+    try:
+        await websockets.connect(f"ws://{address}{path}")
+    except websockets.InvalidStatusCode as error:
+        assert error.status_code == int(status), error
+        return
+    raise AssertionError("it is not refused")
+
+
+async def talk(websocket):
+    for number in range(20):
+        await websocket.send(f"message {number}" * 1_000)
+        assert await websocket.recv() == f"message {number}" * 1_000
+
+
 async def main():
     address, idle = sys.argv[1], sys.argv[2:] == ["idle"]
+    if sys.argv[2:3] == ["refused"]:
+        return await refused(address, *sys.argv[3:])
+    if sys.argv[2:] == ["several"]:
+        there = [await websockets.connect(f"ws://{address}/chat") for _ in range(20)]
+        await asyncio.gather(*map(talk, there))
+        await asyncio.gather(*(websocket.close() for websocket in there))
+        return
     connecting = websockets.connect(
         f"ws://{address}/chat",
         max_size=None,

@@ -1,4 +1,4 @@
-"""Talks to an echo over HTTP/2, RFC 8441: client_http2.py HOST:PORT [idle]."""
+"""Talks to an echo over HTTP/2, RFC 8441: client_http2.py HOST:PORT [idle | several | refused PATH STATUS]."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ STREAM = 1
 
 
 class Client:
-    def __init__(self, address):
+    def __init__(self, address, path="/chat"):
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=20)
         config = h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
@@ -30,7 +30,7 @@ class Client:
             (":method", "CONNECT"),
             (":protocol", "websocket"),
             (":scheme", "http"),
-            (":path", "/chat"),
+            (":path", path),
             (":authority", address),
             ("sec-websocket-version", "13"),
             ("sec-websocket-protocol", "chat"),
@@ -39,8 +39,11 @@ class Client:
         self.flush()
         while self.head is None:
             self.read()
+
+    def is_open(self):
         assert self.head[":status"] == "200", self.head
         assert self.head["sec-websocket-protocol"] == "chat", self.head
+        assert "sec-websocket-accept" not in self.head, self.head
 
     def flush(self):
         self.socket.sendall(self.http2.data_to_send())
@@ -92,7 +95,21 @@ class Client:
 
 
 def main():
+    if sys.argv[2:3] == ["refused"]:
+        path, status = sys.argv[3:]
+        client = Client(sys.argv[1], path)
+        assert client.head[":status"] == status, client.head
+        while not client.is_over:
+            client.read()
+        return
+    if sys.argv[2:] == ["several"]:
+        for client in [Client(sys.argv[1]) for _ in range(20)]:
+            client.is_open()
+            client.send(TextMessage(data="message" * 1_000))
+            assert client.message() == "message" * 1_000
+        return
     client = Client(sys.argv[1])
+    client.is_open()
     if sys.argv[2:] == ["idle"]:
         while not client.is_reset:
             client.read()

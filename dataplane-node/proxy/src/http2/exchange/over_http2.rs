@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, client::ResponseFuture};
-use http::Request;
+use http::{Request, Response};
 
 use super::Attempt;
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     http2::{
         answer::{Answer, Sending},
         pool::Place,
-        relay::{Head, answer_head, broken_off},
+        relay::{Head, answer_head, broken_off, over_http1_instead},
         response,
     },
     observe::Cause,
@@ -39,7 +39,28 @@ impl Asking<Place> for OverHttp2<'_, '_> {
         self.attempt.or_gone(work).await
     }
 
-    async fn exchange(&mut self, permit: &Permit, mut place: Place) -> Result<Behind, Failed> {
+    async fn exchange(&mut self, permit: &Permit, place: Place) -> Result<Behind, Failed> {
+        let Attempt {
+            onward, service, ..
+        } = &*self.attempt;
+        if onward.tunnel.is_none() {
+            return self.exchanged(permit, place).await;
+        }
+        let limit = onward.asked.routed.timeouts(&service.config).connect;
+        let takes = {
+            let takes = pin!(place.takes_tunnels(limit));
+            self.attempt.or_gone(takes).await?
+        };
+        match takes {
+            Some(true) => self.tunnelled(permit, place).await,
+            Some(false) => over_http1_instead(self.attempt, permit, limit).await,
+            None => Err(Failed::Unanswered),
+        }
+    }
+}
+
+impl OverHttp2<'_, '_> {
+    async fn exchanged(&mut self, permit: &Permit, mut place: Place) -> Result<Behind, Failed> {
         let Attempt {
             onward,
             body,
@@ -114,15 +135,39 @@ async fn answered(
     config: &ProxyConfig,
     permit: &Permit,
 ) -> Result<(), Failed> {
-    let silence = asked.routed.timeouts(config).silence;
     let alarm = Alarm::new();
-    let response = loop {
-        let head = pin!(answer_head(&mut response, &alarm, asked, silence));
+    let response = final_head(&mut response, &alarm, answer, asked, config).await?;
+    give(response, &alarm, answer, asked, config, permit).await
+}
+
+/// Gives the interim answers before it to the client.
+pub(super) async fn final_head(
+    response: &mut ResponseFuture,
+    alarm: &Alarm,
+    answer: &mut Answer,
+    asked: &Asked,
+    config: &ProxyConfig,
+) -> Result<Response<RecvStream>, Failed> {
+    let silence = asked.routed.timeouts(config).silence;
+    loop {
+        let head = pin!(answer_head(response, alarm, asked, silence));
         match answer.or_gone(head).await?? {
             Head::Interim(head) => answer.interim(response::relayed(head).0)?,
-            Head::Final(response) => break response,
+            Head::Final(response) => return Ok(response),
         }
-    };
+    }
+}
+
+/// Gives an answer that counts to the client.
+pub(super) async fn give(
+    response: Response<RecvStream>,
+    alarm: &Alarm,
+    answer: &mut Answer,
+    asked: &Asked,
+    config: &ProxyConfig,
+    permit: &Permit,
+) -> Result<(), Failed> {
+    let silence = asked.routed.timeouts(config).silence;
     asked.answered(permit, response.status().as_u16(), config)?;
     let (mut head, mut body) = response::relayed(response);
     response::mark(&mut head, permit);
@@ -131,7 +176,7 @@ async fn answered(
     if is_whole {
         return Ok(());
     }
-    Ok(relay(&mut body, to, &alarm, silence).await?)
+    Ok(relay(&mut body, to, alarm, silence).await?)
 }
 
 /// Gives an answer's body to the client.
