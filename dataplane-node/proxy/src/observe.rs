@@ -12,6 +12,7 @@ mod access_log;
 mod civil;
 mod combined;
 mod counters;
+mod datagrams;
 mod escape;
 mod exposition;
 mod histogram;
@@ -30,6 +31,7 @@ mod watch;
 
 pub use access_log::{AccessLog, LogFormat};
 pub use combined::write_combined;
+pub use datagrams::DatagramFate;
 pub use exposition::{Exposition, Family, LogReading, MetricsText};
 pub use histogram::{Histogram, HistogramReading};
 pub use json::write_json;
@@ -38,7 +40,7 @@ pub use metrics::{
 };
 pub use observer::{LogConfig, ObserveConfig, TraceConfig};
 pub use recent::{Excerpt, Recent};
-pub use record::{Protocol, Record, TEXT_BYTES_MAX, Timers, Tls};
+pub use record::{Packets, Protocol, Record, TEXT_BYTES_MAX, Timers, Tls};
 pub use sampling::Sampling;
 pub use sink::Sink;
 pub use termination::{Cause, Phase, ServerFailure, Termination};

@@ -7,6 +7,8 @@
 #[path = "tls/authority.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod authority;
+#[path = "seeing/datagrams.rs"]
+mod datagrams;
 #[path = "engine/nginx.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod nginx;

@@ -293,6 +293,7 @@ fn the_engine_keeps_a_client_with_its_server_through_changes() {
             listen: vec![address],
             config: Arc::new(config),
             counters: counters.clone(),
+            observe: Arc::default(),
         };
         let config = EngineConfig {
             datagrams: [(KEY, service)].into(),

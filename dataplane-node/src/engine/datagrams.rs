@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lbfabric_model::{
-    ServiceId, UdpRelay,
+    AccessLog, ServiceId, UdpRelay,
     snapshot::{NodeBackend, NodePool, NodeProxy},
 };
 use lbfabric_proto::v1;
 use lbfabric_proxy::{ServiceKey, UdpConfig, UdpCounters, UdpService};
 
-use super::wanted::{Place, address_of};
+use super::{
+    wanted::{Place, address_of},
+    watching::Watching,
+};
 use crate::plan::{Health, HealthView};
 
 /// A part of a service: its VIPs of a family at one port.
@@ -20,6 +23,9 @@ use crate::plan::{Health, HealthView};
 pub(super) struct DatagramPart {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) config: UdpConfig,
+    /// The service's name, and how it is logged.
+    pub(super) name: Arc<str>,
+    pub(super) log: Option<AccessLog>,
 }
 
 /// What was told of services of datagrams, and what counts for each.
@@ -32,7 +38,7 @@ pub(super) struct ToldDatagrams {
 /// The configuration of a part: new sessions go to `servers`, and those with a server stay that is healthy and gets no new ones.
 pub(super) fn datagram_part(
     place: Place,
-    service: &NodeProxy,
+    (name, service): (&Arc<str>, &NodeProxy),
     relay: UdpRelay,
     servers: &[&NodeBackend],
     (pool, health): (&NodePool, &HealthView),
@@ -46,14 +52,18 @@ pub(super) fn datagram_part(
         server.weight == 0 && !matches!(health.of(pool, server.id), Health::Down { .. })
     };
     let leaving = pool.backends.iter().filter(is_leaving);
+    let named = |server: &NodeBackend| Some((address(server)?, server.name.as_str().into()));
     DatagramPart {
         listen: place.listen(&service.vips),
         config: UdpConfig {
             servers: servers.iter().filter_map(|it| address(it)).collect(),
             leaving: leaving.filter_map(address).collect(),
+            names: pool.backends.iter().filter_map(named).collect(),
             idle: Duration::from_millis(relay.idle_ms.into()),
             sessions_max: usize::try_from(relay.max_sessions).unwrap_or(usize::MAX),
         },
+        name: name.clone(),
+        log: service.proxy.access_log,
     }
 }
 
@@ -70,6 +80,7 @@ impl ToldDatagrams {
     pub(super) fn take(
         &mut self,
         parts: BTreeMap<ServiceKey, DatagramPart>,
+        watching: &Watching,
     ) -> BTreeMap<ServiceKey, UdpService> {
         let before = std::mem::take(&mut self.parts);
         let counted = std::mem::take(&mut self.counters);
@@ -82,10 +93,17 @@ impl ToldDatagrams {
                 Some((had, service)) if had.config == part.config => Arc::clone(&service.config),
                 Some(_) | None => Arc::new(part.config.clone()),
             };
+            let observe = match before.get(&key) {
+                Some((had, service)) if (&had.name, had.log) == (&part.name, part.log) => {
+                    Arc::clone(&service.observe)
+                }
+                Some(_) | None => Arc::new(watching.of_datagrams(&part.name, part.log)),
+            };
             let service = UdpService {
                 listen: part.listen.clone(),
                 config,
                 counters: Arc::clone(counters),
+                observe,
             };
             self.parts.insert(key, (part, service));
         }
@@ -93,6 +111,21 @@ impl ToldDatagrams {
         services
             .map(|(key, (_, service))| (*key, service.clone()))
             .collect()
+    }
+
+    /// Services by name, with what their servers are called where they are counted.
+    pub(super) fn seen(&self) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = String>)> {
+        self.parts.values().map(|(part, _)| {
+            let names = part.config.names.values();
+            (&part.name, names.map(ToString::to_string))
+        })
+    }
+
+    /// The names of services, by their ids.
+    pub(super) fn names(&self) -> impl Iterator<Item = (u32, &Arc<str>)> {
+        self.parts
+            .iter()
+            .map(|(key, (part, _))| (key.id, &part.name))
     }
 
     /// What was counted: a session is a connection.
@@ -109,6 +142,8 @@ impl ToldDatagrams {
 
 #[cfg(test)]
 mod tests {
+    use lbfabric_proxy::observe;
+
     use super::*;
 
     fn part(port: u16, server: u16) -> DatagramPart {
@@ -119,6 +154,15 @@ mod tests {
                 servers: vec![local(server)],
                 ..UdpConfig::default()
             },
+            name: "dns".into(),
+            log: None,
+        }
+    }
+
+    fn watching() -> Watching {
+        Watching {
+            metrics: Arc::default(),
+            log: Arc::new(observe::AccessLog::start(observe::Sink::Nowhere).expect("a log")),
         }
     }
 
@@ -126,9 +170,9 @@ mod tests {
     fn what_stays_is_told_as_it_was() {
         let key = |id, part| ServiceKey { id, part };
         let first: BTreeMap<_, _> = [(key(1, 0), part(1, 1)), (key(1, 1), part(2, 1))].into();
-        let mut told = ToldDatagrams::default();
+        let (mut told, watching) = (ToldDatagrams::default(), watching());
         assert!(!told.are(&first));
-        let one = told.take(first.clone());
+        let one = told.take(first.clone(), &watching);
         assert!(told.are(&first));
         assert!(Arc::ptr_eq(
             &one[&key(1, 0)].counters,
@@ -138,7 +182,10 @@ mod tests {
         second.insert(key(1, 1), part(2, 9));
         second.insert(key(2, 0), part(3, 1));
         assert!(!told.are(&second));
-        let two = told.take(second);
+        let two = told.take(second, &watching);
+        let stays = (&one[&key(1, 0)].observe, &two[&key(1, 1)].observe);
+        assert!(Arc::ptr_eq(stays.0, &two[&key(1, 0)].observe));
+        assert_eq!(&*stays.1.service, "dns");
         let same = |at: usize| {
             let key = key(1, u32::try_from(at).unwrap());
             (
@@ -148,7 +195,7 @@ mod tests {
         };
         assert_eq!([same(0), same(1)], [(true, true), (false, true)]);
         assert_eq!(told.traffic().map(|(id, _)| id).collect::<Vec<_>>(), [1, 2]);
-        assert!(told.take(BTreeMap::new()).is_empty());
+        assert!(told.take(BTreeMap::new(), &watching).is_empty());
         assert_eq!(told.traffic().count(), 0);
     }
 }

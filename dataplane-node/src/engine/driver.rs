@@ -271,7 +271,7 @@ impl EngineDriver {
             services: services
                 .map(|(key, (_, service))| (*key, service.clone()))
                 .collect(),
-            datagrams: self.told_datagrams.take(datagrams),
+            datagrams: self.told_datagrams.take(datagrams, &self.watching),
         };
         let errors = self.engine.apply(config).await;
         self.forget();
@@ -290,6 +290,9 @@ impl EngineDriver {
         for (behaviour, _) in self.told.values() {
             let of_it = servers.entry(behaviour.name.clone()).or_default();
             of_it.extend(behaviour.server_names());
+        }
+        for (name, of_it) in self.told_datagrams.seen() {
+            servers.entry(name.clone()).or_default().extend(of_it);
         }
         self.watching.retain(&servers);
     }
@@ -334,8 +337,8 @@ impl EngineDriver {
             sum.requests += traffic.requests;
             sum.refusals += traffic.refusals;
         }
-        self.add_seen(&mut sums);
         sums.extend(self.told_datagrams.traffic());
+        self.add_seen(&mut sums);
         let report = |(id, traffic)| v1::NodeServiceReport {
             id,
             proxy: Some(traffic),
@@ -377,6 +380,7 @@ impl EngineDriver {
         let told = self.told.iter();
         let names: BTreeMap<u32, &Arc<str>> = told
             .map(|(key, (behaviour, _))| (key.id, &behaviour.name))
+            .chain(self.told_datagrams.names())
             .collect();
         for (id, sum) in sums {
             let seen = names.get(id).and_then(|name| reading.services.get(*name));

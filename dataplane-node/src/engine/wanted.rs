@@ -255,7 +255,8 @@ impl<'a> Parts<'a> {
         let own = &self.pools[0];
         let servers = own.servers.iter().copied();
         let servers: Vec<_> = servers.filter(|server| server.weight > 0).collect();
-        datagram_part(place, self.service, relay, &servers, (own.pool, health))
+        let service = (&self.name, self.service);
+        datagram_part(place, service, relay, &servers, (own.pool, health))
     }
 }
 

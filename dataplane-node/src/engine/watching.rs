@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use lbfabric_model::{AccessLogFormat, Proxy};
+use lbfabric_model::{self as model, AccessLogFormat, Proxy};
 use lbfabric_proto::v1;
 use lbfabric_proxy::observe::{
     AccessLog, AnswersReading, Cause, LogConfig, LogFormat, Metrics, ObserveConfig, Phase,
@@ -20,17 +20,6 @@ pub(crate) struct Watching {
 impl Watching {
     /// What is seen of a service.
     pub(super) fn config(&self, service: &Arc<str>, proxy: &Proxy) -> ObserveConfig {
-        let log = proxy.access_log.map(|log| LogConfig {
-            log: self.log.clone(),
-            format: match log.format {
-                AccessLogFormat::Json => LogFormat::Json,
-                AccessLogFormat::Combined => LogFormat::Combined,
-            },
-            sampling: Sampling {
-                one_in: log.sample_one_in,
-                errors: log.errors,
-            },
-        });
         ObserveConfig {
             service: service.clone(),
             // What meets none of them is no route's.
@@ -41,10 +30,38 @@ impl Watching {
                 .map(|route| route.name.as_str().into())
                 .collect(),
             metrics: Some(self.metrics.clone()),
-            log,
+            log: proxy.access_log.map(|log| self.log_config(log)),
             traces: proxy.trace.map(|trace| TraceConfig {
                 sample_one_in: trace.sample_one_in,
             }),
+        }
+    }
+
+    /// What is seen of a service that relays datagrams.
+    pub(super) fn of_datagrams(
+        &self,
+        service: &Arc<str>,
+        log: Option<model::AccessLog>,
+    ) -> ObserveConfig {
+        ObserveConfig {
+            service: service.clone(),
+            metrics: Some(self.metrics.clone()),
+            log: log.map(|log| self.log_config(log)),
+            ..ObserveConfig::default()
+        }
+    }
+
+    fn log_config(&self, log: model::AccessLog) -> LogConfig {
+        LogConfig {
+            log: self.log.clone(),
+            format: match log.format {
+                AccessLogFormat::Json => LogFormat::Json,
+                AccessLogFormat::Combined => LogFormat::Combined,
+            },
+            sampling: Sampling {
+                one_in: log.sample_one_in,
+                errors: log.errors,
+            },
         }
     }
 

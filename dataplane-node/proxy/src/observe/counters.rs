@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{Histogram, Termination};
+use super::{Histogram, Termination, datagrams::DatagramFate};
 use crate::http1::Refusal;
 
 /// A number that one thread changes and any may read: without the locked instruction that several writers would need.
@@ -32,6 +32,8 @@ pub(crate) struct ServiceCounters {
     route_refusals: Mutex<BTreeMap<&'static str, u64>>,
     /// By [`Termination::index`].
     terminations: OnceLock<Box<[Counter; Termination::COUNT]>>,
+    /// By [`DatagramFate`].
+    datagrams: OnceLock<Box<[Counter; DatagramFate::ALL.len()]>>,
     routes: Named<RouteCounters>,
     servers: Named<ServerCounters>,
 }
@@ -111,6 +113,20 @@ impl ServiceCounters {
             .terminations
             .get_or_init(|| Box::new([const { Counter::new() }; Termination::COUNT]));
         counters[termination.index()].add(1);
+    }
+
+    /// So many more datagrams have met with this.
+    pub(crate) fn datagrams(&self, fate: DatagramFate, count: u64) {
+        let counters = self
+            .datagrams
+            .get_or_init(|| Box::new([const { Counter::new() }; DatagramFate::ALL.len()]));
+        counters[fate as usize].add(count);
+    }
+
+    pub(crate) fn all_datagrams(&self) -> impl Iterator<Item = (DatagramFate, u64)> {
+        let counters = self.datagrams.get().into_iter().flat_map(|it| it.iter());
+        let named = DatagramFate::ALL.into_iter().zip(counters);
+        named.map(|(fate, counter)| (fate, counter.read()))
     }
 
     pub(crate) fn refused_by_route(&self, reason: &'static str) {

@@ -154,6 +154,18 @@ fn of_services(out: &mut MetricsText, reading: &Reading) {
             );
         }
     }
+    let family = Family::counter(
+        "lbfabric_l7_datagrams_total",
+        "Datagrams, by what became of them.",
+    );
+    let datagrams = services.iter().flat_map(|(name, service)| {
+        let datagrams = service.datagrams.iter();
+        datagrams.map(move |(fate, count)| {
+            let labels = [("service", &**name), ("result", fate.name())];
+            (labels, *count)
+        })
+    });
+    out.samples(&family, datagrams);
     let all: BTreeMap<_, _> = services
         .iter()
         .map(|(name, it)| (name, it.all_routes()))

@@ -1,7 +1,7 @@
 use std::{io::Write as _, net::IpAddr, time::Duration};
 
 use super::{
-    Record, Tls,
+    Packets, Record, Tls,
     civil::Civil,
     escape::{json, number},
 };
@@ -31,6 +31,10 @@ pub fn write_json(out: &mut Vec<u8>, record: &Record<'_>) {
     line.number("status", record.status.into());
     line.number("received_bytes", record.received);
     line.number("sent_bytes", record.sent);
+    if let Some(Packets { received, sent }) = record.packets {
+        line.number("received_packets", received);
+        line.number("sent_packets", sent);
+    }
     let timers = record.timers;
     line.millis("request_ms", timers.request);
     line.millis("queue_ms", timers.queue);
@@ -153,6 +157,20 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_session_says_how_many_datagrams_it_was() {
+        let packets = Some(Packets {
+            received: 3,
+            sent: 2,
+        });
+        let said = line(&Record {
+            packets,
+            ..record()
+        });
+        let packets = r#""sent_bytes":1234,"received_packets":3,"sent_packets":2,"request_ms":"#;
+        assert!(said.contains(packets), "{said}");
     }
 
     #[test]

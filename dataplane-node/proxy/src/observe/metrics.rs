@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::{
-    HistogramReading, ServerFailure, Termination,
+    DatagramFate, HistogramReading, ServerFailure, Termination,
     counters::{Answers, RouteCounters, ServerCounters, ServiceCounters},
 };
 
@@ -38,6 +38,8 @@ pub struct ServiceReading {
     pub refusals: BTreeMap<&'static str, u64>,
     /// Requests, by how they ended.
     pub terminations: BTreeMap<Termination, u64>,
+    /// Datagrams, by what became of them.
+    pub datagrams: BTreeMap<DatagramFate, u64>,
     /// By name; those that no route took are under [`NO_ROUTE`].
     pub routes: BTreeMap<Arc<str>, RouteReading>,
     /// By name.
@@ -153,6 +155,9 @@ impl ServiceReading {
         }
         for (termination, count) in counters.terminations().filter(|(_, count)| *count > 0) {
             *self.terminations.entry(termination).or_default() += count;
+        }
+        for (fate, count) in counters.all_datagrams().filter(|(_, count)| *count > 0) {
+            *self.datagrams.entry(fate).or_default() += count;
         }
         counters.routes().each(|name, route| {
             self.routes.entry(name.clone()).or_default().add(route);

@@ -87,6 +87,7 @@ proptest! {
             status,
             received,
             sent,
+            packets: None,
             timers: Timers { request, queue, connect, response, total: Duration::from_micros(7) },
             retries: 3,
             termination: Termination::all().nth(ending).unwrap(),

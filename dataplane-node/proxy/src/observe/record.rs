@@ -38,6 +38,8 @@ pub struct Record<'a> {
     pub received: u64,
     /// Bytes to the client, with heads and framing.
     pub sent: u64,
+    /// Of a session of datagrams, how many these were.
+    pub packets: Option<Packets>,
     /// How long things took.
     pub timers: Timers,
     /// How often it was sent again.
@@ -48,6 +50,15 @@ pub struct Record<'a> {
     pub refusal: Option<&'a str>,
     /// What the servers were told of the trace that it belongs to.
     pub trace: Option<TraceParent>,
+}
+
+/// Datagrams of a session that have gone on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packets {
+    /// Of the client's.
+    pub received: u64,
+    /// To the client.
+    pub sent: u64,
 }
 
 /// How long the parts of a request took, as HAProxy's timers say (its configuration manual, section 8.4). What was not reached has none.
@@ -79,6 +90,8 @@ pub enum Protocol {
     Tcp,
     /// The same of TLS that ends at the server.
     Tls,
+    /// Datagrams of one client, and their answers.
+    Udp,
 }
 
 /// What is known of a connection over TLS.
@@ -113,6 +126,7 @@ impl Protocol {
             Self::Http2 => "HTTP/2.0",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Udp => "UDP",
         }
     }
 
@@ -120,7 +134,7 @@ impl Protocol {
     pub const fn is_http(self) -> bool {
         match self {
             Self::Http10 | Self::Http11 | Self::Http2 => true,
-            Self::Tcp | Self::Tls => false,
+            Self::Tcp | Self::Tls | Self::Udp => false,
         }
     }
 }
@@ -150,6 +164,7 @@ pub(super) mod tests {
             status: 200,
             received: 80,
             sent: 1234,
+            packets: None,
             timers: Timers {
                 request: Some(Duration::ZERO),
                 queue: Some(Duration::ZERO),

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Cause, Ending, Observer, Peer, Phase, Protocol, Record, SeenServer, TEXT_BYTES_MAX, Timers,
-    Traced, counters::ServerCounters,
+    Cause, Ending, Observer, Packets, Peer, Phase, Protocol, Record, SeenServer, TEXT_BYTES_MAX,
+    Timers, Traced, counters::ServerCounters,
 };
 use crate::http1::Refusal;
 
@@ -29,6 +29,7 @@ pub(crate) struct State {
     pub(super) server: RefCell<Option<Rc<SeenServer>>>,
     pub(super) status: Cell<u16>,
     pub(super) retries: Cell<u32>,
+    pub(super) packets: Cell<Option<Packets>>,
     pub(super) trace: Cell<Option<Traced>>,
     pub(super) is_sampled: Cell<bool>,
     /// What it waits for, if it is not what the timers say.
@@ -95,6 +96,7 @@ pub(super) fn log(
         status: state.status.get(),
         received,
         sent,
+        packets: state.packets.get(),
         timers: Timers {
             request: state.request.get(),
             queue: state.queue.get(),

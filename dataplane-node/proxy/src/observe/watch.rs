@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Cause, Observer, Phase, Protocol, SeenServer, ServerFailure, Termination, Tls, Traced,
+    Cause, Observer, Packets, Phase, Protocol, SeenServer, ServerFailure, Termination, Tls, Traced,
     counters::ServiceCounters,
     state::{HOST, METHOD, PATH, REFERER, State, USER_AGENT, begun, count, leave_server, log},
 };
@@ -291,6 +291,13 @@ impl Watch {
     pub(crate) fn relayed(&self, received: u64, sent: u64) {
         self.received.set(self.received.get() + received);
         self.sent.set(self.sent.get() + sent);
+    }
+
+    /// So many datagrams have gone on.
+    pub(crate) fn packets(&self, packets: Packets) {
+        if let Some(state) = self.state.get() {
+            state.packets.set(Some(packets));
+        }
     }
 
     /// So many bytes of its answer are sent.

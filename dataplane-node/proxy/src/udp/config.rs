@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 /// How datagrams are relayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,6 +7,8 @@ pub struct UdpConfig {
     pub servers: Vec<SocketAddr>,
     /// Where no new sessions go, and those stay that are there.
     pub leaving: Vec<SocketAddr>,
+    /// What servers are called where they are seen; the others have their addresses for that.
+    pub names: BTreeMap<SocketAddr, Arc<str>>,
     /// How long a session may be silent in both directions.
     pub idle: Duration,
     /// Sessions of each worker, of a socket each. Datagrams that would begin more are dropped.
@@ -18,6 +20,7 @@ impl Default for UdpConfig {
         Self {
             servers: Vec::new(),
             leaving: Vec::new(),
+            names: BTreeMap::new(),
             idle: Duration::from_secs(30),
             sessions_max: 16_384,
         }

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::observe::DatagramFate;
+
 /// What becomes of datagrams, counted by all of a service's workers.
 #[derive(Debug, Default)]
 pub struct UdpCounters([AtomicU64; Event::COUNT]);
@@ -40,6 +42,19 @@ pub struct UdpCounts {
 
 impl Event {
     const COUNT: usize = 8;
+
+    /// What it is of a datagram.
+    pub(super) const fn fate(self) -> Option<DatagramFate> {
+        match self {
+            Self::ToServer => Some(DatagramFate::ToServer),
+            Self::ToClient => Some(DatagramFate::ToClient),
+            Self::NoRoom => Some(DatagramFate::NoRoom),
+            Self::NoServer => Some(DatagramFate::NoServer),
+            Self::ServerFull => Some(DatagramFate::ServerFull),
+            Self::ClientFull => Some(DatagramFate::ClientFull),
+            Self::Session | Self::ServerGone => None,
+        }
+    }
 }
 
 impl UdpCounters {

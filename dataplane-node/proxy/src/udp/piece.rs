@@ -98,6 +98,11 @@ impl Piece<'_> {
         self.bytes.len().div_ceil(self.segment.max(1)).max(1) as u64
     }
 
+    /// Bytes of so many of its datagrams, the first ones.
+    pub(super) fn bytes_of(&self, datagrams: u64) -> u64 {
+        (self.segment as u64 * datagrams).min(self.bytes.len() as u64)
+    }
+
     /// Sends it, and says how many datagrams of it have gone; all or none, where the kernel takes it as a piece.
     pub(super) fn send(&self, socket: RawFd, way: Option<&Way>) -> io::Result<u64> {
         if self.bytes.len() <= self.segment {

@@ -2,7 +2,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     io,
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
     rc::Rc,
     sync::Arc,
@@ -18,6 +18,7 @@ use super::{
     session::Session,
     socket::connected,
 };
+use crate::observe::{ObserveConfig, Observer, SeenServer};
 
 /// Pieces that are received before others get their turn.
 pub(super) const AT_A_TURN: usize = 64;
@@ -27,7 +28,10 @@ pub(super) struct Relay {
     /// Where clients send to, and their answers come from.
     pub(super) socket: tokio::net::UdpSocket,
     config: RefCell<Arc<UdpConfig>>,
-    pub(super) counters: Arc<UdpCounters>,
+    counters: Arc<UdpCounters>,
+    /// Whoever sees its sessions, and what that is by.
+    observer: RefCell<(Arc<ObserveConfig>, Option<Rc<Observer>>)>,
+    servers: RefCell<HashMap<SocketAddr, Rc<SeenServer>>>,
     pub(super) sessions: RefCell<HashMap<Way, Rc<Session>>>,
     pub(super) room: RefCell<Room>,
     turn: Cell<usize>,
@@ -40,7 +44,8 @@ pub async fn serve_udp(
     config: UdpConfig,
     counters: Arc<UdpCounters>,
 ) -> io::Result<()> {
-    Relay::new(socket, Arc::new(config), counters)?
+    let observe = Arc::default();
+    Relay::new(socket, Arc::new(config), counters, observe)?
         .serve()
         .await
 }
@@ -50,11 +55,15 @@ impl Relay {
         socket: UdpSocket,
         config: Arc<UdpConfig>,
         counters: Arc<UdpCounters>,
+        observe: Arc<ObserveConfig>,
     ) -> io::Result<Rc<Self>> {
+        let observer = Observer::of(&observe);
         Ok(Rc::new(Self {
             socket: tokio::net::UdpSocket::from_std(socket)?,
             config: RefCell::new(config),
             counters,
+            observer: RefCell::new((observe, observer)),
+            servers: RefCell::default(),
             sessions: RefCell::default(),
             room: RefCell::new(Room::new()),
             turn: Cell::new(0),
@@ -72,17 +81,55 @@ impl Relay {
     }
 
     /// Goes on by another configuration. Sessions stay if it has their server.
-    pub(super) fn swap(&self, config: &Arc<UdpConfig>) {
+    pub(super) fn swap(&self, config: &Arc<UdpConfig>, observe: &Arc<ObserveConfig>) {
         self.config.replace(Arc::clone(config));
+        if !Arc::ptr_eq(&self.observer.borrow().0, observe) {
+            let observer = Observer::of(observe);
+            self.observer.replace((Arc::clone(observe), observer));
+        }
         let mut sessions = self.sessions.borrow_mut();
         let gone = sessions.extract_if(|_, session| !config.keeps(session.server));
-        gone.for_each(|(_, session)| session.end());
+        gone.for_each(|(way, session)| session.cut(&way));
+        self.servers
+            .borrow_mut()
+            .retain(|server, _| config.keeps(*server));
+    }
+
+    /// Whoever sees its sessions.
+    pub(super) fn observer(&self) -> Option<Rc<Observer>> {
+        self.observer.borrow().1.clone()
+    }
+
+    /// So often has this happened.
+    pub(super) fn count(&self, event: Event, count: u64) {
+        self.counters.add(event, count);
+        let observer = self.observer.borrow();
+        let service = observer.1.as_ref().and_then(|it| it.service());
+        if let (Some(service), Some(fate)) = (service, event.fate())
+            && count > 0
+        {
+            service.datagrams(fate, count);
+        }
+    }
+
+    /// A server as it is seen.
+    fn seen(&self, server: SocketAddr) -> Rc<SeenServer> {
+        let mut servers = self.servers.borrow_mut();
+        let seen = servers.entry(server).or_insert_with(|| {
+            let config = self.config.borrow();
+            let name = config.names.get(&server);
+            let name = name.map_or_else(|| server.to_string(), ToString::to_string);
+            Rc::new(SeenServer::new(&name))
+        });
+        seen.clone()
     }
 
     /// Ends all sessions.
     pub(super) fn end(&self) {
         let mut sessions = self.sessions.borrow_mut();
-        sessions.drain().for_each(|(_, session)| session.end());
+        sessions
+            .drain()
+            .for_each(|(way, session)| session.cut(&way));
     }
 
     /// How long a session may be silent.
@@ -115,7 +162,7 @@ impl Relay {
         let session = self.sessions.borrow().get(&way).cloned();
         match session.map_or_else(|| self.begin(way), Ok) {
             Ok(session) => session.forward(self, piece),
-            Err(why) => self.counters.add(why, piece.datagrams()),
+            Err(why) => self.count(why, piece.datagrams()),
         }
     }
 
@@ -130,9 +177,10 @@ impl Relay {
         let server = config.servers[at.ok_or(Event::NoServer)?];
         let socket = connected(server).and_then(Session::socket);
         // No descriptor or port is left, or no way there.
-        let session = Session::new(server, socket.map_err(|_error| Event::NoServer)?);
+        let socket = socket.map_err(|_error| Event::NoServer)?;
+        let session = Session::new(server, socket, self.observer().as_ref(), &self.seen(server));
         self.sessions.borrow_mut().insert(way, session.clone());
-        self.counters.add(Event::Session, 1);
+        self.count(Event::Session, 1);
         session.begin(self, way);
         Ok(session)
     }

@@ -18,6 +18,10 @@ use super::{
     piece::{Piece, Way},
     relay::{AT_A_TURN, Relay},
 };
+use crate::observe::{
+    Cause, CountedConnection, Ending, Observer, Packets, Peer, Phase, Protocol, SeenServer,
+    Termination, Watch,
+};
 
 /// What a client says to a server, and what that answers.
 pub(super) struct Session {
@@ -28,15 +32,31 @@ pub(super) struct Session {
     last: Cell<Instant>,
     /// What sends on the answers.
     task: RefCell<Option<AbortHandle>>,
+    watch: Watch,
+    packets: Cell<Packets>,
+    _counted: CountedConnection,
 }
 
 impl Session {
-    pub(super) fn new(server: SocketAddr, socket: UdpSocket) -> Rc<Self> {
+    pub(super) fn new(
+        server: SocketAddr,
+        socket: UdpSocket,
+        observer: Option<&Rc<Observer>>,
+        seen: &Rc<SeenServer>,
+    ) -> Rc<Self> {
+        let watch = Watch::of(observer);
+        watch.head(0);
+        watch.carries(Protocol::Udp);
+        watch.server(seen);
+        watch.connected(false);
         Rc::new(Self {
             server,
             socket,
             last: Cell::new(Instant::now()),
             task: RefCell::default(),
+            watch,
+            packets: Cell::default(),
+            _counted: CountedConnection::of(observer),
         })
     }
 
@@ -46,9 +66,24 @@ impl Session {
         self.task.replace(Some(task.abort_handle()));
     }
 
-    /// Sends on nothing more; whoever calls this has taken it out of the sessions.
-    pub(super) fn end(&self) {
+    /// Sends on nothing more, though there might be more; whoever calls this has taken it out of the sessions.
+    pub(super) fn cut(&self, way: &Way) {
         self.task.borrow().iter().for_each(AbortHandle::abort);
+        self.ended(Termination::new(Cause::Proxy, Phase::Data), way);
+    }
+
+    /// It is over, for that reason.
+    fn ended(&self, termination: Termination, way: &Way) {
+        self.watch.packets(self.packets.get());
+        let ending = Ending {
+            termination,
+            ..Ending::default()
+        };
+        let peer = Peer {
+            address: way.client.ip(),
+            tls: None,
+        };
+        self.watch.ends(ending, peer);
     }
 
     pub(super) fn socket(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
@@ -60,10 +95,14 @@ impl Session {
         self.last.set(Instant::now());
         // An error of an earlier datagram is told here: this one is not sent.
         let sent = piece.send(self.socket.as_raw_fd(), None).unwrap_or(0);
-        relay.counters.add(Event::ToServer, sent);
-        relay
-            .counters
-            .add(Event::ServerFull, piece.datagrams() - sent);
+        relay.count(Event::ToServer, sent);
+        relay.count(Event::ServerFull, piece.datagrams() - sent);
+        let packets = self.packets.get();
+        self.packets.set(Packets {
+            received: packets.received + sent,
+            ..packets
+        });
+        self.watch.receives(piece.bytes_of(sent));
     }
 
     /// Sends on what the server answers, until there is nothing for too long.
@@ -78,22 +117,27 @@ impl Session {
             }
         };
         tokio::pin!(idle);
-        loop {
+        let termination = loop {
             tokio::select! {
                 biased;
                 // That nobody is there is told as an error, with nothing to read.
                 ready = self.socket.ready(Interest::READABLE | Interest::ERROR) => {
                     let is_there = ready.is_ok_and(|it| !it.is_error());
                     if !is_there || self.receive(&relay, &way).is_err() {
-                        relay.counters.add(Event::ServerGone, 1);
-                        break;
+                        relay.count(Event::ServerGone, 1);
+                        // Before it has answered anything, it is one that takes nothing.
+                        let has_answered = self.packets.get().sent > 0;
+                        let phase = if has_answered { Phase::Data } else { Phase::Connect };
+                        break Termination::new(Cause::Server, phase);
                     }
                     task::yield_now().await;
                 }
-                () = &mut idle => break,
+                // There is no other way to know that both have done.
+                () = &mut idle => break Termination::NORMAL,
             }
-        }
+        };
         relay.sessions.borrow_mut().remove(&way);
+        self.ended(termination, &way);
     }
 
     /// Sends on what there is, as much as is a turn; an error if the server is not there.
@@ -110,10 +154,17 @@ impl Session {
             };
             self.last.set(Instant::now());
             let sent = piece.send(relay.socket.as_raw_fd(), Some(way)).unwrap_or(0);
-            relay.counters.add(Event::ToClient, sent);
-            relay
-                .counters
-                .add(Event::ClientFull, piece.datagrams() - sent);
+            relay.count(Event::ToClient, sent);
+            relay.count(Event::ClientFull, piece.datagrams() - sent);
+            let packets = self.packets.get();
+            if packets.sent == 0 {
+                self.watch.answered(0);
+            }
+            self.packets.set(Packets {
+                sent: packets.sent + sent,
+                ..packets
+            });
+            self.watch.relayed(0, piece.bytes_of(sent));
         }
         Ok(())
     }

@@ -12,7 +12,10 @@ use tokio::{
 };
 
 use super::{UdpConfig, UdpCounters, relay::Relay, udp_listener};
-use crate::engine::{ApplyError, ServiceKey};
+use crate::{
+    engine::{ApplyError, ServiceKey},
+    observe::ObserveConfig,
+};
 
 /// How long a worker waits whose socket has failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(50);
@@ -26,6 +29,8 @@ pub struct UdpService {
     pub config: Arc<UdpConfig>,
     /// What becomes of its datagrams, on all workers.
     pub counters: Arc<UdpCounters>,
+    /// What of its sessions is seen. One whose `Arc` is the same as before has not changed.
+    pub observe: Arc<ObserveConfig>,
 }
 
 /// The addresses at which a worker takes datagrams.
@@ -63,7 +68,7 @@ impl UdpSites {
             for address in &service.listen {
                 let served = match self.0.entry(*address) {
                     Entry::Occupied(site) if site.get().service == *key => {
-                        site.get().relay.swap(&service.config);
+                        site.get().relay.swap(&service.config, &service.observe);
                         Ok(())
                     }
                     Entry::Occupied(_) => Err(ApplyError::Taken { address: *address }),
@@ -95,7 +100,8 @@ impl UdpSite {
     ) -> Result<Self, ApplyError> {
         let (config, counters) = (service.config.clone(), service.counters.clone());
         let socket = udp_listener(address);
-        let relay = socket.and_then(|socket| Relay::new(socket, config, counters));
+        let observe = Arc::clone(&service.observe);
+        let relay = socket.and_then(|socket| Relay::new(socket, config, counters, observe));
         let relay = relay.map_err(|source| ApplyError::Listen { address, source })?;
         let serving = Rc::clone(&relay);
         let task = task::spawn_local(async move {

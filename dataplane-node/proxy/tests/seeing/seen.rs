@@ -22,6 +22,8 @@ pub(crate) const SERVICE: &str = "shop";
 /// An engine with all that it says of its requests.
 pub(crate) struct Seen {
     pub(crate) engine: SocketAddr,
+    /// By what it is seen.
+    pub(crate) observe: ObserveConfig,
     metrics: Arc<Metrics>,
     log: Arc<AccessLog>,
     path: PathBuf,
@@ -59,6 +61,7 @@ impl Seen {
         };
         change(&mut config);
         Self {
+            observe: config.observe.clone(),
             engine: engine(config),
             metrics,
             log,
