@@ -240,7 +240,7 @@ impl FabricService for FabricServer {
             missing_members = nodes.missing_members;
         }
         Ok(Response::new(v1::ListResponse {
-            generation: state.generation().0,
+            generation: state.objects_generation().0,
             objects,
             missing_members,
         }))

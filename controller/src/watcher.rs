@@ -40,7 +40,7 @@ impl Watcher {
         };
         watcher.compare(first);
         watcher.queue.push_back(WatchResponse {
-            generation: first.state.generation().0,
+            generation: first.state.objects_generation().0,
             synced: true,
             ..WatchResponse::default()
         });
@@ -69,7 +69,7 @@ impl Watcher {
     }
 
     fn compare(&mut self, published: &Published) {
-        let generation = published.state.generation().0;
+        let generation = published.state.objects_generation().0;
         if self.generation.is_some_and(|known| known >= generation) {
             return;
         }

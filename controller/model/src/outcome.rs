@@ -10,7 +10,7 @@ use crate::{Generation, Violation};
 pub enum Outcome {
     /// It took effect, if only by finding everything as asked.
     Applied {
-        /// The fabric's generation after it.
+        /// The generation of the fabric's objects after it; of a key that controllers renew, the one that has it.
         generation: Generation,
         /// One entry for each object concerned.
         changes: Vec<v1::Change>,

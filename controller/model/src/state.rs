@@ -26,6 +26,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct FabricState {
     generation: Generation,
+    objects_generation: Generation,
     services: BTreeMap<Name, Arc<StoredService>>,
     pools: BTreeMap<Name, Arc<StoredPool>>,
     nodes: BTreeMap<Name, Arc<Stored<Node>>>,
@@ -42,6 +43,7 @@ impl Default for FabricState {
     fn default() -> Self {
         Self {
             generation: Generation::default(),
+            objects_generation: Generation::default(),
             services: BTreeMap::new(),
             pools: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -59,9 +61,15 @@ impl Default for FabricState {
 // === impl FabricState ===
 
 impl FabricState {
-    /// The generation of the last change.
+    /// The generation of the last change, which nodes follow.
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// The generation of the last change of objects, which callers of the API see and expect. Keys that controllers renew by themselves
+    /// leave it as it is, so that nobody's work is refused for a change that nobody made.
+    pub fn objects_generation(&self) -> Generation {
+        self.objects_generation
     }
 
     /// Executes the log entry with this index. The outcome depends on the state and the command only; a command that is
@@ -70,15 +78,23 @@ impl FabricState {
         let mut next = self.clone();
         match next.execute(index, command) {
             Ok(changes) => {
-                if apply::is_change(&changes)
-                    || next.hash_key != self.hash_key
-                    || next.ticket_keys != self.ticket_keys
-                {
+                // A new fabric begins with its hash key: 0 would be no generation to expect.
+                if apply::is_change(&changes) || next.hash_key != self.hash_key {
+                    next.objects_generation = index;
+                    next.generation = index;
+                    *self = next;
+                } else if next.ticket_keys != self.ticket_keys {
                     next.generation = index;
                     *self = next;
                 }
+                let generation = match command {
+                    Command::AddTicketKey { .. } => self.generation,
+                    Command::Apply(_) | Command::Delete(_) | Command::SetHashKey(_) => {
+                        self.objects_generation
+                    }
+                };
                 Outcome::Applied {
-                    generation: self.generation,
+                    generation,
                     changes,
                 }
             }
@@ -90,7 +106,7 @@ impl FabricState {
     pub fn preview(&self, command: &Command) -> Outcome {
         match self.clone().execute(self.generation, command) {
             Ok(changes) => Outcome::Applied {
-                generation: self.generation,
+                generation: self.objects_generation,
                 changes,
             },
             Err(refusal) => Outcome::Refused(refusal),

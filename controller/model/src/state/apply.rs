@@ -56,12 +56,12 @@ impl FabricState {
 
     fn expect_generation(&self, expected: Option<Generation>) -> Result<(), Refusal> {
         match expected {
-            Some(expected) if expected != self.generation => Err(Refusal::new(
+            Some(expected) if expected != self.objects_generation => Err(Refusal::new(
                 RefusalKind::Stale,
                 "expected_generation",
                 format!(
                     "the fabric is at generation {}, not {expected}: read it again and decide anew",
-                    self.generation
+                    self.objects_generation
                 ),
             )),
             _ => Ok(()),

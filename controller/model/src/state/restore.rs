@@ -14,6 +14,7 @@ impl FabricState {
     pub fn to_snapshot(&self) -> internal::StateSnapshot {
         let Self {
             generation,
+            objects_generation,
             services,
             pools,
             nodes,
@@ -70,6 +71,7 @@ impl FabricState {
                 .map(TicketSecret::to_proto)
                 .collect(),
             ticket_period: ticket_keys.period(),
+            objects_generation: objects_generation.0,
         }
     }
 
@@ -103,8 +105,14 @@ impl FabricState {
         let backend_ids = pools
             .values()
             .flat_map(|p| p.backend_ids.iter().map(|id| id.0));
+        // A snapshot from before it was told apart has one for both.
+        let objects_generation = match snapshot.objects_generation {
+            0 => snapshot.generation,
+            told => told,
+        };
         Ok(Self {
             generation: Generation(snapshot.generation),
+            objects_generation: Generation(objects_generation),
             service_ids: IdAllocator::restore(SERVICES_MAX, snapshot.next_service_id, service_ids),
             pool_ids: IdAllocator::restore(POOLS_MAX, snapshot.next_pool_id, pool_ids),
             backend_ids: IdAllocator::restore(BACKENDS_MAX, snapshot.next_backend_id, backend_ids),

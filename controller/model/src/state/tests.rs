@@ -377,11 +377,13 @@ fn nodes_get_the_keys_of_tickets_and_their_order() {
             secret: TicketSecret::new([period; 32]),
         };
         let before = state.generation();
+        let objects_before = state.objects_generation();
         state.apply(Generation(before.0 + 1), &command);
         assert_eq!(state.generation(), Generation(before.0 + 1));
         // The second one of a period is none.
         state.apply(Generation(before.0 + 2), &command);
         assert_eq!(state.generation(), Generation(before.0 + 1));
+        assert_eq!(state.objects_generation(), objects_before);
     }
     let state = FabricState::from_snapshot(state.to_snapshot()).unwrap();
     let snapshot = CompiledFabric::compile(&state, None).for_node(&facts);
@@ -392,4 +394,37 @@ fn nodes_get_the_keys_of_tickets_and_their_order() {
     };
     let keys = settings.ticket_keys.iter().map(|key| key.secret()[0]);
     assert_eq!(keys.collect::<Vec<_>>(), [2, 3, 1]);
+}
+
+#[test]
+fn keys_that_controllers_renew_make_nobodys_expectation_stale() {
+    let mut state = loaded();
+    let rotation = Command::AddTicketKey {
+        period: 1,
+        secret: TicketSecret::new([1; 32]),
+    };
+    state.apply(Generation(6), &rotation);
+    assert_eq!(state.generation(), Generation(6));
+    let mut state = FabricState::from_snapshot(state.to_snapshot()).unwrap();
+    assert_eq!(state.objects_generation(), Generation(5));
+    let told = |outcome| match outcome {
+        Outcome::Applied { generation, .. } => generation,
+        Outcome::Refused(refusal) => panic!("refused: {refusal:?}"),
+    };
+    // An answer without a change tells what may be expected, too.
+    assert_eq!(told(state.preview(&apply(&fabric()))), Generation(5));
+    let again = state.apply(Generation(7), &apply(&fabric()));
+    assert_eq!(told(again), Generation(5));
+    let mut spec = fabric();
+    spec.pools[0].backends[1].weight = Some(0);
+    let changed = state.apply(Generation(8), &apply_with(&spec, false, Some(5)));
+    assert_eq!(told(changed), Generation(8));
+    // What users change makes it stale.
+    let late = state.apply(Generation(9), &apply_with(&fabric(), false, Some(5)));
+    assert_eq!(refusal(late).0, RefusalKind::Stale);
+    // A snapshot of a controller that did not tell them apart.
+    let mut old = state.to_snapshot();
+    old.objects_generation = 0;
+    let old = FabricState::from_snapshot(old).unwrap();
+    assert_eq!(old.objects_generation(), state.generation());
 }
