@@ -1,15 +1,14 @@
 //! The replicated state: what all controllers agree on, changed by commands alone.
 
-mod answered_ports;
 mod apply;
 mod certificates;
 mod check;
+mod claimed_ports;
 mod endpoints;
 mod engine_vips;
 mod nesting;
 mod restore;
 mod stored;
-mod told_clients;
 
 use std::{collections::BTreeMap, sync::Arc};
 

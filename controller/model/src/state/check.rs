@@ -11,8 +11,11 @@ use lbfabric_abi::{
 use lbfabric_proto::v1;
 
 use super::{
-    FabricState, answered_ports::AnsweredPorts, certificates, endpoints::Endpoints,
-    engine_vips::EngineVips, nesting::Nesting, told_clients::ToldClients,
+    FabricState, certificates,
+    claimed_ports::{Claimed, ClaimedPorts},
+    endpoints::Endpoints,
+    engine_vips::EngineVips,
+    nesting::Nesting,
 };
 use crate::{
     Affinity, Document, InvalidDocument, Mode, Name, Pool, Ports, Prefix, ProxyMode, Service,
@@ -263,13 +266,13 @@ impl<'a> Candidate<'a> {
         if !(self.services.values()).any(|(_, service)| service.client_address_option) {
             return;
         }
-        let mut told = ToldClients::default();
+        let mut ports = ClaimedPorts::new(Claimed::ClientAddresses);
         for (path, service) in self.services.values() {
             if let Some((pool_path, pool)) = self.pools.get(&service.pool) {
-                told.add([path.as_deref(), pool_path.as_deref()], service, pool);
+                ports.add([path.as_deref(), pool_path.as_deref()], service, pool);
             }
         }
-        violations.extend(told.violations());
+        violations.extend(ports.violations());
     }
 
     /// What servers answer clients reaches who waits for it.
@@ -278,7 +281,7 @@ impl<'a> Candidate<'a> {
         if !(self.services.values()).any(|(_, service)| service.mode == transparent) {
             return;
         }
-        let mut ports = AnsweredPorts::default();
+        let mut ports = ClaimedPorts::new(Claimed::Answers);
         for (path, service) in self.services.values() {
             // Those of its routes too.
             for (_, name) in service.pools() {
