@@ -56,9 +56,9 @@ pub fn write_request(
         request.path.as_bytes(),
         b" HTTP/1.1\r\n",
     ]);
-    if let Some(host) = forwarding.host.or(request.host) {
-        line.field("Host", host.as_bytes());
-    }
+    // An empty one of a client of HTTP/1.0 that says none, RFC 9112 section 3.2: without, servers refuse it.
+    let host = forwarding.host.or(request.host).unwrap_or_default();
+    line.field("Host", host.as_bytes());
     let length = copy(&mut line, head.bytes(), head.fields(), |field| {
         let replaced = match field.name.len() {
             4 => field.is("host"),

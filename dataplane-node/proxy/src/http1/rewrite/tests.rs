@@ -61,6 +61,20 @@ fn response(lines: &[&str], method: &str, minor: u8) -> String {
 }
 
 #[test]
+fn a_request_without_a_host_gets_an_empty_one() {
+    let sent = request(&["GET /a HTTP/1.0", "X-Kept: 1"], &leave());
+    assert_eq!(sent, head(&["GET /a HTTP/1.1", "Host: ", "X-Kept: 1"]));
+    let host = Forwarding {
+        host: Some("b"),
+        ..leave()
+    };
+    assert_eq!(
+        request(&["GET /a HTTP/1.0"], &host),
+        head(&["GET /a HTTP/1.1", "Host: b"])
+    );
+}
+
+#[test]
 fn what_belongs_to_the_connection_stays_there() {
     let sent = request(
         &[
