@@ -101,6 +101,9 @@ impl Meter {
             {
                 // Most of them, without a copy.
                 self.skip = length(head);
+                if head[3] == HEADERS {
+                    self.block_bytes = self.skip;
+                }
                 bytes = &bytes[HEAD..];
                 continue;
             }
@@ -315,6 +318,22 @@ mod tests {
         assert_eq!(resets_at(&[0, 0, 0, 9_000, 9_000, 9_000]), Ok(()));
         let last = [0, 9_000, 9_000, 9_000, 9_000];
         assert_eq!(resets_at(&last), Err(Flood::Resets));
+    }
+
+    /// The codec refuses what follows, but it must not matter to the meter how it is cut.
+    #[test]
+    fn a_whole_block_ends_the_one_before() {
+        let frames = [
+            frame(HEADERS, 0, &[0; 60]),
+            frame(HEADERS, END_HEADERS, &[0; 20]),
+            frame(CONTINUATION, 0, &[0; 60]),
+        ];
+        let (now, all) = (Instant::now(), frames.concat());
+        for part in [1, 20, 1_000] {
+            let mut meter = meter(now);
+            let noted = all.chunks(part).try_for_each(|it| meter.note(it, now));
+            assert_eq!(noted, Ok(()), "in parts of {part}");
+        }
     }
 
     #[test]
