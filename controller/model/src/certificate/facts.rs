@@ -90,7 +90,11 @@ fn names(certificate: &Certificate) -> Result<Vec<String>, String> {
 
 fn name(name: &GeneralName) -> Option<String> {
     match name {
-        GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase()),
+        // No client asks for others, and some would speak to the terminal that they are shown on.
+        GeneralName::DnsName(name) => {
+            let is_name = !name.is_empty() && name.as_str().bytes().all(|it| it.is_ascii_graphic());
+            is_name.then(|| name.as_str().to_ascii_lowercase())
+        }
         GeneralName::IpAddress(octets) => {
             let octets = octets.as_bytes();
             let v4 = <[u8; 4]>::try_from(octets).map(|it| IpAddr::from(Ipv4Addr::from(it)));
@@ -145,4 +149,20 @@ fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("a text takes everything");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_cert::der::asn1::Ia5String;
+
+    use super::*;
+
+    #[test]
+    fn names_are_what_clients_can_ask_for() {
+        let said = |text: &str| name(&GeneralName::DnsName(Ia5String::new(text).unwrap()));
+        assert_eq!(said("*.A.example").as_deref(), Some("*.a.example"));
+        for text in ["", "a\u{e}b", "\u{1b}[2J", "a b"] {
+            assert_eq!(said(text), None, "{text:?}");
+        }
+    }
 }
