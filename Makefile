@@ -8,6 +8,8 @@
 # make bench-agent  how long the node agent takes to write the maps, 10,000 services among them; BENCH as above
 # make bench-l7 the layer-7 engine against HAProxy and nginx, requests for each second of a core; BENCH as above
 # make fuzz-packets generated frames for ten minutes, each compared with a reference; SECONDS=60 and SEED=7 for others
+# make fuzz-l7  the layer-7 engine's parsers, each for ten minutes; SECONDS_EACH=60, TARGETS="http1 path" and JOBS=1 for others
+# make fuzz-control  the same for what users, controllers and disks give
 # make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
 
 SHELL := /bin/bash
@@ -25,7 +27,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
 .PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent bench-l7 \
-        fuzz-packets
+        fuzz-packets fuzz-l7 fuzz-control
 
 help:
 	@sed -n 's/^# make /  make /p' Makefile
@@ -90,3 +92,13 @@ bench-l7:
 fuzz-packets: setup
 	FUZZ_SECONDS=$(or $(SECONDS),601) FUZZ_SEED=$(or $(SEED),1) \
 		$(CARGO) test --locked -p lbfabric-node --test xdp programs_and_reference_agree -- --nocapture
+
+fuzz-l7:
+	@deploy/setup.sh fuzz
+	TARGETS="$(TARGETS)" SECONDS_EACH="$(SECONDS_EACH)" JOBS="$(JOBS)" CARGO="$(CARGO)" \
+		deploy/fuzz.sh dataplane-node/proxy/fuzz
+
+fuzz-control:
+	@deploy/setup.sh fuzz
+	TARGETS="$(TARGETS)" SECONDS_EACH="$(SECONDS_EACH)" JOBS="$(JOBS)" CARGO="$(CARGO)" \
+		deploy/fuzz.sh controller/model/fuzz cli/fuzz

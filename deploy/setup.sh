@@ -6,6 +6,7 @@
 #   deploy/setup.sh test     also what the tests need: a Linux 6.1 kernel, unpacked into a cache folder, and an emulator to boot it
 #   deploy/setup.sh verify   also what `make verify` needs
 #   deploy/setup.sh bench    also what `make bench-l7` needs: the proxies to compare with, and clients
+#   deploy/setup.sh fuzz     also what building fuzz targets needs
 #   deploy/setup.sh ebpf     also what compiling the XDP programs needs
 set -euo pipefail
 
@@ -56,7 +57,8 @@ if [ "${1:-}" = test ] && [ "$(uname -m)" = x86_64 ]; then
     need qemu-system-x86 have qemu-system-x86_64
     need kmod have insmod
 fi
-if [ "${1:-}" = verify ]; then
+# libFuzzer is written in C++.
+if [ "${1:-}" = verify ] || [ "${1:-}" = fuzz ]; then
     need g++ have g++
 fi
 if [ "${1:-}" = bench ]; then

@@ -17,6 +17,7 @@ mod connection;
 mod exchange;
 mod meter;
 mod pool;
+pub(crate) mod readings;
 pub(crate) mod relay;
 mod request;
 mod response;

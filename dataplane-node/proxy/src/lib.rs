@@ -19,6 +19,7 @@ mod http2;
 pub mod observe;
 pub mod proxy_protocol;
 mod pump;
+pub mod readings;
 pub mod route;
 mod routing;
 mod scratch;

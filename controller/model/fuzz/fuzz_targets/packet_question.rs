@@ -1,0 +1,28 @@
+//! A question of `lbfabric explain`: what is understood is of one family, and is understood again as it is written.
+#![no_main]
+
+use lbfabric_model::PacketQuestion;
+use lbfabric_proto::v1;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((kind, text)) = bytes.split_first() else {
+        return;
+    };
+    let text = String::from_utf8_lossy(text);
+    let (source, destination) = text.split_once('\n').unwrap_or((&text, ""));
+    let spec = v1::PacketQuestion {
+        source: source.to_owned(),
+        destination: destination.to_owned(),
+        protocol: i32::from(kind % 5),
+        established: kind & 128 != 0,
+    };
+    match PacketQuestion::parse(&spec, "question") {
+        Ok(question) => {
+            assert_eq!(question.source.is_ipv4(), question.destination.is_ipv4());
+            let again = PacketQuestion::parse(&question.to_spec(), "question");
+            assert_eq!(again, Ok(question));
+        }
+        Err(violations) => assert!(!violations.is_empty()),
+    }
+});
