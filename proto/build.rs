@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_debug([
             "lbfabric.v1.CertificateSpec",
             "lbfabric.v1.NodeCertificate",
-            "lbfabric.v1.TicketKey",
+            "lbfabric.v1.SecretKey",
         ])
         .compile_fds(all)?;
     Ok(())

@@ -277,7 +277,7 @@ impl Cluster {
 fn is_repeatable(command: &Command) -> bool {
     match command {
         Command::Apply(apply) => apply.expected_generation.is_none(),
-        Command::SetHashKey(_) | Command::AddTicketKey { .. } => true,
+        Command::SetHashKey(_) | Command::AddTicketKey { .. } | Command::SetCookieKey(_) => true,
         // The second one would find nothing to delete.
         Command::Delete(_) => false,
     }

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use lbfabric_model::{Command, TICKET_PERIOD_SECS, TicketSecret};
+use lbfabric_model::{Command, SecretKey, TICKET_PERIOD_SECS};
 use tokio::time::{self, Instant};
 use tracing::{info, warn};
 
@@ -36,7 +36,7 @@ pub(crate) async fn add_due_key(cluster: &Cluster, deadline: Instant) {
     if !cluster.local().state.ticket_keys().is_due(period) {
         return;
     }
-    let secret = TicketSecret::new(rand::random());
+    let secret = SecretKey::new(rand::random());
     let added = cluster
         .write(&Command::AddTicketKey { period, secret }, deadline)
         .await;

@@ -40,10 +40,10 @@ impl std::fmt::Debug for v1::NodeCertificate {
     }
 }
 
-impl std::fmt::Debug for v1::TicketKey {
+impl std::fmt::Debug for v1::SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { secret: _ } = self;
-        f.debug_struct("TicketKey").finish_non_exhaustive()
+        f.debug_struct("SecretKey").finish_non_exhaustive()
     }
 }
 

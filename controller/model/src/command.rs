@@ -3,7 +3,7 @@ use lbfabric_proto::{
     v1,
 };
 
-use crate::{Document, Generation, TicketSecret, Violation};
+use crate::{Document, Generation, SecretKey, Violation};
 
 /// An entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,10 @@ pub enum Command {
         /// Counted from 1970 on, [`TICKET_PERIOD_SECS`](crate::TICKET_PERIOD_SECS) each.
         period: u64,
         /// The key.
-        secret: TicketSecret,
+        secret: SecretKey,
     },
+    /// Set the key of cookies that keep clients with their servers; the first one counts.
+    SetCookieKey(SecretKey),
 }
 
 /// Create or change objects, all or none.
@@ -105,17 +107,22 @@ impl TryFrom<internal::Command> for Command {
                 Ok(Self::SetHashKey(key))
             }
             Some(command::Command::AddTicketKey(add)) => {
-                let secret = add.key.as_ref().and_then(TicketSecret::from_proto);
-                let secret = secret.ok_or_else(|| {
-                    let reason = "32 bytes are right";
-                    vec![Violation::new("add_ticket_key.key", reason)]
-                })?;
+                let secret = secret(add.key.as_ref(), "add_ticket_key.key")?;
                 let period = add.period;
                 Ok(Self::AddTicketKey { period, secret })
+            }
+            Some(command::Command::SetCookieKey(set)) => {
+                let key = secret(set.key.as_ref(), "set_cookie_key.key")?;
+                Ok(Self::SetCookieKey(key))
             }
             None => Err(vec![Violation::new("command", "it is of no known kind")]),
         }
     }
+}
+
+fn secret(key: Option<&v1::SecretKey>, path: &str) -> Result<SecretKey, Vec<Violation>> {
+    let secret = key.and_then(SecretKey::from_proto);
+    secret.ok_or_else(|| vec![Violation::new(path, "32 bytes are right")])
 }
 
 fn expected(generation: u64) -> Option<Generation> {
@@ -167,6 +174,11 @@ impl From<&Command> for internal::Command {
                 command::Command::AddTicketKey(internal::AddTicketKeyCommand {
                     period: *period,
                     key: Some(secret.to_proto()),
+                })
+            }
+            Command::SetCookieKey(key) => {
+                command::Command::SetCookieKey(internal::SetCookieKeyCommand {
+                    key: Some(key.to_proto()),
                 })
             }
         };

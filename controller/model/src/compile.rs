@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
-    Routing, Service, TicketKeys, TicketSecret,
+    Routing, SecretKey, Service, TicketKeys,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
 };
@@ -101,6 +101,7 @@ pub struct CompiledFabric {
     shared: BTreeMap<ObjectKey, (Version, Arc<EncodedObject>)>,
     hash_key: Option<[u8; 16]>,
     ticket_keys: TicketKeys,
+    cookie_key: Option<SecretKey>,
     sources: BTreeMap<String, (Generation, Vec<IpAddr>)>,
     /// What a server takes in, by the server's address.
     server_vips: BTreeMap<IpAddr, ServerVips>,
@@ -206,6 +207,7 @@ impl CompiledFabric {
             shared,
             hash_key: state.hash_key(),
             ticket_keys: state.ticket_keys().clone(),
+            cookie_key: state.cookie_key().cloned(),
             sources: sources.collect(),
             server_vips,
         }
@@ -242,8 +244,9 @@ impl CompiledFabric {
                 .ticket_keys
                 .in_use_first()
                 .into_iter()
-                .map(TicketSecret::to_proto)
+                .map(SecretKey::to_proto)
                 .collect(),
+            cookie_key: self.cookie_key.as_ref().map(SecretKey::to_proto),
         };
         let key = ObjectKey {
             kind: ObjectKind::Settings,

@@ -31,6 +31,7 @@ mod ports;
 mod prefix;
 mod proxy;
 mod quic_server_id;
+mod secret_key;
 mod service;
 mod service_mode;
 pub mod snapshot;
@@ -73,10 +74,11 @@ pub use proxy::{
     ServerVerification, StickyCookie, Tls, TlsVersion, Trace, UdpRelay,
 };
 pub use quic_server_id::QuicServerId;
+pub use secret_key::SecretKey;
 pub use service::Service;
 pub use service_mode::{ProxyMode, ServiceMode};
 pub use source_rules::SourceRules;
 pub use state::FabricState;
-pub use ticket_keys::{TICKET_PERIOD_SECS, TicketKeys, TicketSecret};
+pub use ticket_keys::{TICKET_PERIOD_SECS, TicketKeys};
 pub use tunnel::Tunnel;
 pub use violation::Violation;

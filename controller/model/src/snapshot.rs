@@ -13,8 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{
     Affinity, BackendId, CertificateId, FlowKeeping, Generation, HealthCheck, Limits, Mode, PoolId,
-    PortRange, Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId, ServiceMode, SourceRules,
-    TicketSecret, Tunnel, vip::address_from_bytes, wire_enum::WireEnum,
+    PortRange, Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId, SecretKey, ServiceMode,
+    SourceRules, Tunnel, vip::address_from_bytes, wire_enum::WireEnum,
 };
 
 /// How [`Ports::Any`] travels: as a range that is none, so that a node which does not know it refuses the service.
@@ -74,7 +74,9 @@ pub struct NodeSettings {
     /// Sources of full NAT and tunnels; empty: the node's choice.
     pub sources: Vec<IpAddr>,
     /// The keys of TLS sessions' tickets, the one that new ones are made with first; empty: the node's own.
-    pub ticket_keys: Vec<TicketSecret>,
+    pub ticket_keys: Vec<SecretKey>,
+    /// The key of cookies that keep clients with their servers; without it there are none.
+    pub cookie_key: Option<SecretKey>,
 }
 
 /// A pool as a node needs it.
@@ -259,8 +261,12 @@ fn decode_settings(proto: &v1::NodeSettings) -> Result<NodeSettings, DecodeSnaps
         ticket_keys: proto
             .ticket_keys
             .iter()
-            .map(|key| TicketSecret::from_proto(key).ok_or(Field("settings.ticket_keys")))
+            .map(|key| SecretKey::from_proto(key).ok_or(Field("settings.ticket_keys")))
             .collect::<Result<_, _>>()?,
+        cookie_key: match &proto.cookie_key {
+            None => None,
+            Some(key) => Some(SecretKey::from_proto(key).ok_or(Field("settings.cookie_key"))?),
+        },
     })
 }
 

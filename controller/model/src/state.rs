@@ -18,7 +18,7 @@ use lbfabric_proto::v1;
 pub(crate) use self::stored::{Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
     BackendId, CERTIFICATES_MAX, CertificateId, Command, Generation, Name, Node, Outcome, PoolId,
-    ServiceId, TicketKeys, Violation, id::IdAllocator,
+    SecretKey, ServiceId, TicketKeys, Violation, id::IdAllocator,
 };
 
 /// The fabric as all controllers hold it. Cloning is cheap for the objects, which are shared.
@@ -32,6 +32,7 @@ pub struct FabricState {
     certificates: BTreeMap<Name, Arc<StoredCertificate>>,
     hash_key: Option<[u8; 16]>,
     ticket_keys: TicketKeys,
+    cookie_key: Option<SecretKey>,
     service_ids: IdAllocator,
     pool_ids: IdAllocator,
     backend_ids: IdAllocator,
@@ -49,6 +50,7 @@ impl Default for FabricState {
             certificates: BTreeMap::new(),
             hash_key: None,
             ticket_keys: TicketKeys::default(),
+            cookie_key: None,
             service_ids: IdAllocator::new(SERVICES_MAX),
             pool_ids: IdAllocator::new(POOLS_MAX),
             backend_ids: IdAllocator::new(BACKENDS_MAX),
@@ -82,12 +84,13 @@ impl FabricState {
                     next.objects_generation = index;
                     next.generation = index;
                     *self = next;
-                } else if next.ticket_keys != self.ticket_keys {
+                } else if next.ticket_keys != self.ticket_keys || next.cookie_key != self.cookie_key
+                {
                     next.generation = index;
                     *self = next;
                 }
                 let generation = match command {
-                    Command::AddTicketKey { .. } => self.generation,
+                    Command::AddTicketKey { .. } | Command::SetCookieKey(_) => self.generation,
                     Command::Apply(_) | Command::Delete(_) | Command::SetHashKey(_) => {
                         self.objects_generation
                     }
@@ -120,6 +123,11 @@ impl FabricState {
     /// Whether the key of the selection hash is set. Nodes get nothing before it is.
     pub fn has_hash_key(&self) -> bool {
         self.hash_key.is_some()
+    }
+
+    /// The key of cookies that keep clients with their servers.
+    pub fn cookie_key(&self) -> Option<&SecretKey> {
+        self.cookie_key.as_ref()
     }
 
     /// The keys of TLS sessions' tickets.

@@ -1,16 +1,9 @@
-use std::fmt;
-
-use lbfabric_proto::v1;
+use crate::SecretKey;
 
 /// How long each key is the one that tickets are made with, and so how long a ticket may be taken.
 pub const TICKET_PERIOD_SECS: u64 = 12 * 3_600;
 /// The next one, the one in use, and the one before.
 const KEYS: usize = 3;
-const SECRET_BYTES: usize = 32;
-
-/// A secret that tickets of TLS sessions are made with. It is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TicketSecret([u8; SECRET_BYTES]);
 
 /// The keys of tickets, which all nodes have.
 ///
@@ -24,47 +17,14 @@ pub struct TicketSecret([u8; SECRET_BYTES]);
 pub struct TicketKeys {
     /// When the newest was added.
     period: u64,
-    newest_first: Vec<TicketSecret>,
-}
-
-// === impl TicketSecret ===
-
-impl TicketSecret {
-    /// One that is drawn at random.
-    pub const fn new(secret: [u8; SECRET_BYTES]) -> Self {
-        Self(secret)
-    }
-
-    /// The secret itself, for what makes tickets.
-    pub const fn secret(&self) -> &[u8; SECRET_BYTES] {
-        &self.0
-    }
-
-    /// None if it has another length.
-    pub(crate) fn from_proto(proto: &v1::TicketKey) -> Option<Self> {
-        <[u8; SECRET_BYTES]>::try_from(&proto.secret[..])
-            .ok()
-            .map(Self)
-    }
-
-    pub(crate) fn to_proto(&self) -> v1::TicketKey {
-        v1::TicketKey {
-            secret: self.0.to_vec(),
-        }
-    }
-}
-
-impl fmt::Debug for TicketSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TicketSecret(..)")
-    }
+    newest_first: Vec<SecretKey>,
 }
 
 // === impl TicketKeys ===
 
 impl TicketKeys {
     /// As they stand in a snapshot.
-    pub(crate) fn new(period: u64, mut newest_first: Vec<TicketSecret>) -> Self {
+    pub(crate) fn new(period: u64, mut newest_first: Vec<SecretKey>) -> Self {
         newest_first.truncate(KEYS);
         Self {
             period,
@@ -78,7 +38,7 @@ impl TicketKeys {
     }
 
     /// Adds a key, if one is due.
-    pub(crate) fn add(&mut self, period: u64, secret: TicketSecret) {
+    pub(crate) fn add(&mut self, period: u64, secret: SecretKey) {
         if self.is_due(period) {
             self.newest_first.insert(0, secret);
             self.newest_first.truncate(KEYS);
@@ -91,12 +51,12 @@ impl TicketKeys {
         self.period
     }
 
-    pub(crate) fn newest_first(&self) -> &[TicketSecret] {
+    pub(crate) fn newest_first(&self) -> &[SecretKey] {
         &self.newest_first
     }
 
     /// All of them, the one in use first.
-    pub(crate) fn in_use_first(&self) -> Vec<&TicketSecret> {
+    pub(crate) fn in_use_first(&self) -> Vec<&SecretKey> {
         match &self.newest_first[..] {
             [next, in_use, before @ ..] => [in_use, next].into_iter().chain(before).collect(),
             few => few.iter().collect(),
@@ -114,9 +74,9 @@ mod tests {
         let mut seen = Vec::new();
         for period in 7..12u8 {
             assert!(keys.is_due(period.into()));
-            keys.add(period.into(), TicketSecret::new([period; 32]));
+            keys.add(period.into(), SecretKey::new([period; 32]));
             // The first one of a period counts.
-            keys.add(period.into(), TicketSecret::new([99; 32]));
+            keys.add(period.into(), SecretKey::new([99; 32]));
             let order = keys.in_use_first().into_iter().map(|it| it.secret()[0]);
             seen.push(order.collect::<Vec<_>>());
         }
@@ -135,21 +95,14 @@ mod tests {
     #[test]
     fn members_whose_clocks_differ_by_less_than_a_period_add_one_key() {
         let mut keys = TicketKeys::default();
-        keys.add(100, TicketSecret::new([1; 32]));
+        keys.add(100, SecretKey::new([1; 32]));
         assert!(!keys.is_due(99));
         assert!(!keys.is_due(100));
         assert!(keys.is_due(101));
         // The clock that said 100 was wrong.
         assert!(keys.is_due(98));
-        keys.add(98, TicketSecret::new([2; 32]));
+        keys.add(98, SecretKey::new([2; 32]));
         assert_eq!(keys.period(), 98);
         assert_eq!(keys.newest_first().len(), 2);
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let keys = TicketKeys::new(1, vec![TicketSecret::new([0xab; 32])]);
-        let shown = format!("{keys:?} {:?}", keys.newest_first()[0].to_proto());
-        assert!(!shown.contains("171") && !shown.contains("ab"), "{shown}");
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lbfabric_model::{
-    Algorithm, BackendId, Balancing, HashOn, OutlierEjection, SameSite, ServerLimits, StickyCookie,
+    Algorithm, BackendId, Balancing, HashOn, OutlierEjection, SameSite, SecretKey, ServerLimits,
+    StickyCookie,
     snapshot::{NodeBackend, NodePool},
 };
 use lbfabric_proxy::{
@@ -44,9 +45,10 @@ pub(super) fn servers_of<'a>(
         .collect()
 }
 
-/// The key of a service's sticky cookies, which follows from what all nodes have.
-pub(super) fn sticky_key(hash_key: &[u8; 16], service: &str) -> StickyKey {
-    StickyKey::derived(hash_key, &format!("lbfabric sticky cookie\0{service}"))
+/// The key of a service's sticky cookies, which follows from the fabric's.
+pub(super) fn sticky_key(fabrics: &SecretKey, service: &str) -> StickyKey {
+    let purpose = format!("lbfabric sticky cookie\0{service}");
+    StickyKey::derived(fabrics.secret(), &purpose)
 }
 
 /// A pool of the engine. Without a key there are no cookies.

@@ -233,7 +233,7 @@ const fn minimum(version: TlsVersion) -> MinimumVersion {
 
 #[cfg(test)]
 mod tests {
-    use lbfabric_model::TicketSecret;
+    use lbfabric_model::SecretKey;
 
     use super::*;
 
@@ -243,10 +243,8 @@ mod tests {
         let settings = |keys: &[u8]| NodeSettings {
             hash_key: [0; 16],
             sources: Vec::new(),
-            ticket_keys: keys
-                .iter()
-                .map(|key| TicketSecret::new([*key; 32]))
-                .collect(),
+            ticket_keys: keys.iter().map(|key| SecretKey::new([*key; 32])).collect(),
+            cookie_key: None,
         };
         let keys = |settings: Option<&NodeSettings>| tickets(settings, Some(&own)).unwrap().keys;
         let fabrics = [[2; 32], [3; 32]].map(TicketKey::new);

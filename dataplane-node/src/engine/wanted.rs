@@ -204,7 +204,8 @@ impl<'a> Parts<'a> {
         });
         let settings = desired.settings.as_ref();
         let has_cookie = service.proxy.balancing.sticky_cookie.is_some();
-        let settings = settings.filter(|_| has_cookie);
+        let cookie_key = settings.and_then(|it| it.cookie_key.as_ref());
+        let cookie_key = cookie_key.filter(|_| has_cookie);
         Ok(Self {
             name: name_of(id, desired),
             service,
@@ -212,8 +213,7 @@ impl<'a> Parts<'a> {
             places,
             tls: tls.map(Arc::new),
             server_tls: server_tls.map(Arc::new),
-            sticky_key: settings
-                .map(|it| sticky_key(&it.hash_key, name(ObjectKind::Service, id.0))),
+            sticky_key: cookie_key.map(|key| sticky_key(key, name(ObjectKind::Service, id.0))),
         })
     }
 

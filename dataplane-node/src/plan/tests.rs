@@ -95,6 +95,7 @@ pub(crate) fn prefix(text: &str) -> Prefix {
 pub(crate) fn settings() -> NodeSettings {
     NodeSettings {
         ticket_keys: Vec::new(),
+        cookie_key: None,
         hash_key: *b"0123456789abcdef",
         sources: Vec::new(),
     }

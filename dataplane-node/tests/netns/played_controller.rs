@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures::{Stream, StreamExt, stream};
 use lbfabric_model::{
     Apply, Command, CompiledFabric, Document, FabricState, Generation, NodeFacts, ObjectKey,
-    Outcome, Role, TicketSecret,
+    Outcome, Role, SecretKey,
 };
 use lbfabric_proto::v1::{
     self,
@@ -56,6 +56,8 @@ impl PlayedController {
         let mut state = FabricState::default();
         let key = state.apply(Generation(1), &Command::SetHashKey(*b"0123456789abcdef"));
         assert!(matches!(key, Outcome::Applied { .. }), "{key:?}");
+        let cookie_key = Command::SetCookieKey(SecretKey::new([9; 32]));
+        state.apply(Generation(1), &cookie_key);
         state.apply(Generation(2), &ticket_key(1));
         let compiled = Arc::new(CompiledFabric::compile(&state, None));
         let (fabric, receiver) = watch::channel(compiled);
@@ -165,7 +167,7 @@ impl PlayedController {
 fn ticket_key(period: u8) -> Command {
     Command::AddTicketKey {
         period: period.into(),
-        secret: TicketSecret::new([period; 32]),
+        secret: SecretKey::new([period; 32]),
     }
 }
 

@@ -50,6 +50,7 @@ impl Agent {
             hash_key: b"0123456789abcdef".to_vec(),
             source_addresses: Vec::new(),
             ticket_keys: vec![],
+            cookie_key: None,
         });
         agent.set(ObjectKind::Settings, 0, settings);
         agent

@@ -51,6 +51,10 @@ impl FabricState {
                 self.ticket_keys.add(*period, secret.clone());
                 Ok(Vec::new())
             }
+            Command::SetCookieKey(key) => {
+                self.cookie_key.get_or_insert_with(|| key.clone());
+                Ok(Vec::new())
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use lbfabric_proto::internal::v1 as internal;
 use super::{FabricState, Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
     BackendId, CERTIFICATES_MAX, Certificate, CertificateId, Generation, Name, Node, Pool, PoolId,
-    Service, ServiceId, TicketKeys, TicketSecret, Violation, id::IdAllocator,
+    SecretKey, Service, ServiceId, TicketKeys, Violation, id::IdAllocator,
 };
 
 impl FabricState {
@@ -21,6 +21,7 @@ impl FabricState {
             certificates,
             hash_key,
             ticket_keys,
+            cookie_key,
             service_ids,
             pool_ids,
             backend_ids,
@@ -68,10 +69,11 @@ impl FabricState {
             ticket_keys: ticket_keys
                 .newest_first()
                 .iter()
-                .map(TicketSecret::to_proto)
+                .map(SecretKey::to_proto)
                 .collect(),
             ticket_period: ticket_keys.period(),
             objects_generation: objects_generation.0,
+            cookie_key: cookie_key.as_ref().map(SecretKey::to_proto),
         }
     }
 
@@ -91,10 +93,14 @@ impl FabricState {
                 })
                 .ok(),
         };
-        let ticket_keys = snapshot.ticket_keys.iter().map(TicketSecret::from_proto);
+        let ticket_keys = snapshot.ticket_keys.iter().map(SecretKey::from_proto);
         let ticket_keys: Option<Vec<_>> = ticket_keys.collect();
         if ticket_keys.is_none() {
             violations.push(Violation::new("ticket_keys", "32 bytes each are right"));
+        }
+        let cookie_key = snapshot.cookie_key.as_ref().map(SecretKey::from_proto);
+        if cookie_key == Some(None) {
+            violations.push(Violation::new("cookie_key", "32 bytes are right"));
         }
         if !violations.is_empty() {
             return Err(violations);
@@ -127,6 +133,7 @@ impl FabricState {
             certificates,
             hash_key,
             ticket_keys: TicketKeys::new(snapshot.ticket_period, ticket_keys.unwrap_or_default()),
+            cookie_key: cookie_key.flatten(),
         })
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Apply, CompiledFabric, Delete, Document, NodeFacts, ObjectRef, Prefix, RefusalKind, Role,
-    TicketSecret, digest_of_whole,
+    SecretKey, digest_of_whole,
     snapshot::{ServerVips, SnapshotBody, SnapshotObject},
 };
 
@@ -299,7 +299,7 @@ fn commands_survive_the_log() {
         Command::SetHashKey([9; 16]),
         Command::AddTicketKey {
             period: 7,
-            secret: TicketSecret::new([9; 32]),
+            secret: SecretKey::new([9; 32]),
         },
     ] {
         let proto = ProtoCommand::from(&command);
@@ -374,7 +374,7 @@ fn nodes_get_the_keys_of_tickets_and_their_order() {
     for period in 1..4u8 {
         let command = Command::AddTicketKey {
             period: period.into(),
-            secret: TicketSecret::new([period; 32]),
+            secret: SecretKey::new([period; 32]),
         };
         let before = state.generation();
         let objects_before = state.objects_generation();
@@ -401,7 +401,7 @@ fn keys_that_controllers_renew_make_nobodys_expectation_stale() {
     let mut state = loaded();
     let rotation = Command::AddTicketKey {
         period: 1,
-        secret: TicketSecret::new([1; 32]),
+        secret: SecretKey::new([1; 32]),
     };
     state.apply(Generation(6), &rotation);
     assert_eq!(state.generation(), Generation(6));
