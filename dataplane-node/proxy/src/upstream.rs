@@ -54,7 +54,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     pools: RefCell<Vec<Rc<Pool>>>,
-    /// Whose pools they are: another service's of the same name are others.
+    /// Whose pools they are: another service's of the same name are others, another part's of the same service share what holds for the node.
     service: ServiceKey,
     shared: SharedPools,
 }
@@ -88,7 +88,8 @@ impl Upstreams {
                     Some(pool) if pool.is(config, &transport) => pool.clone(),
                     before => {
                         let before = before.map(|it| &**it);
-                        let shared = self.shared.pool(self.service, &config.name);
+                        let ServiceKey { id, part } = self.service;
+                        let shared = (self.shared.pool(id, &config.name), part);
                         Pool::new(config.clone(), transport.clone(), shared, before, now)
                     }
                 }

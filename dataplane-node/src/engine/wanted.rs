@@ -224,6 +224,7 @@ impl<'a> Parts<'a> {
             let address = address_of(server, place.v6, service.mode)?;
             Some(ServerConfig {
                 name: server.name.clone(),
+                id: server.id.0,
                 address: SocketAddr::new(address, to),
                 weight: server.weight,
                 is_backup: false,

@@ -5,7 +5,7 @@ use super::{OutlierConfig, RetryBudgetConfig, StickyConfig};
 /// Servers that do the same, and how requests are spread over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Unique in its service. What holds for the whole node is by it: limits, the queue and ejections.
+    /// Unique in its service. What holds for the whole node, and for all parts of the service, is by it: limits, the queue and ejections.
     pub name: String,
     /// Where requests go. Without one, every request is answered with 503.
     pub servers: Vec<ServerConfig>,
@@ -32,6 +32,9 @@ pub struct PoolConfig {
 pub struct ServerConfig {
     /// Unique in its pool. What sticky cookies and hashes go by, so it stays while the address changes.
     pub name: String,
+    /// Which server of that name it is: one that has come in another's place is another. Parts of a service reach the same one, at other
+    /// addresses or ports, and what it is spared holds for all of them together.
+    pub id: u32,
     /// Where it listens.
     pub address: SocketAddr,
     /// Its share. 0 drains it: it gets what belongs to it by a sticky cookie, and what it has begun it finishes.
@@ -131,6 +134,7 @@ impl ServerConfig {
     pub fn of(address: &SocketAddr) -> Self {
         Self {
             name: address.to_string(),
+            id: 0,
             address: *address,
             weight: 1,
             is_backup: false,

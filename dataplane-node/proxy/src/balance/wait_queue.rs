@@ -47,9 +47,12 @@ impl<K: Eq, W> WaitQueue<K, W> {
         Some(ticket)
     }
 
-    /// A server has room for one: whoever has waited longest of those that it is for. `is_open`: it takes whoever wants any server.
-    pub(crate) fn next_for(&mut self, server: &K, is_open: bool) -> Option<W> {
-        let is_for = |it: &Waiting<K, W>| it.wants.as_ref().map_or(is_open, |it| it == server);
+    /// A server has room for one: whoever has waited longest of those that it is for. `is_open`: it takes this one, who wants any server.
+    pub(crate) fn next_for(&mut self, server: &K, is_open: impl Fn(&W) -> bool) -> Option<W> {
+        let is_for = |it: &Waiting<K, W>| match &it.wants {
+            Some(wanted) => wanted == server,
+            None => is_open(&it.waker),
+        };
         let at = self.waiting.iter().position(is_for)?;
         Some(self.waiting.remove(at)?.waker)
     }

@@ -31,6 +31,8 @@ pub(crate) struct Pool {
     config: PoolConfig,
     transport: Transport,
     shared: Arc<SharedPool>,
+    /// The part of the service.
+    part: u32,
     servers: Vec<Rc<Server>>,
     sticky: Option<Sticky>,
     choice: RefCell<Choice>,
@@ -103,7 +105,7 @@ impl Pool {
     pub(super) fn new(
         config: PoolConfig,
         transport: Transport,
-        shared: Arc<SharedPool>,
+        (shared, part): (Arc<SharedPool>, u32),
         before: Option<&Self>,
         now: Instant,
     ) -> Rc<Self> {
@@ -115,8 +117,8 @@ impl Pool {
             let at = known(server_config);
             let server = before.zip(at).map_or_else(
                 || {
-                    let shared = shared.server(&server_config.name, server_config.address);
-                    Rc::new(Server::new(server_config, transport.clone(), shared))
+                    let shared = shared.server(&server_config.name, server_config.id);
+                    Rc::new(Server::new(server_config, transport.clone(), shared, part))
                 },
                 |(before, at)| before.servers[at].clone(),
             );
@@ -147,6 +149,7 @@ impl Pool {
             config,
             transport,
             shared,
+            part,
             servers,
         });
         if let Some(before) = before {
@@ -182,6 +185,10 @@ impl Pool {
 
     pub(super) const fn shared(&self) -> &Arc<SharedPool> {
         &self.shared
+    }
+
+    pub(super) const fn part(&self) -> u32 {
+        self.part
     }
 
     pub(super) const fn sticky(&self) -> Option<&Sticky> {

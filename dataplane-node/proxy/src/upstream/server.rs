@@ -24,6 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(super) name: String,
+    id: u32,
     pub(super) address: SocketAddr,
     transport: Transport,
     pub(super) shared: Arc<SharedServer>,
@@ -40,6 +41,8 @@ pub(crate) struct Server {
     /// The time when it was last looked at: a second old at most, so that keeping a connection does not ask for it.
     seen_at: Cell<Instant>,
     has_left: Cell<bool>,
+    /// The part of the service whose requests it gets.
+    part: u32,
     is_open: Cell<bool>,
     pub(super) seen: Rc<SeenServer>,
 }
@@ -49,9 +52,11 @@ impl Server {
         config: &ServerConfig,
         transport: Transport,
         shared: Arc<SharedServer>,
+        part: u32,
     ) -> Self {
         Self {
             name: config.name.clone(),
+            id: config.id,
             address: config.address,
             transport,
             shared,
@@ -63,13 +68,14 @@ impl Server {
             http2: Rc::default(),
             seen_at: Cell::new(Instant::now()),
             has_left: Cell::new(false),
+            part,
             is_open: Cell::new(false),
             seen: Rc::new(SeenServer::new(&config.name)),
         }
     }
 
     pub(super) fn is(&self, config: &ServerConfig) -> bool {
-        self.name == config.name && self.address == config.address
+        self.name == config.name && self.id == config.id && self.address == config.address
     }
 
     pub(super) fn set_limits(&self, limits: &Limits, idle: Idle) {
@@ -97,7 +103,7 @@ impl Server {
     /// Whether it gets requests that are for any server.
     pub(super) fn set_open(&self, is_open: bool) {
         if self.is_open.replace(is_open) != is_open {
-            self.shared.open_for_one_more(is_open);
+            self.shared.open_for_one_more(self.part, is_open);
         }
     }
 
@@ -132,7 +138,8 @@ impl Server {
             freed.map_err(|_late| io::Error::from(io::ErrorKind::QuotaExceeded))?
         };
         let told = origin.map_or(&b""[..], Origin::told);
-        let slot = slot.of(origin.and_then(|it| it.source(self)));
+        let source = origin.and_then(|it| it.source(self));
+        let slot = slot.of(source.map(|source| (source, self.address)));
         let is_http2 = self.transport.is_http2 && may_be_http2;
         Upstream::open(&self.transport, self.address, told, slot, limit, is_http2).await
     }

@@ -11,18 +11,17 @@ use std::{
 use tokio::sync::{Notify, futures::Notified, oneshot};
 
 use super::shared_server::SharedServer;
-use crate::{
-    balance::{OutlierConfig, Outliers, Ticket, WaitQueue},
-    engine::ServiceKey,
-};
+use crate::balance::{OutlierConfig, Outliers, Ticket, WaitQueue};
 
-/// What the workers of a node share of their pools. Pools of one service and name are one pool here.
+/// What the workers of a node share of their pools. Pools of one service and name are one pool here, whichever of its ports and VIPs clients
+/// come to.
 #[derive(Clone, Debug, Default)]
 pub struct SharedPools(Arc<Registry>);
 
 #[derive(Debug, Default)]
 struct Registry {
-    pools: Mutex<HashMap<(ServiceKey, String), Weak<SharedPool>>>,
+    /// By the service's id and the pool's name.
+    pools: Mutex<HashMap<(u32, String), Weak<SharedPool>>>,
     /// Somebody needs the place of an idle connection.
     needed: Arc<Notify>,
 }
@@ -35,12 +34,21 @@ pub(crate) struct SharedPool {
     ejections: AtomicU64,
     /// As many as `queue` has, for those who have nothing to give.
     waiting: AtomicU32,
-    queue: Mutex<WaitQueue<u64, oneshot::Sender<Grant>>>,
+    queue: Mutex<WaitQueue<u64, Waiter>>,
     outliers: Mutex<Outliers<u64>>,
-    servers: Mutex<HashMap<(String, SocketAddr), Weak<SharedServer>>>,
+    /// By name and id.
+    servers: Mutex<HashMap<(String, u32), Weak<SharedServer>>>,
     /// Somebody was ejected: those who wait look at when it is back.
     ejected: Notify,
     needed: Arc<Notify>,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Waiter {
+    /// The part of the service that it came to, which need not reach every server.
+    part: u32,
+    grant: oneshot::Sender<Grant>,
 }
 
 /// Room at a server that somebody waits for has been given to. Dropped, it goes to the next one.
@@ -60,7 +68,7 @@ pub(super) struct Place {
 // === impl SharedPools ===
 
 impl SharedPools {
-    pub(super) fn pool(&self, service: ServiceKey, name: &str) -> Arc<SharedPool> {
+    pub(super) fn pool(&self, service: u32, name: &str) -> Arc<SharedPool> {
         let key = (service, name.to_owned());
         let mut pools = lock(&self.0.pools);
         if let Some(pool) = pools.get(&key).and_then(Weak::upgrade) {
@@ -91,11 +99,8 @@ impl SharedPools {
         let mut found = BTreeSet::new();
         for pool in pools.values().filter_map(Weak::upgrade) {
             let servers = lock(&pool.servers);
-            let servers = servers.iter().filter(|(_, server)| {
-                let server = server.upgrade();
-                server.is_some_and(|server| server.has_transparent())
-            });
-            found.extend(servers.map(|((_, address), _)| *address));
+            let servers = servers.values().filter_map(Weak::upgrade);
+            found.extend(servers.flat_map(|server| server.transparent()));
         }
         found
     }
@@ -104,10 +109,10 @@ impl SharedPools {
 // === impl SharedPool ===
 
 impl SharedPool {
-    pub(super) fn server(&self, name: &str, address: SocketAddr) -> Arc<SharedServer> {
+    pub(super) fn server(&self, name: &str, id: u32) -> Arc<SharedServer> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut servers = lock(&self.servers);
-        let key = (name.to_owned(), address);
+        let key = (name.to_owned(), id);
         if let Some(server) = servers.get(&key).and_then(Weak::upgrade) {
             return server;
         }
@@ -164,11 +169,12 @@ impl SharedPool {
     pub(super) fn join(
         self: &Arc<Self>,
         wants: Option<u64>,
+        part: u32,
         limit: u32,
     ) -> Option<(Place, oneshot::Receiver<Grant>)> {
-        let (sender, receiver) = oneshot::channel();
+        let (grant, receiver) = oneshot::channel();
         let mut queue = lock(&self.queue);
-        let ticket = queue.join(wants, sender, limit)?;
+        let ticket = queue.join(wants, Waiter { part, grant }, limit)?;
         self.count(&queue);
         let place = Place {
             pool: self.clone(),
@@ -190,7 +196,7 @@ impl SharedPool {
                 return;
             };
             // If it has gone meanwhile, the grant comes back and goes to the next one.
-            let _gone = next.send(Grant {
+            let _gone = next.grant.send(Grant {
                 pool: self.clone(),
                 server: Some(server.clone()),
             });
@@ -198,18 +204,18 @@ impl SharedPool {
     }
 
     /// Who is next, with the server's room taken.
-    fn next_for(&self, server: &SharedServer) -> Option<oneshot::Sender<Grant>> {
+    fn next_for(&self, server: &SharedServer) -> Option<Waiter> {
         let mut queue = lock(&self.queue);
         if !server.admit() {
             return None;
         }
         // Not every worker has seen yet that it is ejected.
-        let is_ejected = || {
-            self.ejected_until(server)
-                .is_some_and(|until| Instant::now() < until)
-        };
-        let is_open = server.is_open() && !is_ejected();
+        let until = self.ejected_until(server);
+        let is_ejected = until.is_some_and(|until| Instant::now() < until);
+        let open = server.open_for();
+        let is_open = |waiter: &Waiter| !is_ejected && open.contains_key(&waiter.part);
         let next = queue.next_for(&server.id(), is_open);
+        drop(open);
         if next.is_none() {
             // Whoever joins later looks for itself, and finds it free again.
             server.finish();
@@ -223,7 +229,7 @@ impl SharedPool {
         lock(&self.queue).len()
     }
 
-    fn count(&self, queue: &WaitQueue<u64, oneshot::Sender<Grant>>) {
+    fn count(&self, queue: &WaitQueue<u64, Waiter>) {
         let count = u32::try_from(queue.len()).expect("its limit is one of these");
         self.waiting.store(count, SeqCst);
     }
@@ -259,7 +265,7 @@ impl Drop for Place {
 }
 
 /// Nothing behind these locks is ever half done, so a thread that has panicked leaves nothing that is wrong.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

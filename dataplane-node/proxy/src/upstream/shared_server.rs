@@ -1,13 +1,17 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+    },
 };
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::source::Source;
+use super::{shared::lock, source::Source};
 
-/// What holds for a server on the whole node. It has a cache line of its own, as every request writes to it.
+/// What holds for a server on the whole node, wherever it listens. It has a cache line of its own, as every request writes to it.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct SharedServer {
@@ -17,15 +21,15 @@ pub(crate) struct SharedServer {
     /// Requests that have gone well since the last one that failed.
     succeeded: AtomicU32,
     connections: AtomicU32,
-    /// Those of them that come from clients' addresses.
-    transparent: AtomicU32,
     connections_max: AtomicU32,
     /// Who needs one more than there may be.
     connections_needed: AtomicU32,
     /// Nanoseconds from the pool's beginning on.
     ejected_until: AtomicU64,
-    /// How many workers send it requests that are for any server.
-    open_for: AtomicU32,
+    /// Connections that come from clients' addresses, by where it listens for them.
+    transparent: Mutex<BTreeMap<SocketAddr, u32>>,
+    /// How many workers send it requests that are for any server, of each part of the service.
+    open_for: Mutex<BTreeMap<u32, u32>>,
     id: u64,
     freed: Notify,
     needed: Arc<Notify>,
@@ -35,8 +39,8 @@ pub(crate) struct SharedServer {
 #[derive(Debug)]
 pub(crate) struct Slot {
     server: Arc<SharedServer>,
-    /// The client's address that it comes from.
-    source: Option<Source>,
+    /// The client's address that it comes from, and where it leads.
+    source: Option<(Source, SocketAddr)>,
 }
 
 /// One who waits for a connection's place.
@@ -51,11 +55,11 @@ impl SharedServer {
             requests_max: AtomicU32::new(0),
             succeeded: AtomicU32::new(0),
             connections: AtomicU32::new(0),
-            transparent: AtomicU32::new(0),
             connections_max: AtomicU32::new(0),
             connections_needed: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
-            open_for: AtomicU32::new(0),
+            transparent: Mutex::default(),
+            open_for: Mutex::default(),
             id,
             freed: Notify::new(),
             needed,
@@ -76,13 +80,9 @@ impl SharedServer {
         self.connections_max.store(connections, SeqCst);
     }
 
-    /// One worker more or less sends it requests that are for any server.
-    pub(super) fn open_for_one_more(&self, is_more: bool) {
-        if is_more {
-            self.open_for.fetch_add(1, SeqCst);
-        } else {
-            self.open_for.fetch_sub(1, SeqCst);
-        }
+    /// One worker more or less sends it requests of a part that are for any server.
+    pub(super) fn open_for_one_more(&self, part: u32, is_more: bool) {
+        count_at(&self.open_for, part, is_more);
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -100,9 +100,9 @@ impl SharedServer {
         self.requests.fetch_sub(1, SeqCst);
     }
 
-    /// Whether it takes requests that are for any server.
-    pub(super) fn is_open(&self) -> bool {
-        self.open_for.load(SeqCst) > 0
+    /// The parts of which it takes requests that are for any server.
+    pub(super) fn open_for(&self) -> MutexGuard<'_, BTreeMap<u32, u32>> {
+        lock(&self.open_for)
     }
 
     /// Nanoseconds from the pool's beginning on; 0 is never.
@@ -132,9 +132,9 @@ impl SharedServer {
         })
     }
 
-    /// Whether a connection comes from a client's address.
-    pub(super) fn has_transparent(&self) -> bool {
-        self.transparent.load(SeqCst) > 0
+    /// Where it has connections from clients' addresses.
+    pub(super) fn transparent(&self) -> Vec<SocketAddr> {
+        lock(&self.transparent).keys().copied().collect()
     }
 
     /// Waits until there may be one more connection, and lets workers close some that are idle.
@@ -165,6 +165,22 @@ impl SharedServer {
     }
 }
 
+/// Counts one more or less; what there is none of has no entry.
+fn count_at<K: Ord>(counts: &Mutex<BTreeMap<K, u32>>, at: K, is_more: bool) {
+    let mut counts = lock(counts);
+    match counts.entry(at) {
+        Entry::Vacant(entry) if is_more => {
+            entry.insert(1);
+        }
+        Entry::Vacant(_) => unreachable!("it was counted before"),
+        Entry::Occupied(mut entry) if is_more => *entry.get_mut() += 1,
+        Entry::Occupied(entry) if *entry.get() == 1 => {
+            entry.remove();
+        }
+        Entry::Occupied(mut entry) => *entry.get_mut() -= 1,
+    }
+}
+
 fn count_one(count: &AtomicU32, limit: &AtomicU32) -> bool {
     let limit = limit.load(SeqCst);
     if limit == 0 {
@@ -178,25 +194,25 @@ fn count_one(count: &AtomicU32, limit: &AtomicU32) -> bool {
 // === impl Slot, Need ===
 
 impl Slot {
-    /// One of a connection from there.
-    pub(super) fn of(mut self, source: Option<Source>) -> Self {
-        if source.is_some() {
-            self.server.transparent.fetch_add(1, SeqCst);
+    /// One of a connection from there to there.
+    pub(super) fn of(mut self, source: Option<(Source, SocketAddr)>) -> Self {
+        if let Some((_, address)) = source {
+            count_at(&self.server.transparent, address, true);
         }
         self.source = source;
         self
     }
 
-    pub(super) const fn source(&self) -> Option<Source> {
-        self.source
+    pub(super) fn source(&self) -> Option<Source> {
+        self.source.map(|(source, _)| source)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let Self { server, source } = self;
-        if source.is_some() {
-            server.transparent.fetch_sub(1, SeqCst);
+        if let Some((_, address)) = source {
+            count_at(&server.transparent, *address, false);
         }
         server.connections.fetch_sub(1, SeqCst);
         if server.connections_needed.load(SeqCst) > 0 {

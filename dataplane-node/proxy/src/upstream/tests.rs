@@ -8,7 +8,7 @@ use tokio::{runtime::Builder, task::LocalSet};
 
 use super::*;
 use crate::{
-    balance::{Idle, PoolConfig, ServerConfig},
+    balance::{Idle, Limits, OutlierConfig, PoolConfig, ServerConfig},
     observe::Watch,
 };
 
@@ -183,5 +183,58 @@ fn a_closed_connection_is_left_out() {
             assert!(begun.elapsed() < LIMIT, "it is not seen");
             task::yield_now().await;
         }
+    });
+}
+
+#[test]
+fn a_server_is_one_for_all_parts_of_a_service() {
+    run(async {
+        let (_listens_four, at_four) = listener();
+        let (listens_six, at_six) = listener();
+        let config = |address| PoolConfig {
+            servers: vec![ServerConfig {
+                name: "one".to_owned(),
+                id: 7,
+                ..ServerConfig::of(&address)
+            }],
+            limits: Limits {
+                connections: 1,
+                ..Limits::default()
+            },
+            outliers: Some(OutlierConfig {
+                consecutive: 1,
+                ejected_percent_max: 100,
+                ..OutlierConfig::default()
+            }),
+            ..PoolConfig::default()
+        };
+        let shared = SharedPools::default();
+        let of = |id, part, address| {
+            let key = ServiceKey { id, part };
+            let upstreams = Upstreams::new(&through(config(address)), key, shared.clone());
+            (upstreams.pool(0).unwrap(), upstreams)
+        };
+        let (four, _of_four) = of(1, 0, at_four);
+        let (six, _of_six) = of(1, 1, at_six);
+        let (other, _of_other) = of(2, 0, at_four);
+        let key = four.key(std::iter::empty(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let permit = four.choose(&key).await.unwrap();
+        // Another service's limit is its own.
+        drop(other.choose(&key).await.unwrap());
+        let waits = task::spawn_local({
+            let (six, key) = (six.clone(), key.clone());
+            async move { six.choose(&key).await }
+        });
+        while four.shared().waiting() == 0 {
+            assert!(!waits.is_finished(), "it had room");
+            task::yield_now().await;
+        }
+        drop(permit);
+        let permit = waits.await.unwrap().unwrap();
+        let _connected = permit.connect_anew(LIMIT).await.unwrap();
+        accepted(&listens_six);
+        permit.failed();
+        let waits = four.try_choose(&key, Instant::now());
+        assert!(waits.is_err(), "it is ejected for all parts");
     });
 }

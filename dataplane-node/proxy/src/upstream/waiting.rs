@@ -41,7 +41,7 @@ impl Pool {
                 return Box::pin(pool.choose(&key)).await;
             }
             let id = wants.map(|server| self.servers()[server].shared.id());
-            let joined = self.shared().join(id, limits.pending);
+            let joined = self.shared().join(id, self.part(), limits.pending);
             let (place, granted) = joined.ok_or(NoServer::QueueFull)?;
             let woken = self.woken(key, &mut wants, granted, deadline).await;
             drop(place);

@@ -41,7 +41,7 @@ proptest! {
                         None => is_open,
                     });
                     let expected = at.map(|at| list.remove(at).0);
-                    prop_assert_eq!(queue.next_for(&server, is_open), expected);
+                    prop_assert_eq!(queue.next_for(&server, |_| is_open), expected);
                 }
                 Event::Leave(number) => {
                     if let Some(ticket) = tickets.get(number) {

@@ -40,8 +40,14 @@ pub(super) fn config(weights: &[u16], requests: u32) -> PoolConfig {
 }
 
 pub(super) fn pool(config: PoolConfig, shared: &SharedPools, before: Option<&Pool>) -> Rc<Pool> {
-    let shared = shared.pool(crate::ServiceKey::default(), &config.name);
-    Pool::new(config, Transport::default(), shared, before, Instant::now())
+    let shared = shared.pool(0, &config.name);
+    Pool::new(
+        config,
+        Transport::default(),
+        (shared, 0),
+        before,
+        Instant::now(),
+    )
 }
 
 /// What comes out at once, without waiting.
