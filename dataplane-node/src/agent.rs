@@ -31,7 +31,7 @@ use crate::{
     hand_over::{self, HandOverFailed, Offer, Successor},
     health::Probers,
     netlink::NetworkWatch,
-    seeing::{Admin, Followers, asker},
+    seeing::{Admin, AdminAddress, Followers, asker},
     server::ServerSetup,
     snapshot::HeldSnapshot,
     state_file::StateFile,
@@ -110,7 +110,17 @@ impl NodeAgent {
         }
         let network =
             NetworkWatch::start(config.interfaces.clone()).map_err(StartError::Netlink)?;
-        let taken_over = take_over(&config).await?;
+        // Before another agent is asked for its place: it keeps that if this one cannot go on.
+        let log = Arc::new(open_log(&config).map_err(StartError::AccessLog)?);
+        let admin_address = match config.metrics_address {
+            Some(address) => Some(
+                AdminAddress::open(address, config.take_over)
+                    .await
+                    .map_err(|source| StartError::Metrics { address, source })?,
+            ),
+            None => None,
+        };
+        let taken_over = take_over(&config, &network).await?;
         let lock = lock(&config.state_dir).await?;
         let offer = Offer::open(&config.state_dir);
         let offer = offer.map_err(|source| StartError::StateDir {
@@ -128,7 +138,7 @@ impl NodeAgent {
         };
         let watching = Watching {
             metrics: Arc::default(),
-            log: Arc::new(open_log(&config).map_err(StartError::AccessLog)?),
+            log,
         };
         let role = role_state(&config, &network, taken_over, &watching)?;
         let (agent, questions) = asker();
@@ -144,18 +154,14 @@ impl NodeAgent {
         tasks.spawn(async move {
             let _agent_is_gone = ask.send(offer.asked().await).await;
         });
-        if let Some(address) = config.metrics_address {
-            let failed = |source| StartError::Metrics { address, source };
-            let listener = tokio::net::TcpListener::bind(address)
-                .await
-                .map_err(failed)?;
+        if let Some(address) = admin_address {
             let admin = Admin {
                 metrics: watching.metrics.clone(),
                 log: watching.log.clone(),
                 agent,
             };
             tasks.spawn(async move {
-                if let Err(error) = admin.serve(listener).await {
+                if let Err(error) = admin.serve(address.listener().await).await {
                     error!(error = %Chain(&error), "metrics are not told any more");
                 }
             });
@@ -259,10 +265,15 @@ fn try_lock(state_dir: &Path) -> Result<Option<File>, StartError> {
 }
 
 /// What an agent that runs with the state folder listens with, if it is to hand over.
-async fn take_over(config: &NodeConfig) -> Result<Vec<TcpListener>, StartError> {
+async fn take_over(
+    config: &NodeConfig,
+    network: &NetworkWatch,
+) -> Result<Vec<TcpListener>, StartError> {
     if !config.take_over || try_lock(&config.state_dir)?.is_some() {
         return Ok(Vec::new());
     }
+    // It is read for good behind the hand-over.
+    open_setup(config, network)?;
     let state_dir = config.state_dir.clone();
     let taken = tokio::task::spawn_blocking(move || hand_over::take_over(&state_dir)).await;
     let taken = taken.map_err(|error| HandOverFailed::Broken(io::Error::other(error)));
@@ -315,6 +326,11 @@ fn open_log(config: &NodeConfig) -> io::Result<AccessLog> {
     })
 }
 
+fn open_setup(config: &NodeConfig, network: &NetworkWatch) -> Result<ServerSetup, StartError> {
+    ServerSetup::open(&config.state_dir, network.requests.clone())
+        .map_err(|error| StartError::Record(Chain(&error).to_string()))
+}
+
 fn role_state(
     config: &NodeConfig,
     network: &NetworkWatch,
@@ -330,8 +346,7 @@ fn role_state(
             session_lines: config.session_lines(),
         },
     };
-    let setup = ServerSetup::open(&config.state_dir, network.requests.clone())
-        .map_err(|error| StartError::Record(Chain(&error).to_string()))?;
+    let setup = open_setup(config, network)?;
     match config.role {
         Role::LoadBalancer => Ok(RoleState::LoadBalancer(LoadBalancer {
             program: Program::new(&config.pin_dir, options),

@@ -7,11 +7,13 @@
 //! ```
 
 mod admin;
+mod admin_address;
 mod asker;
 mod followers;
 mod metrics;
 
 pub(crate) use admin::Admin;
+pub(crate) use admin_address::AdminAddress;
 pub(crate) use asker::{Asker, NodeSeen, Questions, asker};
 pub(crate) use followers::Followers;
 pub(crate) use metrics::node_metrics;

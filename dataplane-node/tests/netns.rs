@@ -7,6 +7,8 @@ mod capabilities;
 mod detaching;
 #[path = "netns/exact_state.rs"]
 mod exact_state;
+#[path = "netns/failed_take_over.rs"]
+mod failed_take_over;
 #[path = "netns/fixture.rs"]
 mod fixture;
 #[path = "netns/foreign_programs.rs"]

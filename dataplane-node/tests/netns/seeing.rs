@@ -12,7 +12,7 @@ use lbfabric_proto::v1::{self, sync_response::Message};
 use tokio::process::Command;
 
 use crate::{
-    fixture::{Fixture, eventually},
+    fixture::{DEADLINE, Fixture, eventually},
     l7_clients::curl,
     l7_reverse::{VIPS, is_applied, serve_in},
     load_balancer::web,
@@ -20,7 +20,7 @@ use crate::{
     played_controller::PlayedController,
 };
 
-const METRICS: &str = "127.0.0.1:9100";
+pub(crate) const METRICS: &str = "127.0.0.1:9100";
 
 /// `web` with an access log, and traces.
 fn logged() -> v1::FabricSpec {
@@ -34,7 +34,7 @@ fn logged() -> v1::FabricSpec {
 }
 
 /// What curl is told: the status, and the body. The agent, which answers, is on the test's thread.
-async fn told(node: &Namespace, path: &str) -> (String, String) {
+pub(crate) async fn told(node: &Namespace, path: &str) -> (String, String) {
     let output = Command::new("nsenter")
         .arg(format!("--net=/var/run/netns/{}", node.name))
         .args(["curl", "--silent", "--max-time", "20"])
@@ -45,6 +45,19 @@ async fn told(node: &Namespace, path: &str) -> (String, String) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (body, status) = text.rsplit_once('\n').expect("the status is behind it");
     (status.to_owned(), body.to_owned())
+}
+
+/// Waits until a node says that it is ready.
+pub(crate) async fn until_ready(node: &Namespace) {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let said = told(node, "/readyz").await;
+        if said.0 == "200" {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{said:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits until the metrics have a line.
