@@ -33,8 +33,9 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(10);
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often routing rules are looked after: other programs of the machine may think that all of them are theirs.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often routing rules are looked after, also if nothing says that one has gone: other programs of the machine may think that all of them are
+/// theirs.
+const LOOK: Duration = Duration::from_mins(1);
 /// For how long clients are told of that were served from the node's own address.
 const BESIDE_TOLD: Duration = Duration::from_mins(10);
 

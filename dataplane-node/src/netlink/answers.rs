@@ -9,7 +9,7 @@ use rtnetlink::{
     IpVersion, RouteMessageBuilder,
     packet_route::{
         AddressFamily, IpProtocol,
-        route::{RouteMessage, RouteProtocol, RouteScope, RouteType},
+        route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
         rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange},
     },
 };
@@ -120,6 +120,12 @@ fn every_address(loopback: u32, is_ipv4: bool) -> RouteMessage {
     message
 }
 
+/// Whether it is one that the rules lead to.
+pub(super) fn is_answer_route(message: &RouteMessage) -> bool {
+    let is_table = |it: &RouteAttribute| *it == RouteAttribute::Table(TABLE);
+    message.header.protocol == PROTOCOL && message.attributes.iter().any(is_table)
+}
+
 // === impl AnswerRule ===
 
 impl AnswerRule {
@@ -152,7 +158,7 @@ impl AnswerRule {
     }
 
     /// One of this agent's, or `None`.
-    fn of(message: &RuleMessage) -> Option<Self> {
+    pub(super) fn of(message: &RuleMessage) -> Option<Self> {
         let attributes = &message.attributes;
         let source = attributes.iter().find_map(|it| match it {
             RuleAttribute::Source(address) => Some(*address),

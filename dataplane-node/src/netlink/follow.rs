@@ -19,6 +19,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
+    answers::{AnswerRule, is_answer_route},
     requests::{NetlinkError, Requests},
     table::{NeighbourKey, NetworkTable, NetworkView},
 };
@@ -62,6 +63,8 @@ impl NetworkWatch {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
         ])?;
         let requests = Requests::new(handle);
         let (view_tx, view) = watch::channel(NetworkView::default());
@@ -161,6 +164,7 @@ impl Follower {
             NetlinkPayload::InnerMessage(message) => message,
             NetlinkPayload::Overrun(_) => {
                 self.stale = Stale::ALL;
+                self.table.answers_lost += 1;
                 return;
             }
             _ => return,
@@ -180,8 +184,13 @@ impl Follower {
                 self.stale.addresses = true;
                 self.stale.routes = true;
             }
-            RouteNetlinkMessage::NewRoute(_) | RouteNetlinkMessage::DelRoute(_) => {
+            RouteNetlinkMessage::NewRoute(_) => self.stale.routes = true,
+            RouteNetlinkMessage::DelRoute(route) => {
                 self.stale.routes = true;
+                self.table.answers_lost += u64::from(is_answer_route(&route));
+            }
+            RouteNetlinkMessage::DelRule(rule) => {
+                self.table.answers_lost += u64::from(AnswerRule::of(&rule).is_some());
             }
             _ => {}
         }

@@ -45,6 +45,8 @@ pub(crate) struct NetworkView {
     pub(crate) looked_up: BTreeSet<IpAddr>,
     /// To every wanted server's address that is resolved.
     pub(crate) next_hops: BTreeMap<IpAddr, Way>,
+    /// How often a rule or a route that brings servers' answers here may have gone, the agent's own removals counted.
+    pub(crate) answers_lost: u64,
 }
 
 /// A network interface.
@@ -74,6 +76,8 @@ pub(crate) struct NetworkTable {
     neighbours: BTreeMap<NeighbourKey, Neighbour>,
     /// The last link-layer address of each neighbour: kept when the kernel forgets or doubts it, until there is a new one.
     last: BTreeMap<NeighbourKey, [u8; 6]>,
+    /// As in [`NetworkView`].
+    pub(crate) answers_lost: u64,
 }
 
 /// An address of the node.
@@ -208,6 +212,7 @@ impl NetworkTable {
             subnets: self.subnets(),
             looked_up: wanted.clone(),
             next_hops,
+            answers_lost: self.answers_lost,
         }
     }
 

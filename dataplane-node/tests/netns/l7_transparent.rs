@@ -6,6 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     thread,
+    time::{Duration, Instant},
 };
 
 use lbfabric_node::Role;
@@ -19,6 +20,8 @@ use crate::{
 };
 
 const VIPS: [&str; 2] = ["10.99.0.1:80", "[fd99::1]:80"];
+/// The agent is told of what somebody else removes. It would look by itself only after ten times as long.
+const TOLD: Duration = Duration::from_secs(5);
 const SERVERS: [&str; 2] = ["10.88.0.2", "fd88::2"];
 
 fn assert_same(after: &BTreeSet<String>, before: &BTreeSet<String>) {
@@ -209,21 +212,39 @@ fn nothing_stays_behind() {
     });
 }
 
+/// The agent's rules, and the routes that they lead to.
+fn brought(site: &Site) -> BTreeSet<String> {
+    let mut brought = site.rules();
+    for family in ["-4", "-6"] {
+        let routes = (site.fixture.node).ip(&[family, "route", "list", "table", "all"]);
+        let own = routes.lines().filter(|it| it.contains("table 27746"));
+        brought.extend(own.map(|it| format!("{family} {it}")));
+    }
+    brought
+}
+
 #[test]
 fn rules_that_somebody_else_removes_come_back() {
     let site = Site::new();
     site.fixture.run(|| async {
         let mut controller = PlayedController::start().await;
         let agent = site.serve(&mut controller).await;
-        site.fixture
-            .node
-            .ip(&["-4", "rule", "del", "priority", "108"]);
-        site.fixture
-            .node
-            .ip(&["-6", "route", "flush", "table", "27746"]);
-        assert_ne!(site.rules(), rules_of_both());
-        let are_back = || (site.rules() == rules_of_both()).then_some(());
-        eventually("the rules", are_back).await;
+        let whole = brought(&site);
+        assert_eq!(whole.len(), 4, "{whole:?}");
+        for removal in [
+            ["-4", "rule", "del", "priority", "108"],
+            ["-6", "rule", "del", "priority", "108"],
+            ["-4", "route", "flush", "table", "27746"],
+            ["-6", "route", "flush", "table", "27746"],
+        ] {
+            site.fixture.node.ip(&removal);
+            let removed = Instant::now();
+            assert_eq!(brought(&site).len(), 3, "{removal:?}");
+            let is_back = || (brought(&site) == whole).then_some(());
+            eventually("what was removed", is_back).await;
+            let took = removed.elapsed();
+            assert!(took < TOLD, "{removal:?} {took:?}");
+        }
         let text = site.curl(&["http://10.99.0.1/", "http://[fd99::1]/", "--globoff"]);
         assert_eq!(text.lines().count(), 2);
         agent.stop().await;
