@@ -1,15 +1,9 @@
 //! Runs every command of the README, each block in namespaces of its own: what it starts and leaves ends with it.
 
-use std::{fs, path::Path, process::Command};
+#[path = "support/namespaces.rs"]
+mod namespaces;
 
-/// Before a block: a loopback, and places of its own for pinned maps and state.
-const PROLOGUE: &str = "
-set -euo pipefail
-ip link set lo up
-mount -t bpf bpf /sys/fs/bpf
-mount -t tmpfs tmpfs /var/lib
-export TMPDIR=/var/lib
-";
+use std::{fs, path::Path};
 
 fn root() -> &'static Path {
     let cli = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -71,16 +65,7 @@ fn every_block_works_as_it_stands() {
         let script = block
             .replace("target/release/", &format!("{}/", folder.display()))
             .replace("sudo ", "");
-        let output = Command::new("unshare")
-            .args([
-                "--net",
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-            ])
-            .args(["bash", "-c", &format!("{PROLOGUE}{script}")])
+        let output = namespaces::bash(&format!("{}{script}", namespaces::PLACE))
             .current_dir(root())
             .output()
             .expect("unshare is of util-linux, which every Debian has");

@@ -1,24 +1,16 @@
 //! `lbfabric top`, `lbfabric logs` and the node's metrics with a fabric that runs: every command of `docs/seeing.md`, while requests come.
 //! Needs root, for namespaces and the XDP programs.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+#[path = "support/namespaces.rs"]
+mod namespaces;
+#[path = "support/pages.rs"]
+mod pages;
+
+use namespaces::PLACE;
+use pages::{INTERFACE, blocks, file, page, said};
 
 /// A network with the page's server, which answers what it does not know with 404, a fabric of one controller and one node, and a client.
-const PROLOGUE: &str = r#"
-set -euo pipefail
-ip link set lo up
-mount -t bpf bpf /sys/fs/bpf
-mount -t tmpfs tmpfs /var/lib
-export TMPDIR=/var/lib
-cd /var/lib
-ip link add eth0 type veth peer name eth0-peer
-ip link set eth0 up
-ip link set eth0-peer up
-ip addr add 10.77.2.11/24 dev eth0
+const SITE: &str = r#"
 ip addr add 10.77.2.21/24 dev eth0
 mkdir served
 echo hello > served/hello
@@ -42,64 +34,19 @@ soon curl --silent --fail --max-time 1 http://10.99.0.80/hello
 (while sleep 0.05; do curl --silent --max-time 1 http://10.99.0.80/hello > /dev/null || true; done) &
 ";
 
-/// The page's blocks: of which kind, and what is in them.
-fn blocks(page: &str) -> Vec<(&str, &str)> {
-    let blocks = page.split("\n```").skip(1).step_by(2);
-    blocks
-        .map(|it| it.split_once('\n').expect("a block has lines"))
-        .collect()
-}
-
-fn run(script: &str) -> Output {
-    let binary = Path::new(env!("CARGO_BIN_EXE_lbfabric"));
-    let folder = binary.parent().expect("a binary is in a folder");
-    let path = std::env::var("PATH").expect("there is a PATH");
-    let mut command = Command::new("unshare");
-    command
-        .args([
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ])
-        .args(["bash", "-c", script])
-        .env("PATH", format!("{}:{path}", folder.display()))
-        .output()
-        .expect("unshare is of util-linux, which every Debian has")
-}
-
-/// What a script prints, which must succeed.
-fn said(script: &str) -> String {
-    let output = run(script);
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
-    out.into_owned()
-}
-
-fn page() -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/seeing.md");
-    fs::read_to_string(page).expect("there is a page")
-}
-
 /// The page's fabric, and requests to its service.
 fn fabric(page: &str) -> String {
-    let (_, file) = blocks(page)
+    let (_, shop) = blocks(page)
         .into_iter()
         .find(|(kind, _)| *kind == "yaml")
         .expect("there is a fabric");
-    format!(
-        "{PROLOGUE}cat > shop.yaml <<'END'\n{file}\nEND\nsoon lbfabric apply -f shop.yaml\n{CLIENT}"
-    )
+    let shop = file("shop.yaml", shop);
+    format!("{PLACE}{INTERFACE}{SITE}{shop}soon lbfabric apply -f shop.yaml\n{CLIENT}")
 }
 
 #[test]
 fn every_command_of_the_page_works() {
-    let page = page();
+    let page = page("seeing.md");
     let mut script = fabric(&page);
     let commands: Vec<_> = blocks(&page)
         .into_iter()
@@ -146,7 +93,7 @@ fn every_command_of_the_page_works() {
 
 #[test]
 fn what_has_no_log_is_said() {
-    let page = page();
+    let page = page("seeing.md");
     let quiet = "sed -i '/access_log/d' shop.yaml\nlbfabric apply -f shop.yaml\n";
     let tried = "set +e\nlbfabric logs shop 2>&1\necho $?\nlbfabric logs none 2>&1\necho $?\n";
     let said = said(&format!("{}{quiet}{tried}", fabric(&page)));

@@ -42,6 +42,8 @@ mod l7_reverse;
 mod l7_routes;
 #[path = "netns/l7_secured.rs"]
 mod l7_secured;
+#[path = "netns/l7_served.rs"]
+mod l7_served;
 #[path = "netns/l7_transparent.rs"]
 mod l7_transparent;
 #[path = "netns/large_frames.rs"]

@@ -14,8 +14,8 @@ use lbfabric_proto::v1;
 use crate::{
     fixture::{Fixture, attached, eventually},
     l7_clients::curl,
-    l7_reverse::{VIPS, certificate, is_applied},
-    load_balancer::web,
+    l7_reverse::{VIPS, certificate},
+    l7_served::{document, served, service},
     namespace::Namespace,
     nginx::Nginx,
     played_controller::PlayedController,
@@ -23,22 +23,6 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A service at another port, to a port of the servers.
-pub(crate) fn service(
-    name: &str,
-    port: &str,
-    backend_port: u32,
-    proxy: v1::ProxySpec,
-) -> v1::ServiceSpec {
-    v1::ServiceSpec {
-        name: name.to_owned(),
-        ports: vec![port.to_owned()],
-        backend_port,
-        proxy: Some(proxy),
-        ..web(v1::Mode::L7Reverse).services.remove(0)
-    }
-}
 
 #[test]
 fn connections_carry_what_they_like() {
@@ -69,28 +53,19 @@ fn connections_carry_what_they_like() {
         }),
         ..v1::ProxySpec::default()
     };
-    let spec = v1::FabricSpec {
-        pools: vec![specs::probed_pool()],
-        services: vec![
-            service("clear", "81", 80, carrying(v1::Carries::Tcp, None)),
-            service("ended", "8443", 80, carrying(v1::Carries::Tcp, Some("web"))),
-            service(
-                "passed",
-                "443",
-                443,
-                carrying(v1::Carries::TlsPassthrough, None),
-            ),
-        ],
-        certificates: vec![web_cert],
-        ..v1::FabricSpec::default()
-    };
+    let mut spec = document(vec![
+        service("clear", "81", 80, carrying(v1::Carries::Tcp, None)),
+        service("ended", "8443", 80, carrying(v1::Carries::Tcp, Some("web"))),
+        service(
+            "passed",
+            "443",
+            443,
+            carrying(v1::Carries::TlsPassthrough, None),
+        ),
+    ]);
+    spec.certificates = vec![web_cert];
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&spec);
-        let agent = fixture
-            .start(fixture.config(Role::LoadBalancer, controller.address))
-            .await;
-        eventually("the services", || controller.report_if(is_applied)).await;
+        let (controller, agent) = served(&fixture, &spec).await;
         let ask = |vip: &str, port: &str, url: &str, file: &std::path::Path| {
             let host = vip.strip_suffix(":80").expect("a VIP and a port");
             let to = format!("::{host}:{port}");

@@ -8,30 +8,18 @@ use std::{
     time::Duration,
 };
 
-use lbfabric_node::Role;
 use lbfabric_proto::v1;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::{
-    fixture::{Fixture, eventually},
-    l7_carried::service,
+    fixture::Fixture,
     l7_clients::curl,
-    l7_reverse::is_applied,
+    l7_served::{document, served, service},
     nginx::Nginx,
-    played_controller::PlayedController,
-    specs,
 };
 
 /// Where health checks find something.
 const PROBED: &str = "server { listen 10.88.0.2:80; listen [fd88::2]:80; return 204; }";
-
-fn document(services: Vec<v1::ServiceSpec>) -> v1::FabricSpec {
-    v1::FabricSpec {
-        pools: vec![specs::probed_pool()],
-        services,
-        ..v1::FabricSpec::default()
-    }
-}
 
 /// What a request behind some bytes is answered with, over a connection of its own.
 fn ask_behind(bytes: &str, vip: &str) -> io::Result<String> {
@@ -89,12 +77,7 @@ fn proxies_before_nodes_are_believed_and_servers_behind_are_told() {
         ),
     ]);
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&spec);
-        let agent = fixture
-            .start(fixture.config(Role::LoadBalancer, controller.address))
-            .await;
-        eventually("the services", || controller.report_if(is_applied)).await;
+        let (_controller, agent) = served(&fixture, &spec).await;
         let ask = |bytes: &str, vip: &str| fixture.peer.within(|| ask_behind(bytes, vip));
         for port in [81, 82] {
             for (vip, header, told, own) in [
@@ -245,12 +228,7 @@ fn servers_are_spoken_to_over_tls_and_in_http2() {
     let _nginx = Nginx::start(&fixture.peer, &directives, &files, &listens);
     let spec = spoken_to(&ca, &other);
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&spec);
-        let agent = fixture
-            .start(fixture.config(Role::LoadBalancer, controller.address))
-            .await;
-        eventually("the services", || controller.report_if(is_applied)).await;
+        let (_controller, agent) = served(&fixture, &spec).await;
         let name = "server.example|TLSv1.3|CN=node.example";
         for (port, told) in [
             (81, format!("HTTP/1.1|{name}")),
@@ -323,12 +301,7 @@ fn clients_show_certificates_and_servers_learn_of_them() {
     ]);
     spec.certificates = vec![issue(&ca, "web.example")];
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&spec);
-        let agent = fixture
-            .start(fixture.config(Role::LoadBalancer, controller.address))
-            .await;
-        eventually("the services", || controller.report_if(is_applied)).await;
+        let (_controller, agent) = served(&fixture, &spec).await;
         let ask = |port: u16, certificate: &[String]| {
             let to = format!("::10.99.0.1:{port}");
             let mut arguments = vec!["--connect-to", &to, "--cacert", &ca_file];
