@@ -31,6 +31,7 @@ mod ports;
 mod prefix;
 mod proxy;
 mod quic_server_id;
+pub mod route_text;
 mod secret_key;
 mod service;
 mod service_mode;

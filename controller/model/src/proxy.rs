@@ -16,13 +16,11 @@ mod proxy_protocol;
 mod rates;
 mod route;
 mod route_action;
-mod route_text;
 mod routing;
 mod server_limits;
 mod server_tls;
 mod sticky_cookie;
 mod tls;
-mod token;
 mod udp_relay;
 
 use number::or_default;

@@ -5,9 +5,8 @@ use super::{
     outliers::OutlierEjection,
     server_limits::{IdleConnections, ServerLimits},
     sticky_cookie::StickyCookie,
-    token::check_name,
 };
-use crate::{Violation, wire_enum::WireEnum as _};
+use crate::{Violation, route_text, wire_enum::WireEnum as _};
 
 /// The longest time, in milliseconds.
 pub(super) const TIME_MS_MAX: u32 = 3_600_000;
@@ -232,13 +231,13 @@ impl Algorithm {
         let (field, on, checked) = match on {
             None => ("", HashOn::Source, Ok(())),
             Some(hash_spec::On::Header(name)) => {
-                let checked = check_name(&name, "header field", "X-Tenant");
+                let checked = route_text::field_name(&name);
                 // Case does not matter: one way to write it.
                 let name = name.to_ascii_lowercase();
                 ("header", HashOn::Header(name), checked)
             }
             Some(hash_spec::On::Cookie(name)) => {
-                let checked = check_name(&name, "cookie", "session");
+                let checked = route_text::cookie_name(&name);
                 ("cookie", HashOn::Cookie(name), checked)
             }
         };

@@ -2,8 +2,8 @@
 
 use lbfabric_proto::v1;
 
-use super::{at::At, token::check_name};
-use crate::Name;
+use super::at::At;
+use crate::{Name, route_text};
 
 /// Requests of a rate, and at once.
 const REQUESTS_MAX: u32 = 1_000_000;
@@ -52,10 +52,10 @@ pub(super) fn rate(spec: &v1::RequestRateSpec, mut at: At<'_>) -> v1::RequestRat
 pub(super) fn check_key(spec: &v1::RequestKeySpec, at: &mut At<'_>) {
     let v1::RequestKeySpec { header, cookie } = spec;
     if !header.is_empty() {
-        at.check("header", check_name(header, "header field", "X-Tenant"));
+        at.check("header", route_text::field_name(header));
     }
     if !cookie.is_empty() {
-        at.check("cookie", check_name(cookie, "cookie", "session"));
+        at.check("cookie", route_text::cookie_name(cookie));
     }
     if !header.is_empty() && !cookie.is_empty() {
         at.refuse(

@@ -2,13 +2,11 @@
 
 use lbfabric_proto::v1;
 
-use super::{
-    at::At,
-    field_edits::{self, Side},
-    route_action, route_text,
-    token::check_name,
+use super::{at::At, field_edits, route_action};
+use crate::{
+    Name,
+    route_text::{self, Side},
 };
-use crate::Name;
 
 /// Conditions of one kind.
 const CONDITIONS_MAX: usize = 16;
@@ -133,7 +131,9 @@ fn conditions(spec: &v1::RouteMatchSpec, at: &mut At<'_>) -> v1::RouteMatchSpec 
     for (field, text, check) in [
         ("path", path, route_text::path as fn(&str) -> _),
         ("path_prefix", path_prefix, route_text::path),
-        ("path_regex", path_regex, route_text::whole_regex),
+        ("path_regex", path_regex, |text| {
+            route_text::whole_regex(text).map(|_| ())
+        }),
     ] {
         if !text.is_empty() {
             said.push(field);
@@ -165,7 +165,7 @@ fn conditions(spec: &v1::RouteMatchSpec, at: &mut At<'_>) -> v1::RouteMatchSpec 
 fn field_match(spec: &v1::FieldMatchSpec, is_header: bool, at: &mut At<'_>) {
     let v1::FieldMatchSpec { name, exact, regex } = spec;
     if is_header {
-        at.check("name", check_name(name, "header field", "X-Tenant"));
+        at.check("name", route_text::field_name(name));
     } else if name.is_empty() || name.len() > EXACT_MAX {
         let reason = format!("it is required: the parameter's name, {EXACT_MAX} bytes at most");
         at.refuse("name", reason);

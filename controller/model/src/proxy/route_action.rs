@@ -6,12 +6,14 @@ use lbfabric_proto::v1;
 
 use super::{
     at::At,
-    field_edits::{self, Side},
+    field_edits,
     rates::check_key,
     route::{PathMatch, check_scheme, only_one},
-    route_text,
 };
-use crate::Name;
+use crate::{
+    Name,
+    route_text::{self, Side},
+};
 
 /// Pools of a split.
 const PARTS_MAX: usize = 32;

@@ -1,7 +1,7 @@
 use lbfabric_proto::v1;
 
-use super::{number::at_most, token::check_name};
-use crate::{Violation, wire_enum::WireEnum as _};
+use super::number::at_most;
+use crate::{Violation, route_text, wire_enum::WireEnum as _};
 
 /// Bytes of a cookie's path.
 const PATH_MAX: usize = 256;
@@ -55,7 +55,7 @@ impl StickyCookie {
             max_age_secs,
         } = spec;
         let of = |field: &str| format!("{path}.{field}");
-        if let Err(reason) = check_name(name, "cookie", "server") {
+        if let Err(reason) = route_text::cookie_name(name) {
             violations.push(Violation::new(of("name"), reason));
         }
         let cookie_path = match cookie_path.as_str() {

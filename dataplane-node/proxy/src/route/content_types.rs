@@ -1,4 +1,6 @@
-use super::{Fields, InvalidRoute, methods::is_token};
+use lbfabric_model::route_text;
+
+use super::{Fields, InvalidRoute};
 
 /// Types that a rule may name.
 const TYPES_MAX: usize = 64;
@@ -20,15 +22,10 @@ impl ContentTypes {
         let wrong = |reason| Err(InvalidRoute::new("content_types", reason));
         let mut types = Vec::new();
         for text in texts {
-            let parts = text.split_once('/').filter(|(main, sub)| {
-                let is_part = |part: &str| is_token(part.as_bytes()) && !part.contains('*');
-                is_part(main) && (*sub == "*" || is_part(sub))
-            });
-            let Some((main, sub)) = parts else {
-                return wrong(format!(
-                    "are types as application/json or image/*, not {text:?}"
-                ));
-            };
+            if let Err(reason) = route_text::content_type(text) {
+                return wrong(reason);
+            }
+            let (main, sub) = text.split_once('/').unwrap_or((text, "*"));
             let sub = (sub != "*").then(|| sub.to_ascii_lowercase().into());
             let main = main.to_ascii_lowercase().into();
             types.push(ContentType { main, sub });

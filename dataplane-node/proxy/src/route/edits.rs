@@ -1,8 +1,9 @@
+use lbfabric_model::route_text;
+pub use lbfabric_model::route_text::Side;
+
 use super::{FieldName, InvalidRoute};
 use crate::http1::FieldEdits;
 
-/// Bytes of a value that a rule writes.
-const VALUE_MAX: usize = 4096;
 /// Bytes of all that a rule writes into one head, which has to fit beside what comes.
 const LINES_MAX: usize = 8 << 10;
 /// Changes to one head.
@@ -23,27 +24,11 @@ pub enum FieldEdit {
     Remove(FieldName),
 }
 
-/// Which heads are changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Requests on their way to servers.
-    Request,
-    /// Answers on their way to clients.
-    Answer,
-}
-
 impl FieldValue {
     /// Visible ASCII with spaces and tabs inside, RFC 9110 section 5.5.
     pub fn parse(text: &str) -> Result<Self, InvalidRoute> {
-        let is_sound = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
-        let has_ends = text.trim_matches([' ', '\t']) == text;
-        if text.len() <= VALUE_MAX && has_ends && text.bytes().all(is_sound) {
-            return Ok(Self(text.into()));
-        }
-        let reason = format!(
-            "is ASCII without control characters (no CR, LF or NUL) or spaces around it, of at most {VALUE_MAX} bytes, not {text:?}"
-        );
-        Err(InvalidRoute::new("value", reason))
+        route_text::value(text).map_err(|reason| InvalidRoute::new("value", reason))?;
+        Ok(Self(text.into()))
     }
 
     /// As it is written.
@@ -72,7 +57,7 @@ pub fn compile(edits: &[FieldEdit], side: Side) -> Result<FieldEdits, InvalidRou
     let (mut dropped, mut written) = (Vec::<Box<str>>::new(), Vec::new());
     for (at, edit) in edits.iter().enumerate() {
         let name = edit.name();
-        check_name(name, side)
+        route_text::changeable_field(name.as_str(), side)
             .map_err(|reason| InvalidRoute::new(&format!("edits[{at}].name"), reason))?;
         if let FieldEdit::Set(..) | FieldEdit::Remove(_) = edit {
             written.retain(|(other, _)| *other != name);
@@ -101,31 +86,6 @@ pub fn compile(edits: &[FieldEdit], side: Side) -> Result<FieldEdits, InvalidRou
         return Err(InvalidRoute::new("edits", reason));
     }
     Ok(FieldEdits::new(dropped, lines.into_bytes()))
-}
-
-/// Names that are the engine's own, as they say how messages are framed, for whom they are, and how long a connection lasts.
-fn check_name(name: &FieldName, side: Side) -> Result<(), String> {
-    let name = name.as_str();
-    let reason = match name {
-        "content-length" | "transfer-encoding" | "trailer" | "te" => {
-            "says how the message is framed, which only the engine may"
-        }
-        "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "expect" => {
-            "belongs to the connection, which is the engine's"
-        }
-        "proxy-authenticate" | "proxy-authorization" => {
-            "belongs to the connection: it never goes on"
-        }
-        "host" => "says whom a request is for: use the route's host rewrite",
-        "date" if side == Side::Answer => "says when the server answered",
-        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host"
-            if side == Side::Request =>
-        {
-            "says where the client is: use the service's forwarded policy"
-        }
-        _ => return Ok(()),
-    };
-    Err(format!("{name} {reason}"))
 }
 
 /// As fields are usually written: every word with a capital.
@@ -221,7 +181,7 @@ mod tests {
         }
         let many = vec![FieldEdit::Remove(name("x")); EDITS_MAX + 1];
         assert_eq!(compile(&many, Side::Request).unwrap_err().field, "edits");
-        let long = FieldEdit::Add(name("x"), value(&"v".repeat(VALUE_MAX)));
+        let long = FieldEdit::Add(name("x"), value(&"v".repeat(4_096)));
         assert_eq!(
             compile(&[long.clone(), long], Side::Request)
                 .unwrap_err()

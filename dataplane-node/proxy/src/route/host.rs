@@ -1,9 +1,8 @@
 use std::net::Ipv6Addr;
 
-use super::InvalidRoute;
+use lbfabric_model::route_text::{self, HOST_MAX};
 
-/// Bytes of a name, RFC 1035 section 2.3.4.
-const NAME_MAX: usize = 253;
+use super::InvalidRoute;
 
 /// Which hosts a route is for. Ports do not matter, nor does case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,46 +23,22 @@ impl HostPattern {
     /// All hosts, and requests without one.
     pub const ANY: Self = Self(Hosts::Any);
 
-    /// `*` for all, `*.example.com` for all names below, a name, or an address (of IPv6 in brackets).
+    /// `*` or nothing for all, `*.example.com` for all names below, a name, or an address (of IPv6 in brackets).
     pub fn parse(text: &str) -> Result<Self, InvalidRoute> {
-        if text == "*" {
-            return Ok(Self::ANY);
-        }
-        if let Some(parent) = text.strip_prefix("*.") {
-            return checked(parent).map(|name| Self(Hosts::Below(name)));
-        }
-        checked(text).map(|name| Self(Hosts::One(name)))
+        let text = route_text::host_pattern(text);
+        let text = text.map_err(|reason| InvalidRoute::new("host", reason))?;
+        Ok(Self(match text.strip_prefix("*.") {
+            Some(parent) => Hosts::Below(parent.into()),
+            None if text.is_empty() => Hosts::Any,
+            None => Hosts::One(text.into()),
+        }))
     }
-}
-
-fn checked(text: &str) -> Result<Box<str>, InvalidRoute> {
-    if let Some(inner) = text.strip_prefix('[') {
-        let address = inner.strip_suffix(']').and_then(|it| it.parse().ok());
-        let address: Ipv6Addr = address.ok_or_else(|| {
-            InvalidRoute::new(
-                "host",
-                format!("in brackets is an IPv6 address, not {text:?}"),
-            )
-        })?;
-        return Ok(format!("[{address}]").into());
-    }
-    let is_label = |label: &str| {
-        let is_of_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(is_of_label)
-    };
-    if text.len() > NAME_MAX || !text.split('.').all(is_label) {
-        let reason = format!(
-            "is *, a name as www.example.com, *. and a name, or an address, without a port, not {text:?}"
-        );
-        return Err(InvalidRoute::new("host", reason));
-    }
-    Ok(text.to_ascii_lowercase().into())
 }
 
 /// A request's host as patterns are compared with: without a port or a last dot, in lower case.
 #[derive(Debug)]
 pub(super) struct HostName {
-    bytes: [u8; NAME_MAX],
+    bytes: [u8; HOST_MAX],
     length: usize,
 }
 
@@ -71,7 +46,7 @@ impl HostName {
     /// None if no pattern could name it.
     pub(super) fn of(host: &str) -> Option<Self> {
         let mut name = Self {
-            bytes: [0; NAME_MAX],
+            bytes: [0; HOST_MAX],
             length: 0,
         };
         if let Some(inner) = host.strip_prefix('[') {
@@ -111,6 +86,7 @@ mod tests {
     fn patterns_are_names_addresses_and_what_is_below() {
         for (text, hosts) in [
             ("*", Hosts::Any),
+            ("", Hosts::Any),
             ("WWW.Example.com", Hosts::One("www.example.com".into())),
             ("*.Example.com", Hosts::Below("example.com".into())),
             ("192.0.2.1", Hosts::One("192.0.2.1".into())),
@@ -121,7 +97,6 @@ mod tests {
         }
         let long = "a".repeat(64);
         for text in [
-            "",
             "a..b",
             ".a",
             "a.",

@@ -1,3 +1,5 @@
+use lbfabric_model::route_text;
+
 use super::InvalidRoute;
 
 /// Methods that a rule may name.
@@ -20,16 +22,7 @@ impl Methods {
             return Err(InvalidRoute::new("methods", reason));
         }
         for name in &names {
-            if !is_token(name.as_bytes()) || name.bytes().any(|byte| byte.is_ascii_lowercase()) {
-                let reason = format!("are names in upper case as GET, not {name:?}");
-                return Err(InvalidRoute::new("methods", reason));
-            }
-            if **name == *"CONNECT" {
-                return Err(InvalidRoute::new(
-                    "methods",
-                    "CONNECT is always refused: leave it out",
-                ));
-            }
+            route_text::method(name).map_err(|reason| InvalidRoute::new("methods", reason))?;
         }
         Ok(Self {
             list: names.join(", ").into(),
@@ -46,12 +39,6 @@ impl Methods {
     pub const fn list(&self) -> &str {
         &self.list
     }
-}
-
-/// RFC 9110 section 5.6.2.
-pub(super) fn is_token(text: &[u8]) -> bool {
-    let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(is_of_token)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use lbfabric_model::route_text;
+
 use super::InvalidRoute;
 
 /// What becomes of paths that could be written in another way. The default takes what is sound.
@@ -252,33 +254,8 @@ fn is_dots(segment: &str) -> bool {
 
 /// Checks a path that a rule names: it must be one that a request's path can be.
 pub(super) fn check(field: &str, path: &str) -> Result<(), InvalidRoute> {
-    if !path.starts_with('/') || path.len() > PATH_MAX {
-        let reason = format!("begins with / and has at most {PATH_MAX} bytes, not {path:?}");
-        return Err(InvalidRoute::new(field, reason));
-    }
-    let is_sound = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
-    if !path.bytes().all(is_sound) {
-        let reason = format!("is visible ASCII without ? and #, others escaped, not {path:?}");
-        return Err(InvalidRoute::new(field, reason));
-    }
-    match normal(path, PathPolicy::default()) {
-        Ok(normal) if normal == path => Ok(()),
-        Ok(normal) => Err(InvalidRoute::new(
-            field,
-            format!("is compared with paths in their normal form: write {normal:?}, not {path:?}"),
-        )),
-        Err(refusal) => Err(InvalidRoute::new(
-            field,
-            format!(
-                "no request's path is {path:?}: it would be refused ({})",
-                refusal.name()
-            ),
-        )),
-    }
+    route_text::path(path).map_err(|reason| InvalidRoute::new(field, reason))
 }
-
-/// Bytes of a path that a rule names.
-const PATH_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests;

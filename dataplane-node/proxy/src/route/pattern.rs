@@ -1,11 +1,7 @@
-use regex::bytes::{Regex, RegexBuilder};
+use lbfabric_model::route_text;
+use regex::bytes::Regex;
 
 use super::InvalidRoute;
-
-/// Bytes of a regular expression as it is written.
-const TEXT_MAX: usize = 1024;
-/// Bytes of what it becomes, and of what it may remember while it runs.
-const COMPILED_MAX: usize = 256 << 10;
 
 /// A regular expression of the `regex` crate over ASCII: the time that it takes is linear in the text, whatever either says.
 #[derive(Clone, Debug)]
@@ -14,14 +10,17 @@ pub struct Pattern(Regex);
 impl Pattern {
     /// One that the whole text must match.
     pub fn whole(text: &str) -> Result<Self, InvalidRoute> {
-        // Alone first: with an odd bracket it could reach behind the ones around it.
-        compiled(text)?;
-        compiled(&format!(r"\A(?:{text})\z")).map(Self)
+        Self::of(route_text::whole_regex(text))
     }
 
     /// One that may match any part.
     pub fn part(text: &str) -> Result<Self, InvalidRoute> {
-        compiled(text).map(Self)
+        Self::of(route_text::regex(text))
+    }
+
+    fn of(compiled: Result<Regex, String>) -> Result<Self, InvalidRoute> {
+        let compiled = compiled.map_err(|reason| InvalidRoute::new("regex", reason));
+        compiled.map(Self)
     }
 
     /// Whether a text matches.
@@ -41,24 +40,6 @@ impl PartialEq for Pattern {
 }
 
 impl Eq for Pattern {}
-
-fn compiled(text: &str) -> Result<Regex, InvalidRoute> {
-    if text.len() > TEXT_MAX {
-        let reason = format!(
-            "a regular expression has at most {TEXT_MAX} bytes, not {}",
-            text.len()
-        );
-        return Err(InvalidRoute::new("regex", reason));
-    }
-    let mut builder = RegexBuilder::new(text);
-    builder
-        .unicode(false)
-        .size_limit(COMPILED_MAX)
-        .dfa_size_limit(COMPILED_MAX);
-    builder
-        .build()
-        .map_err(|error| InvalidRoute::new("regex", error.to_string()))
-}
 
 #[cfg(test)]
 mod tests {

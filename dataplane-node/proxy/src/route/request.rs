@@ -1,6 +1,8 @@
 use std::net::IpAddr;
 
-use super::{InvalidRoute, hash::keyed, methods::is_token};
+use lbfabric_model::route_text;
+
+use super::{InvalidRoute, hash::keyed};
 use crate::http1::{Body, Field, RequestHead};
 
 /// What a route is chosen by, of a request of any version of HTTP.
@@ -50,12 +52,8 @@ pub struct FieldName(Box<str>);
 impl FieldName {
     /// A token, RFC 9110 section 5.6.2, in any case.
     pub fn parse(text: &str) -> Result<Self, InvalidRoute> {
-        if is_token(text.as_bytes()) && text.len() <= NAME_MAX {
-            return Ok(Self(text.to_ascii_lowercase().into()));
-        }
-        let reason =
-            format!("is a field's name as X-Tenant, of at most {NAME_MAX} bytes, not {text:?}");
-        Err(InvalidRoute::new("name", reason))
+        route_text::field_name(text).map_err(|reason| InvalidRoute::new("name", reason))?;
+        Ok(Self(text.to_ascii_lowercase().into()))
     }
 
     /// In lower case.
@@ -71,11 +69,8 @@ pub struct CookieName(Box<str>);
 impl CookieName {
     /// A token, RFC 6265 section 4.1.1; case matters.
     pub fn parse(text: &str) -> Result<Self, InvalidRoute> {
-        if is_token(text.as_bytes()) && text.len() <= NAME_MAX {
-            return Ok(Self(text.into()));
-        }
-        let reason = format!("is a cookie's name, of at most {NAME_MAX} bytes, not {text:?}");
-        Err(InvalidRoute::new("cookie", reason))
+        route_text::cookie_name(text).map_err(|reason| InvalidRoute::new("cookie", reason))?;
+        Ok(Self(text.into()))
     }
 }
 
@@ -90,9 +85,6 @@ pub enum RequestKey {
     /// A cookie's value. A request without one counts as one of its source.
     Cookie(CookieName),
 }
-
-/// Bytes of a name that a rule may give.
-const NAME_MAX: usize = 128;
 
 impl RequestKey {
     /// A number that stands for the request's value.

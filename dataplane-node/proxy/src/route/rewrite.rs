@@ -1,9 +1,10 @@
 use std::borrow::Cow;
 
+use lbfabric_model::route_text;
+
 use super::{
-    HostPattern, InvalidRoute, PathPolicy, PathRefusal, Pattern,
+    InvalidRoute, PathPolicy, PathRefusal, Pattern,
     conditions::{PathPattern, Paths},
-    host::Hosts,
     path,
 };
 
@@ -56,39 +57,15 @@ pub(super) enum NoTarget {
 
 /// Bytes of a rewritten target.
 const TARGET_MAX: usize = 8 << 10;
-/// Groups that a replacement may name, as each may be as long as a path.
-const GROUPS_MAX: usize = 16;
 
 // === impl Authority ===
 
 impl Authority {
     /// A name or an address, with or without a port: `www.example.com`, `[2001:db8::1]:8443`.
     pub fn parse(text: &str) -> Result<Self, InvalidRoute> {
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            Some(_) | None => (text, None),
-        };
-        let port = port.map(|port| {
-            let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-            let port = port
-                .parse::<u16>()
-                .ok()
-                .filter(|port| is_number && *port > 0);
-            let reason = || format!("has a port between 1 and 65535, not {text:?}");
-            port.ok_or_else(|| InvalidRoute::new("host", reason()))
-        });
-        let port = port.transpose()?;
-        let name = match HostPattern::parse(host)?.0 {
-            Hosts::One(name) => name,
-            Hosts::Any | Hosts::Below(_) => {
-                let reason = format!("is one host that is written, without *, not {text:?}");
-                return Err(InvalidRoute::new("host", reason));
-            }
-        };
-        Ok(Self(match port {
-            Some(port) => format!("{name}:{port}").into(),
-            None => name,
-        }))
+        let authority = route_text::authority(text);
+        let authority = authority.map_err(|reason| InvalidRoute::new("host", reason))?;
+        Ok(Self(authority.into()))
     }
 
     /// As it is written.
@@ -116,7 +93,7 @@ impl PathRewrite {
     /// A regular expression, and a text with `$1` or `${name}` for its groups and `$$` for a dollar sign.
     pub fn substitute(regex: &str, replacement: &str) -> Result<Self, InvalidRoute> {
         let pattern = Pattern::part(regex).map_err(|error| error.within("rewrite"))?;
-        check_replacement(&pattern, replacement)
+        route_text::replacement(pattern.regex(), replacement)
             .map_err(|reason| InvalidRoute::new("rewrite.replacement", reason))?;
         Ok(Self::Substitute(Substitution {
             pattern,
@@ -205,48 +182,6 @@ impl Substitution {
         out.extend_from_slice(&normal.as_bytes()[at..]);
         String::from_utf8(out).ok()
     }
-}
-
-/// A replacement is made of bytes that a path may have, and names groups that there are.
-fn check_replacement(pattern: &Pattern, replacement: &str) -> Result<(), String> {
-    let is_sound = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
-    if replacement.len() > 1024 || !replacement.bytes().all(is_sound) {
-        return Err(format!(
-            "is visible ASCII without ? and #, of at most 1024 bytes, not {replacement:?}"
-        ));
-    }
-    let names: Vec<&str> = pattern.regex().capture_names().flatten().collect();
-    let groups = pattern.regex().captures_len();
-    if replacement.matches('$').count() > GROUPS_MAX {
-        return Err(format!("names at most {GROUPS_MAX} groups"));
-    }
-    let mut rest = replacement;
-    while let Some(at) = rest.find('$') {
-        rest = &rest[at + 1..];
-        if let Some(behind) = rest.strip_prefix('$') {
-            rest = behind;
-            continue;
-        }
-        let wrong = || {
-            format!(
-                "names a group of the expression as $1 or ${{name}}, and $$ for a dollar sign, not {replacement:?}"
-            )
-        };
-        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let end = match rest.strip_prefix('{') {
-            Some(inner) => inner.find('}').ok_or_else(wrong)? + 1,
-            None => rest.bytes().take_while(|it| is_of_name(*it)).count(),
-        };
-        let name = rest[..end].trim_start_matches('{');
-        let is_there = match name.parse::<usize>() {
-            Ok(number) => number < groups,
-            Err(_no_number) => names.contains(&name),
-        };
-        if !is_there {
-            return Err(wrong());
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
-//! Texts that the rules of routes are made of. What is allowed is what the engine takes, or less: a test of the agent holds the two together.
+//! Texts that the rules of routes are made of, checked in one place for the API and for the engine.
 
 use std::net::Ipv6Addr;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::token::is_token;
 use crate::name::shortened;
 
-/// Bytes of a name, RFC 1035 section 2.3.4.
-const HOST_MAX: usize = 253;
+/// Bytes of a host's name, RFC 1035 section 2.3.4.
+pub const HOST_MAX: usize = 253;
 /// Bytes of a path, or of a replacement for parts of one.
 const PATH_MAX: usize = 1_024;
 /// Bytes of a regular expression as it is written.
@@ -19,9 +18,20 @@ const COMPILED_MAX: usize = 256 << 10;
 const GROUPS_MAX: usize = 16;
 /// Bytes of a header field's value.
 const VALUE_MAX: usize = 4_096;
+/// Bytes of a name that a rule may give.
+const NAME_MAX: usize = 128;
+
+/// Which heads are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Requests on their way to servers.
+    Request,
+    /// Answers on their way to clients.
+    Answer,
+}
 
 /// A host as it is compared: a name in lower case, an address of IPv6 in brackets.
-pub(super) fn host(text: &str) -> Result<String, String> {
+fn host(text: &str) -> Result<String, String> {
     let wrong = || {
         format!(
             "`{}` is not a host: give a name such as `www.example.com` or an address, of IPv6 in brackets, without a port",
@@ -43,8 +53,8 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// Which hosts a route is for; empty for all.
-pub(super) fn host_pattern(text: &str) -> Result<String, String> {
+/// Which hosts a route is for, in lower case: empty for all, `*.` and a name for all names below it.
+pub fn host_pattern(text: &str) -> Result<String, String> {
     if text.is_empty() || text == "*" {
         return Ok(String::new());
     }
@@ -61,7 +71,7 @@ pub(super) fn host_pattern(text: &str) -> Result<String, String> {
 }
 
 /// A host with or without a port, as it is written.
-pub(super) fn authority(text: &str) -> Result<String, String> {
+pub fn authority(text: &str) -> Result<String, String> {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         Some(_) | None => (text, None),
@@ -80,8 +90,8 @@ pub(super) fn authority(text: &str) -> Result<String, String> {
     }
 }
 
-/// A path that a request's can be, once it is in its normal form.
-pub(super) fn path(text: &str) -> Result<(), String> {
+/// A path that a request's can be, once it is in its normal form, which it has to be written in.
+pub fn path(text: &str) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("`{}` {what}", shortened(text)));
     if !text.starts_with('/') || text.len() > PATH_MAX {
         return wrong(&format!(
@@ -153,14 +163,14 @@ fn wrong_escape(text: &str) -> Option<String> {
 }
 
 /// A regular expression that a whole text is to match.
-pub(super) fn whole_regex(text: &str) -> Result<(), String> {
+pub fn whole_regex(text: &str) -> Result<Regex, String> {
     // Alone first: with an odd bracket it could reach behind the ones around it.
     regex(text)?;
-    compiled(&format!(r"\A(?:{text})\z"), text).map(|_| ())
+    compiled(&format!(r"\A(?:{text})\z"), text)
 }
 
 /// A regular expression of which any part of a text may match.
-pub(super) fn regex(text: &str) -> Result<Regex, String> {
+pub fn regex(text: &str) -> Result<Regex, String> {
     if text.is_empty() || text.len() > REGEX_MAX {
         return Err(format!(
             "a regular expression has 1 to {REGEX_MAX} bytes, not {}",
@@ -189,7 +199,7 @@ fn compiled(text: &str, written: &str) -> Result<Regex, String> {
 }
 
 /// What is put in place of what an expression matches: bytes of a path, and groups that there are.
-pub(super) fn replacement(regex: &Regex, text: &str) -> Result<(), String> {
+pub fn replacement(regex: &Regex, text: &str) -> Result<(), String> {
     if text.len() > PATH_MAX || !text.bytes().all(is_of_path) {
         return Err(format!(
             "`{}` has what no path has: use visible ASCII without `?` and `#`, {PATH_MAX} bytes at most",
@@ -232,7 +242,7 @@ pub(super) fn replacement(regex: &Regex, text: &str) -> Result<(), String> {
 }
 
 /// A header field's value.
-pub(super) fn value(text: &str) -> Result<(), String> {
+pub fn value(text: &str) -> Result<(), String> {
     let is_sound = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
     let has_ends = text.trim_matches([' ', '\t']) == text;
     if text.len() <= VALUE_MAX && has_ends && text.bytes().all(is_sound) {
@@ -245,7 +255,7 @@ pub(super) fn value(text: &str) -> Result<(), String> {
 }
 
 /// A method that a rule may name.
-pub(super) fn method(text: &str) -> Result<(), String> {
+pub fn method(text: &str) -> Result<(), String> {
     if text == "CONNECT" {
         return Err("`CONNECT` is always refused: leave it out".to_owned());
     }
@@ -259,7 +269,7 @@ pub(super) fn method(text: &str) -> Result<(), String> {
 }
 
 /// A type of bodies.
-pub(super) fn content_type(text: &str) -> Result<(), String> {
+pub fn content_type(text: &str) -> Result<(), String> {
     let is_part = |part: &str| is_token(part) && !part.contains('*');
     let parts = text.split_once('/');
     if parts.is_some_and(|(main, sub)| is_part(main) && (sub == "*" || is_part(sub))) {
@@ -269,6 +279,61 @@ pub(super) fn content_type(text: &str) -> Result<(), String> {
         "`{}` is not a type of bodies: write one such as `application/json` or `image/*`, without parameters",
         shortened(text)
     ))
+}
+
+/// A token, RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_of_token)
+}
+
+fn name(text: &str, what: &str, such_as: &str) -> Result<(), String> {
+    if is_token(text) && text.len() <= NAME_MAX {
+        return Ok(());
+    }
+    let given = match text {
+        "" => "it is required".to_owned(),
+        text => format!("`{}` is none", shortened(text)),
+    };
+    Err(format!(
+        "{given}: give the name of a {what}, such as `{such_as}`, of letters, digits and !#$%&'*+-.^_`|~, {NAME_MAX} at most"
+    ))
+}
+
+/// The name of a header field.
+pub fn field_name(text: &str) -> Result<(), String> {
+    name(text, "header field", "X-Tenant")
+}
+
+/// The name of a cookie, RFC 6265 section 4.1.1.
+pub fn cookie_name(text: &str) -> Result<(), String> {
+    name(text, "cookie", "session")
+}
+
+/// The name of a header field that rules may change. Others are the engine's own, as they say how messages are framed, for whom they are, and how
+/// long a connection lasts.
+pub fn changeable_field(name: &str, side: Side) -> Result<(), String> {
+    field_name(name)?;
+    let reason = match name.to_ascii_lowercase().as_str() {
+        "content-length" | "transfer-encoding" | "trailer" | "te" => {
+            "says how the message is framed, which only the node may: leave it out"
+        }
+        "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "expect" => {
+            "belongs to the connection, which is the node's: leave it out"
+        }
+        "proxy-authenticate" | "proxy-authorization" => {
+            "belongs to the connection and never goes on: leave it out"
+        }
+        "host" => "says whom a request is for: use `rewrite.host`",
+        "date" if side == Side::Answer => "says when the server answered: leave it out",
+        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host"
+            if side == Side::Request =>
+        {
+            "says where the client is: use the service's `proxy.forwarded`"
+        }
+        _ => return Ok(()),
+    };
+    Err(format!("`{name}` {reason}"))
 }
 
 #[cfg(test)]
@@ -325,7 +390,7 @@ mod tests {
             let said = whole_regex(text).expect_err(text);
             assert!(!said.contains('\n'), "{said}");
         }
-        assert_eq!(whole_regex(&"a".repeat(1_000)), Ok(()));
+        assert!(whole_regex(&"a".repeat(1_000)).is_ok());
         let regex = regex("^/(?<user>[a-z]+)/([0-9]+)").unwrap();
         for text in ["", "/x", "/$1/$2", "/${user}$$", "/$user", "/${2}b"] {
             assert_eq!(replacement(&regex, text), Ok(()), "{text}");
