@@ -95,7 +95,7 @@ fn either_side_may_end_first() {
     let engine = engine(to_http2(&[server]));
     let (mut client, _) = websocket(engine, "/early");
     assert_eq!(rest(&mut client), b"early");
-    client.write_all(&[7; 100_000]).unwrap();
+    client.write_all(&vec![7; 100_000]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), "100000 bytes");
 }
