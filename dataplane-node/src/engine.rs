@@ -16,6 +16,7 @@ mod files;
 mod proptests;
 mod route_parts;
 mod routes;
+mod sni;
 mod tls;
 mod transparent;
 mod wanted;

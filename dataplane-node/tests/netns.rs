@@ -36,6 +36,8 @@ mod l7_balancing;
 mod l7_carried;
 #[path = "netns/l7_clients.rs"]
 mod l7_clients;
+#[path = "netns/l7_names.rs"]
+mod l7_names;
 #[path = "netns/l7_reverse.rs"]
 mod l7_reverse;
 #[path = "netns/l7_routes.rs"]

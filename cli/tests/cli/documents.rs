@@ -38,6 +38,7 @@ fn blocks(document: &str, certificate: &str) -> Vec<String> {
 async fn every_block_about_connections_applies_and_comes_back_whole() {
     let fabric = Fabric::start().await;
     fabric.apply(WEB).await;
+    fabric.apply("pools: [{ name: shop }]").await;
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(["shop.example".to_owned()]).expect("a name");
     let pem = params.self_signed(&key).expect("it signs itself").pem();
@@ -54,7 +55,7 @@ async fn every_block_about_connections_applies_and_comes_back_whole() {
         .await;
     assert_eq!(ran.code, 0, "{ran:?}");
     let blocks = blocks("connections.md", &pem);
-    assert_eq!(blocks.len(), 5);
+    assert_eq!(blocks.len(), 6);
     for block in &blocks {
         fabric.apply(block).await;
     }
@@ -69,15 +70,40 @@ async fn every_block_about_connections_applies_and_comes_back_whole() {
     let params = CertificateParams::new(["other.example".to_owned()]).expect("a name");
     let other = params.self_signed(&other).expect("it signs itself").pem();
     let changed = self::blocks("connections.md", &other);
-    let diff = fabric.run_with(&["diff", "-f", "-"], &changed[2]).await;
+    let diff = fabric.run_with(&["diff", "-f", "-"], &changed[3]).await;
     let line = diff.out.lines().nth(1).unwrap_or_default();
     assert!(
         line.starts_with("    proxy.tls.client_certificates.authorities: "),
         "{}",
         diff.out
     );
+    // Pools by name are told by name, and stay as long as they are used.
+    let names = self::blocks("connections.md", &pem)[1]
+        .replace("[\"*.example.org\"]", "[\"*.example.com\"]");
+    let diff = fabric.run_with(&["diff", "-f", "-"], &names).await;
+    for line in [
+        "proxy.sni.routes.*.example.com: (none) -> web",
+        "proxy.sni.routes.*.example.org: web -> (none)",
+    ] {
+        assert!(diff.out.contains(line), "{line}\n{}", diff.out);
+    }
+    let ran = fabric.run(&["delete", "pools/shop"]).await;
+    assert!(
+        ran.err.contains("`shop` is used by the services `by-name`"),
+        "{ran:?}"
+    );
+    let wrong = names
+        .replace("pool: shop", "pool: shp")
+        .replace("www.example.org", "SHOP.example.org");
+    let ran = fabric.run_with(&["apply", "-f", "-"], &wrong).await;
+    for said in [
+        "proxy.sni.routes[0].pool: there is no pool `shp`",
+        "proxy.sni.routes[0].names[1]: `shop.example.org` stands in `routes[0].names[0]` already: name it once",
+    ] {
+        assert!(ran.err.contains(said), "{said}\n{}", ran.err);
+    }
     // Mistakes are told by their places.
-    let wrong = changed[2].replace("X-Client-Subject", "Connection");
+    let wrong = changed[3].replace("X-Client-Subject", "Connection");
     let ran = fabric.run_with(&["apply", "-f", "-"], &wrong).await;
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
-    Routing, SecretKey, Service, TicketKeys,
+    Proxy, SecretKey, Service, TicketKeys,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
 };
@@ -182,8 +182,8 @@ impl CompiledFabric {
                 });
             }
             let used: Vec<_> = used.iter().map(|certificate| certificate.id).collect();
-            let routing = service.service.proxy.as_ref().map(|proxy| &proxy.routing);
-            let routed = routing.map(Routing::pools).unwrap_or_default();
+            let proxy = service.service.proxy.as_ref();
+            let routed = proxy.map(Proxy::pools).unwrap_or_default();
             let routed: Vec<_> = routed
                 .into_iter()
                 .filter_map(|name| Some(state.pool(name)?.id))

@@ -72,7 +72,7 @@ pub use proxy::{
     ClientCertificatePolicy, ClientCertificates, Forwarded, ForwardedPolicy, HashOn, HeadLimits,
     Http2, IdleConnections, OutlierEjection, PoolField, Proxy, ProxyProtocol, ProxyProtocolHeader,
     ProxyProtocolOthers, ProxyTimeouts, RetryBudget, Routing, SameSite, ServerLimits, ServerTls,
-    ServerVerification, StickyCookie, Tls, TlsVersion, Trace, UdpRelay,
+    ServerVerification, Sni, SniOthers, SniRoute, StickyCookie, Tls, TlsVersion, Trace, UdpRelay,
 };
 pub use quic_server_id::QuicServerId;
 pub use secret_key::SecretKey;

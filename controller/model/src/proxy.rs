@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
+
 use lbfabric_proto::v1;
 
-use crate::{Violation, fields::Fields, wire_enum::WireEnum as _};
+use crate::{Name, Violation, fields::Fields, wire_enum::WireEnum as _};
 
 mod access_log;
 mod at;
@@ -19,6 +21,7 @@ mod route_action;
 mod routing;
 mod server_limits;
 mod server_tls;
+mod sni;
 mod sticky_cookie;
 mod tls;
 mod udp_relay;
@@ -36,6 +39,7 @@ pub use proxy_protocol::{ProxyProtocol, ProxyProtocolHeader, ProxyProtocolOthers
 pub use routing::{PoolField, Routing};
 pub use server_limits::{IdleConnections, ServerLimits};
 pub use server_tls::{ServerTls, ServerVerification};
+pub use sni::{Sni, SniOthers, SniRoute};
 pub use sticky_cookie::{SameSite, StickyCookie};
 pub use tls::{Tls, TlsVersion};
 pub use udp_relay::UdpRelay;
@@ -67,6 +71,8 @@ pub struct Proxy {
     pub proxy_protocol: ProxyProtocol,
     /// TLS with servers; none: clear text.
     pub server_tls: Option<ServerTls>,
+    /// Which pool a client of TLS that is passed through gets; none: the service's.
+    pub sni: Option<Sni>,
     /// What is done with requests before that.
     pub routing: Routing,
 }
@@ -147,6 +153,7 @@ impl Proxy {
             trace,
             proxy_protocol,
             server_tls,
+            sni,
             routes: _,
             deny_sources: _,
             connection_limits: _,
@@ -162,6 +169,9 @@ impl Proxy {
         let server_tls = server_tls
             .as_ref()
             .map(|tls| ServerTls::parse(tls, &format!("{path}.server_tls"), violations));
+        let sni = sni
+            .as_ref()
+            .map(|sni| Sni::parse(sni, &format!("{path}.sni"), violations));
         let carries = Carries::parse(*carries, path, violations);
         let udp = udp.map(|udp| UdpRelay::parse(udp, &format!("{path}.udp"), violations));
         let forwarded = forwarded.unwrap_or_default();
@@ -209,6 +219,7 @@ impl Proxy {
                 Some(tls) => Some(tls?),
                 None => None,
             },
+            sni,
             routing,
         })
     }
@@ -228,6 +239,7 @@ impl Proxy {
             trace,
             proxy_protocol,
             server_tls,
+            sni,
             routing,
         } = self;
         v1::ProxySpec {
@@ -243,8 +255,18 @@ impl Proxy {
             trace: trace.map(Trace::to_spec),
             proxy_protocol: Some(proxy_protocol.to_spec()),
             server_tls: server_tls.as_ref().map(ServerTls::to_spec),
+            sni: sni.as_ref().map(Sni::to_spec),
             ..routing.to_spec()
         }
+    }
+
+    /// The pools that it names, each once, in the order in which they come first.
+    pub fn pools(&self) -> Vec<&Name> {
+        let mut named = self.routing.pools();
+        let mut seen: BTreeSet<_> = named.iter().copied().collect();
+        let sni = self.sni.iter().flat_map(Sni::routes);
+        named.extend(sni.map(|it| &it.pool).filter(|pool| seen.insert(*pool)));
+        named
     }
 
     pub(crate) fn fields(&self, fields: &mut Fields) {
@@ -277,6 +299,7 @@ impl Proxy {
             trace,
             proxy_protocol,
             server_tls,
+            sni,
             routing,
         } = self;
         routing.fields(fields);
@@ -284,6 +307,9 @@ impl Proxy {
         proxy_protocol.fields(fields);
         if let Some(tls) = server_tls {
             tls.fields(fields);
+        }
+        if let Some(sni) = sni {
+            sni.fields(fields);
         }
         fields.put("proxy.carries", carries.name());
         if let Some(log) = access_log {

@@ -70,6 +70,21 @@ pub fn host_pattern(text: &str) -> Result<String, String> {
     }
 }
 
+/// A server's name as a client of TLS asks for it, or `*.` and a name for all below it; in lower case.
+pub(crate) fn server_names(text: &str) -> Result<String, String> {
+    let (star, name) = match text.strip_prefix("*.") {
+        Some(name) => ("*.", name),
+        None => ("", text),
+    };
+    match host(name) {
+        Ok(name) if !name.starts_with('[') => Ok(format!("{star}{name}")),
+        Ok(_) | Err(_) => Err(format!(
+            "`{}` is no name of a server: write `www.example.com`, or `*.example.com` for all names below it",
+            shortened(text)
+        )),
+    }
+}
+
 /// A host with or without a port, as it is written.
 pub fn authority(text: &str) -> Result<String, String> {
     let (name, port) = match text.rsplit_once(':') {

@@ -131,7 +131,7 @@ pub struct NodeProxy {
     pub mode: ProxyMode,
     /// Its pool.
     pub pool: PoolId,
-    /// The pools that its routes name, in the order of [`Routing::pools`](crate::Routing::pools).
+    /// The pools that it names beside that one, in the order of [`Proxy::pools`].
     pub route_pools: Vec<PoolId>,
     /// The servers' port; `None`: the client's choice.
     pub backend_port: Option<NonZeroU16>,
@@ -373,7 +373,7 @@ fn decode_route_pools(
     proxy: Option<&Proxy>,
     proto: &v1::NodeServiceObject,
 ) -> Result<Vec<PoolId>, DecodeSnapshotError> {
-    let named = proxy.map_or(0, |proxy| proxy.routing.pools().len());
+    let named = proxy.map_or(0, |proxy| proxy.pools().len());
     let ids = &proto.route_pool_ids;
     if ids.len() != named {
         return Err(Field("service.route_pool_ids"));

@@ -3,7 +3,8 @@ use lbfabric_proto::v1;
 use crate::{
     AccessLogFormat, Affinity, AlgorithmName, Carries, ClientCertificatePolicy, Encapsulation,
     ForwardedPolicy, Mode, OuterSource, Protocol, ProxyMode, ProxyProtocolHeader,
-    ProxyProtocolOthers, SameSite, ServerVerification, ServiceMode, TlsVersion, Violation,
+    ProxyProtocolOthers, SameSite, ServerVerification, ServiceMode, SniOthers, TlsVersion,
+    Violation,
 };
 
 /// An enum of the API and its counterpart here.
@@ -155,6 +156,16 @@ impl WireEnum for ProxyProtocolHeader {
         (Self::V2, v1::ProxyProtocolHeader::V2, "v2"),
     ];
     const DEFAULT: Option<Self> = Some(Self::None);
+}
+
+impl WireEnum for SniOthers {
+    type Proto = v1::SniOthers;
+    const FIELD: &'static str = "others";
+    const VALUES: &'static [(Self, v1::SniOthers, &'static str)] = &[
+        (Self::Serve, v1::SniOthers::Serve, "serve"),
+        (Self::Refuse, v1::SniOthers::Refuse, "refuse"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Serve);
 }
 
 impl WireEnum for TlsVersion {

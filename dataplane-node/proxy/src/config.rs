@@ -7,7 +7,7 @@ use crate::{
     observe::ObserveConfig,
     proxy_protocol::ProxyProtocolConfig,
     route::RouteTable,
-    tcp::SniConfig,
+    tcp::SniTable,
     tls::{ServerTlsConfig, TlsConfig},
     transparent::TransparentConfig,
 };
@@ -30,7 +30,7 @@ pub struct ProxyConfig {
     /// How HTTP/2 is spoken.
     pub http2: Http2Config,
     /// Where connections of [`Protocol::TlsPassthrough`] go.
-    pub sni: SniConfig,
+    pub sni: Arc<SniTable>,
     /// Headers ahead of connections, from proxies before this one and to servers.
     pub proxy_protocol: ProxyProtocolConfig,
     /// TLS with clients; without it they come over plain TCP.

@@ -44,7 +44,7 @@ pub use config::{ForwardedConfig, Protocol, ProxyConfig, Timeouts};
 pub use counters::Traffic;
 pub use engine::{ApplyError, Engine, EngineConfig, EngineService, HandOverError, ServiceKey};
 pub use http2::{Allowance, Http2Config, ServerProtocol};
-pub use tcp::{InvalidServerNames, ServerNames, SniConfig, SniRoute, Unrouted};
+pub use tcp::{InvalidServerNames, ServerNames, SniFound, SniRoute, SniTable, Unrouted};
 pub use transparent::{ClientsBeside, TransparentConfig};
 pub use udp::{UdpConfig, UdpCounters, UdpCounts, UdpService, serve_udp, udp_listener};
 pub use upstream::SharedPools;

@@ -30,7 +30,6 @@ use crate::{
     observe::{CountedConnection, Observer},
     route::Counted,
     routing::RouteWorker,
-    tcp::{SniTable, sni_table},
     upstream::{Origin, SharedPools, Upstreams},
 };
 
@@ -45,8 +44,6 @@ pub(crate) struct Current {
     /// Where connections to servers are the client's own.
     pub(crate) origin: Option<Rc<Origin>>,
     pub(crate) routes: Rc<RouteWorker>,
-    /// For TLS that is passed through.
-    pub(crate) sni: Rc<SniTable<Rc<Upstreams>>>,
     pub(crate) counters: Arc<Counters>,
     /// Whoever sees its requests.
     pub(crate) observer: Option<Rc<Observer>>,
@@ -125,7 +122,6 @@ impl Current {
             upstreams,
             origin: None,
             routes: before.map_or_else(Rc::default, |it| Rc::clone(&it.routes)),
-            sni: Rc::new(sni_table(&config, service, shared)),
             observer: Observer::of(&config.observe),
             config,
             counters,
@@ -139,7 +135,6 @@ impl Current {
             upstreams: Rc::clone(&self.upstreams),
             origin: Origin::new(header.into(), transparent.and_then(|it| it.source(client))),
             routes: Rc::clone(&self.routes),
-            sni: Rc::clone(&self.sni),
             counters: Arc::clone(&self.counters),
             observer: self.observer.clone(),
         }

@@ -20,7 +20,6 @@ mod relay;
 mod sni;
 
 pub(crate) use connection::Connection;
-pub(crate) use passthrough::{Passthrough, sni_table};
+pub(crate) use passthrough::Passthrough;
 pub(crate) use relay::{Cut, failed, relay, silent};
-pub(crate) use sni::SniTable;
-pub use sni::{InvalidServerNames, ServerNames, SniConfig, SniRoute, Unrouted};
+pub use sni::{InvalidServerNames, ServerNames, SniFound, SniRoute, SniTable, Unrouted};

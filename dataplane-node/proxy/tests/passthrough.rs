@@ -13,12 +13,13 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{Command, Output, Stdio},
+    sync::Arc,
     thread,
     time::Duration,
 };
 
 use lbfabric_proxy::{
-    PoolConfig, Protocol, ProxyConfig, ServerNames, SniConfig, SniRoute, Timeouts, Unrouted,
+    PoolConfig, Protocol, ProxyConfig, ServerNames, SniRoute, SniTable, Timeouts, Unrouted,
     proxy_protocol::{ProxyProtocolConfig, Version, read},
 };
 use servers::Servers;
@@ -32,17 +33,17 @@ const REST: &str = "rest.example";
 /// `ONE` to the first, all below `OTHER` to the second, and the rest as said.
 fn to(servers: &[SocketAddr], rest: &[SocketAddr], unrouted: Unrouted) -> ProxyConfig {
     let names = [ONE, "*.other.example"].map(|it| ServerNames::parse(it).unwrap());
-    let routes = names.into_iter().enumerate();
+    // Behind the pool of the rest.
+    let routes = names.into_iter().zip(1..);
+    let routes = routes.map(|(names, pool)| SniRoute { names, pool });
+    let pools = servers.iter().enumerate().map(|(at, server)| PoolConfig {
+        name: format!("named {at}"),
+        ..PoolConfig::of(&[*server])
+    });
     ProxyConfig {
         protocol: Protocol::TlsPassthrough,
-        pools: vec![PoolConfig::of(rest)],
-        sni: SniConfig {
-            pools: servers.iter().map(|it| vec![*it]).collect(),
-            routes: routes
-                .map(|(pool, names)| SniRoute { names, pool })
-                .collect(),
-            unrouted,
-        },
+        pools: [PoolConfig::of(rest)].into_iter().chain(pools).collect(),
+        sni: Arc::new(SniTable::new(routes, unrouted)),
         ..ProxyConfig::default()
     }
 }

@@ -303,10 +303,10 @@ impl EngineDriver {
         let tls = self.tls.get(id, behaviour.tls.as_ref())?;
         let server_tls = self.server_tls.get(id, behaviour.server_tls.as_ref())?;
         let transparent = behaviour.transparent.as_ref();
-        let routes = behaviour.table(id, &mut self.routes)?;
+        let ways = (behaviour.table(id, &mut self.routes)?, behaviour.sni()?);
         Ok(ProxyConfig {
             transparent: transparent.map(|it| it.config(self.beside.entry(id).or_default())),
-            ..behaviour.config(tls, server_tls, routes, &self.watching)
+            ..behaviour.config(tls, server_tls, ways, &self.watching)
         })
     }
 

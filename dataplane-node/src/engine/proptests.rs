@@ -392,7 +392,7 @@ fn proxy() -> BoxedStrategy<v1::ProxySpec> {
         .boxed()
 }
 
-fn fabric(proxy: v1::ProxySpec) -> v1::FabricSpec {
+pub(super) fn fabric(proxy: v1::ProxySpec) -> v1::FabricSpec {
     let pool = |name: &str| v1::PoolSpec {
         name: name.to_owned(),
         ..v1::PoolSpec::default()
@@ -447,7 +447,7 @@ static WATCHING: LazyLock<Watching> = LazyLock::new(|| Watching {
 });
 
 /// Builds all that the engine is told; whether there was anything.
-fn build(spec: &v1::FabricSpec) -> bool {
+pub(super) fn build(spec: &v1::FabricSpec) -> bool {
     let Some(desired) = told(spec) else {
         return false;
     };
@@ -466,7 +466,8 @@ fn build(spec: &v1::FabricSpec) -> bool {
             .behaviour
             .table(id, &mut tables)
             .expect("the API has taken it");
-        let config = part.behaviour.config(None, None, table, &WATCHING);
+        let ways = (table, part.behaviour.sni().expect("the same"));
+        let config = part.behaviour.config(None, None, ways, &WATCHING);
         assert!(!config.pools.is_empty());
     }
     true

@@ -10,7 +10,7 @@ use lbfabric_model::{
 };
 use lbfabric_proxy::{
     ForwardedConfig, Http2Config, Protocol, ProxyConfig, ServerConfig, ServerProtocol, ServiceKey,
-    StickyKey, Timeouts,
+    SniTable, StickyKey, Timeouts,
     http1::{self, HeadLimits},
     proxy_protocol::{Others, ProxyProtocolConfig, Version},
     route::RouteTable,
@@ -21,6 +21,7 @@ use super::{
     balancing::{ServicePool, pool_config, servers_of, sticky_key},
     datagrams::{DatagramPart, datagram_part},
     routes::RouteTables,
+    sni,
     tls::{ClientTls, ServerTls, tickets},
     transparent::{Surroundings, Transparent},
     watching::Watching,
@@ -52,7 +53,7 @@ pub(super) struct Behaviour {
     pub(super) server_tls: Option<Arc<ServerTls>>,
     /// Of cookies that name servers.
     sticky_key: Option<StickyKey>,
-    /// The places among `pools` of those that routes name.
+    /// The places among `pools` of those that routes and names of servers go to.
     places: Vec<usize>,
 }
 
@@ -62,7 +63,7 @@ struct Parts<'a> {
     service: &'a NodeProxy,
     /// Its own pool is the first.
     pools: Vec<ChosenPool<'a>>,
-    /// The places among them of those that routes name.
+    /// The places among them of those that routes and names of servers go to.
     places: Vec<usize>,
     tls: Option<Arc<ClientTls>>,
     server_tls: Option<Arc<ServerTls>>,
@@ -326,18 +327,23 @@ impl Behaviour {
         tables.table(id, &self.proxy.routing, &self.places)
     }
 
+    /// Where TLS that is passed through goes.
+    pub(super) fn sni(&self) -> Result<Arc<SniTable>, String> {
+        sni::table(&self.proxy, &self.places)
+    }
+
     /// Whom requests go to, as they are called where they are counted.
     pub(super) fn server_names(&self) -> impl Iterator<Item = String> {
         let servers = self.pools.iter().flat_map(|pool| &pool.servers);
         servers.map(|server| server.name.clone())
     }
 
-    /// The configuration, with what is made of `tls`, `server_tls` and the routes.
+    /// The configuration, with what is made of `tls`, `server_tls`, the routes and the names of servers.
     pub(super) fn config(
         &self,
         tls: Option<Arc<TlsConfig>>,
         server_tls: Option<Arc<ServerTlsConfig>>,
-        routes: Arc<RouteTable>,
+        (routes, sni): (Arc<RouteTable>, Arc<SniTable>),
         watching: &Watching,
     ) -> ProxyConfig {
         let Self {
@@ -356,6 +362,7 @@ impl Behaviour {
                     udp: _,
                     proxy_protocol,
                     server_tls: _,
+                    sni: _,
                     balancing,
                     access_log: _,
                     trace: _,
@@ -379,6 +386,7 @@ impl Behaviour {
                 .map(|pool| pool_config(balancing, pool, sticky_key.as_ref()))
                 .collect(),
             routes,
+            sni,
             forwarded: ForwardedConfig {
                 x_forwarded: policy(forwarded.x_forwarded),
                 forwarded: policy(forwarded.forwarded),

@@ -214,7 +214,7 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
             prop_assert_eq!(stored.protocol, protocol);
             prop_assert_eq!(stored.mode, ServiceMode::L7(mode));
             prop_assert_eq!(stored.backend_port, backend_port);
-            let named = proxy.routing.pools().into_iter();
+            let named = proxy.pools().into_iter();
             let named: Vec<_> = named.map(|name| state.pool(name).unwrap().id).collect();
             prop_assert_eq!(named, route_pools);
             prop_assert_eq!(&stored.proxy, &Some(proxy));

@@ -61,6 +61,13 @@ fn what_is_said_is_kept() {
             min_version: v1::TlsVersion::Tls13.into(),
             certificate: "node".to_owned(),
         }),
+        sni: Some(v1::SniSpec {
+            routes: vec![v1::SniRouteSpec {
+                names: vec!["a.example".to_owned()],
+                pool: "a".to_owned(),
+            }],
+            others: v1::SniOthers::Refuse.into(),
+        }),
         balancing: Some(Balancing::default().to_spec()),
         access_log: Some(v1::AccessLogSpec {
             format: v1::AccessLogFormat::Combined.into(),

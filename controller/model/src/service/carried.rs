@@ -54,6 +54,7 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         trace,
         proxy_protocol,
         server_tls,
+        sni,
         routing,
     } = proxy;
     let own = [
@@ -67,6 +68,7 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
         ("trace", trace.is_some()),
         ("proxy_protocol", *proxy_protocol != default.proxy_protocol),
         ("server_tls", server_tls.is_some()),
+        ("sni", sni.is_some()),
     ];
     for (field, is_set) in own.into_iter().chain(routing.said()) {
         if is_set {
@@ -81,10 +83,18 @@ fn check_datagrams(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
 
 /// Of what is no HTTP, there is nothing to be read and nothing to be told in it.
 fn check_connections(proxy: &Proxy, refuse: &mut impl FnMut(&str, String)) {
+    let carries = proxy.carries.name();
+    if proxy.sni.is_some() && proxy.carries != Carries::TlsPassthrough {
+        refuse(
+            "proxy.sni",
+            format!(
+                "`{carries}` does not go by the name that a client of TLS asks for: leave it out, or let `carries` be `tls-passthrough`"
+            ),
+        );
+    }
     if proxy.carries == Carries::Http {
         return;
     }
-    let carries = proxy.carries.name();
     let default = Proxy::default();
     let Balancing {
         algorithm,

@@ -14,6 +14,8 @@ pub(crate) enum PoolPlace {
     Own,
     /// In one of its routes.
     Route(PoolField),
+    /// In this one of its `proxy.sni.routes`.
+    Sni(usize),
 }
 
 impl Service {
@@ -21,7 +23,11 @@ impl Service {
     pub(crate) fn pools(&self) -> impl Iterator<Item = (PoolPlace, &Name)> {
         let routing = self.proxy.iter().flat_map(|it| it.routing.pool_fields());
         let routes = routing.map(|(field, name)| (PoolPlace::Route(field), name));
-        [(PoolPlace::Own, &self.pool)].into_iter().chain(routes)
+        let sni = self.proxy.iter().filter_map(|it| it.sni.as_ref());
+        let sni = sni.flat_map(|it| it.routes().iter().enumerate());
+        let sni = sni.map(|(at, route)| (PoolPlace::Sni(at), &route.pool));
+        let own = [(PoolPlace::Own, &self.pool)].into_iter();
+        own.chain(routes).chain(sni)
     }
 }
 
@@ -41,6 +47,9 @@ pub(crate) fn named_pools(spec: &v1::ServiceSpec) -> Vec<(PoolPlace, &str)> {
             named.push((PoolPlace::Route(field), pool.as_str()));
         }
     }
+    let sni = spec.proxy.iter().filter_map(|proxy| proxy.sni.as_ref());
+    let sni = sni.flat_map(|sni| sni.routes.iter().enumerate());
+    named.extend(sni.map(|(at, route)| (PoolPlace::Sni(at), route.pool.as_str())));
     named
 }
 
@@ -49,6 +58,7 @@ impl fmt::Display for PoolPlace {
         match self {
             Self::Own => f.write_str("pool"),
             Self::Route(field) => field.fmt(f),
+            Self::Sni(route) => write!(f, "proxy.sni.routes[{route}].pool"),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     socket::reset,
     stream::Stream,
     tcp::relay::relay,
-    upstream::{Origin, Permit, Upstream, Upstreams},
+    upstream::{Origin, Permit, Upstream},
 };
 
 /// A client's connection that is relayed as it comes.
@@ -31,8 +31,7 @@ impl Connection {
         let mut connection = self;
         async move {
             let told = connection.told(connection.stream.socket.extras());
-            let upstreams = connection.current.upstreams.clone();
-            connection.relay_to(upstreams, told).await;
+            connection.relay_to(0, told).await;
         }
     }
 
@@ -46,13 +45,12 @@ impl Connection {
         }
     }
 
-    /// Relays it to one of these servers, behind what that is told.
-    pub(super) async fn relay_to(&mut self, upstreams: Rc<Upstreams>, told: Box<[u8]>) {
+    /// Relays it to a server of the pool at this place, behind what that is told.
+    pub(super) async fn relay_to(&mut self, pool: usize, told: Box<[u8]>) {
         let watch = Watch::of(self.current.observer.as_ref());
         watch.head(0);
         watch.carries(self.carries);
-        let server = Box::pin(self.connect(&upstreams, told, &watch)).await;
-        drop(upstreams);
+        let server = Box::pin(self.connect(pool, told, &watch)).await;
         let termination = match server {
             Ok((_permit, mut server)) => {
                 let idle = self.current.config.timeouts.tunnel;
@@ -88,11 +86,11 @@ impl Connection {
     /// A connection to a server that takes it, and its place there.
     async fn connect(
         &self,
-        upstreams: &Upstreams,
+        pool: usize,
         told: Box<[u8]>,
         watch: &Watch,
     ) -> Result<(Permit, Upstream), Termination> {
-        let pool = upstreams.pool(0).ok_or(NO_SERVER)?;
+        let pool = self.current.upstreams.pool(pool).ok_or(NO_SERVER)?;
         let mut key = pool.key(std::iter::empty(), self.endpoints.client.ip());
         let config = &self.current.config;
         let transparent = config.transparent.as_ref();

@@ -1,23 +1,12 @@
-use std::{
-    net::SocketAddr,
-    rc::Rc,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
-use super::{
-    Connection,
-    sni::{SniTable, Unrouted},
-};
+use super::Connection;
 use crate::{
     alarm::Late,
-    balance::PoolConfig,
-    config::ProxyConfig,
-    engine::ServiceKey,
     proxy_protocol::Extras,
     socket::reset,
     stream::{Incoming, write},
     tls_hello::{self, HELLO_BYTES, Name},
-    upstream::{SharedPools, Upstreams},
 };
 
 const _: () = assert!(
@@ -41,34 +30,6 @@ enum Unserved {
     Gone,
 }
 
-/// What there is for names, each pool with connections of its own.
-pub(crate) fn sni_table(
-    config: &ProxyConfig,
-    service: ServiceKey,
-    shared: &SharedPools,
-) -> SniTable<Rc<Upstreams>> {
-    let upstreams = |(n, servers): (usize, &Vec<SocketAddr>)| {
-        // Other pools than those of the service itself.
-        let pool = PoolConfig {
-            name: format!("sni {n}"),
-            ..PoolConfig::of(servers)
-        };
-        let config = ProxyConfig {
-            pools: vec![pool],
-            ..ProxyConfig::default()
-        };
-        Upstreams::new(&config, service, shared.clone())
-    };
-    let pools = config.sni.pools.iter();
-    let pools: Vec<_> = pools.enumerate().map(upstreams).collect();
-    // Routes to pools that are not there are refused when they are configured.
-    let routes = config.sni.routes.iter().filter_map(|route| {
-        let pool = pools.get(route.pool)?;
-        Some((route.names.clone(), pool.clone()))
-    });
-    SniTable::new(routes)
-}
-
 impl Passthrough {
     /// Serves the connection to its end.
     pub(crate) fn serve(self) -> impl Future<Output = ()> {
@@ -77,26 +38,22 @@ impl Passthrough {
         async move {
             // What this needs is not part of a connection that goes on.
             match Box::pin(passthrough.routed()).await {
-                Ok((upstreams, told)) => passthrough.connection.relay_to(upstreams, told).await,
+                Ok((pool, told)) => passthrough.connection.relay_to(pool, told).await,
                 Err(Unserved::Refused(alert)) => Box::pin(passthrough.refuse(alert)).await,
                 Err(Unserved::Gone) => reset(passthrough.connection.stream.socket.tcp()),
             }
         }
     }
 
-    /// Waits for the server's name, and says where it goes and what is told there.
-    async fn routed(&mut self) -> Result<(Rc<Upstreams>, Box<[u8]>), Unserved> {
+    /// Waits for the server's name, and says to which pool it goes and what is told there.
+    async fn routed(&mut self) -> Result<(usize, Box<[u8]>), Unserved> {
         let limit = self.connection.current.config.timeouts.head;
         let mut incoming = self.connection.stream.incoming();
         let alarm = incoming.alarm;
         let name = alarm.within(limit, |context| poll_name(&mut incoming, context));
         let name = name.await.map_err(|Late| Unserved::Gone)??;
-        let route = name.and_then(|name| self.connection.current.sni.find(&name).cloned());
-        let upstreams = match (route, self.connection.current.config.sni.unrouted) {
-            (Some(upstreams), _) => upstreams,
-            (None, Unrouted::Served) => self.connection.current.upstreams.clone(),
-            (None, Unrouted::Refused) => return Err(Unserved::Refused(Some(UNRECOGNIZED_NAME))),
-        };
+        let pool = self.connection.current.config.sni.pool(name.as_deref());
+        let pool = pool.ok_or(Unserved::Refused(Some(UNRECOGNIZED_NAME)))?;
         let extras = Extras {
             authority: name.as_deref().and_then(|it| std::str::from_utf8(it).ok()),
             ..Extras::default()
@@ -105,7 +62,7 @@ impl Passthrough {
         if self.connection.current.observer.is_some() {
             self.connection.name = extras.authority.map(Box::from);
         }
-        Ok((upstreams, told))
+        Ok((pool, told))
     }
 
     /// Closes, and says why to a client that understands it.

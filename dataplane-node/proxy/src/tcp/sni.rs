@@ -1,18 +1,25 @@
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
 use thiserror::Error;
 
 use crate::tls_hello::Name;
 
-/// Where TLS connections go that are passed through: by the server's name, which the client says first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SniConfig {
-    /// Servers that routes go to, each list in turn.
-    pub pools: Vec<Vec<SocketAddr>>,
-    /// Of those that fit, an exact name comes first, then the longest of the others.
-    pub routes: Vec<SniRoute>,
-    /// Where the others go, and those without a name.
-    pub unrouted: Unrouted,
+/// Where TLS connections go that are passed through: by the server's name, which the client says first. The default lets all go to the first of
+/// [`ProxyConfig::pools`](crate::ProxyConfig::pools).
+#[derive(Debug, Default)]
+pub struct SniTable {
+    exact: HashMap<Box<[u8]>, usize>,
+    below: HashMap<Box<[u8]>, usize>,
+    unrouted: Unrouted,
+}
+
+/// What a table has for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SniFound {
+    /// A place in [`ProxyConfig::pools`](crate::ProxyConfig::pools).
+    pub pool: usize,
+    /// Where in the name that begins which all names below it go by; 0 where the name itself was found.
+    pub from: usize,
 }
 
 /// Where connections to some names go.
@@ -20,7 +27,7 @@ pub struct SniConfig {
 pub struct SniRoute {
     /// To which names.
     pub names: ServerNames,
-    /// A place in [`SniConfig::pools`].
+    /// A place in [`ProxyConfig::pools`](crate::ProxyConfig::pools).
     pub pool: usize,
 }
 
@@ -49,13 +56,6 @@ pub struct ServerNames {
 )]
 pub struct InvalidServerNames(String);
 
-/// What there is for names.
-#[derive(Debug)]
-pub(crate) struct SniTable<T> {
-    exact: HashMap<Box<[u8]>, T>,
-    below: HashMap<Box<[u8]>, T>,
-}
-
 // === impl ServerNames ===
 
 impl ServerNames {
@@ -73,22 +73,39 @@ impl ServerNames {
 
 // === impl SniTable ===
 
-impl<T> SniTable<T> {
-    /// Of several for the same names the first.
-    pub(crate) fn new(routes: impl IntoIterator<Item = (ServerNames, T)>) -> Self {
+impl SniTable {
+    /// Of those that fit, an exact name comes first, then the longest of the others; of several for the same names the first.
+    pub fn new(routes: impl IntoIterator<Item = SniRoute>, unrouted: Unrouted) -> Self {
         let (mut exact, mut below) = (HashMap::new(), HashMap::new());
-        for (ServerNames { name, are_below }, target) in routes {
+        for SniRoute { names, pool } in routes {
+            let ServerNames { name, are_below } = names;
             let table = if are_below { &mut below } else { &mut exact };
-            table.entry(name).or_insert(target);
+            table.entry(name).or_insert(pool);
         }
-        Self { exact, below }
+        Self {
+            exact,
+            below,
+            unrouted,
+        }
     }
 
-    /// What there is for a name. The cost is one look for each of its labels, however many routes there are.
-    pub(crate) fn find(&self, name: &[u8]) -> Option<&T> {
+    /// What there is for a name in lower case. The cost is one look for each of its labels, however many routes there are.
+    pub fn find(&self, name: &[u8]) -> Option<SniFound> {
+        let found = |from| move |pool: &usize| SniFound { pool: *pool, from };
         let mut dots = name.iter().enumerate().filter(|(_, it)| **it == b'.');
-        let below = |(dot, _)| self.below.get(&name[dot + 1..]);
-        self.exact.get(name).or_else(|| dots.find_map(below))
+        let below = |(dot, _)| self.below.get(&name[dot + 1..]).map(found(dot + 1));
+        let exact = self.exact.get(name).map(found(0));
+        exact.or_else(|| dots.find_map(below))
+    }
+
+    /// The pool of a client that asks for this name, in lower case, or for none; no pool: it is refused.
+    pub fn pool(&self, name: Option<&[u8]>) -> Option<usize> {
+        let found = name.and_then(|name| self.find(name));
+        match (found, self.unrouted) {
+            (Some(found), _) => Some(found.pool),
+            (None, Unrouted::Served) => Some(0),
+            (None, Unrouted::Refused) => None,
+        }
     }
 }
 
@@ -106,8 +123,12 @@ mod tests {
             "WWW.example.com",
             "*.com",
         ];
-        let routes = names.map(|it| (ServerNames::parse(it).unwrap(), it));
-        let table = SniTable::new(routes);
+        let route = |(pool, name)| SniRoute {
+            names: ServerNames::parse(name).unwrap(),
+            pool,
+        };
+        let routes = names.into_iter().enumerate().map(route);
+        let table = SniTable::new(routes, Unrouted::Refused);
         for (name, expected) in [
             ("example.com", Some("example.com")),
             ("www.example.com", Some("www.example.com")),
@@ -122,8 +143,27 @@ mod tests {
             ("", None),
         ] {
             let found = table.find(name.as_bytes());
-            assert_eq!(found.copied(), expected, "{name}");
+            let found = found.map(|found| names[found.pool]);
+            assert_eq!(found, expected, "{name}");
         }
+        let from = |name: &[u8]| table.find(name).map(|found| found.from);
+        assert_eq!(from(b"example.com"), Some(0));
+        assert_eq!(from(b"x.y.a.example.com"), Some(4));
+    }
+
+    #[test]
+    fn what_no_route_is_for_is_served_or_refused() {
+        let route = || SniRoute {
+            names: ServerNames::parse("*.a").unwrap(),
+            pool: 7,
+        };
+        for (unrouted, rest) in [(Unrouted::Served, Some(0)), (Unrouted::Refused, None)] {
+            let table = SniTable::new([route()], unrouted);
+            assert_eq!(table.pool(Some(b"b.a")), Some(7));
+            assert_eq!(table.pool(Some(b"a")), rest);
+            assert_eq!(table.pool(None), rest);
+        }
+        assert_eq!(SniTable::default().pool(Some(b"a")), Some(0));
     }
 
     #[test]

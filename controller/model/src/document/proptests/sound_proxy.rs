@@ -17,6 +17,15 @@ pub(super) fn sound_proxy(
             Some(v1::ProxySpec {
                 timeouts,
                 carries: i32::from(width) + 2,
+                sni: (width == 1).then(|| v1::SniSpec {
+                    routes: (0..at)
+                        .map(|n| v1::SniRouteSpec {
+                            names: vec![format!("{n}.Example"), format!("*.{n}.example")],
+                            pool: format!("p{pool}"),
+                        })
+                        .collect(),
+                    others: mode % 3,
+                }),
                 ..v1::ProxySpec::default()
             }),
         ),

@@ -236,6 +236,16 @@ fn proxy() -> impl Strategy<Value = v1::ProxySpec> {
                 min_version: forwarded,
                 ..v1::ServerTlsSpec::default()
             }),
+            sni: (a % 4 == 1).then(|| v1::SniSpec {
+                routes: vec![
+                    v1::SniRouteSpec {
+                        names: vec!["a.example".to_owned(); b.min(2) as usize],
+                        pool: "b".to_owned(),
+                    };
+                    c.min(2) as usize
+                ],
+                others: forwarded,
+            }),
             routes: routes("b", c),
             ..v1::ProxySpec::default()
         },

@@ -1,4 +1,4 @@
-//! Pools that routes name.
+//! Pools that routes and names of servers go to.
 
 use super::*;
 
@@ -131,4 +131,54 @@ fn servers_of_routes_answer_clients_for_one_kind_of_service_too() {
         "{refused:?}"
     );
     assert_eq!(with(v1::Mode::L4Fullnat), Vec::<String>::new());
+}
+
+/// A service that passes TLS through, with a name for each of these pools.
+fn named(pools: &[&str]) -> v1::FabricSpec {
+    let route = |(n, pool): (usize, &&str)| v1::SniRouteSpec {
+        names: vec![format!("{n}.example")],
+        pool: (*pool).to_owned(),
+    };
+    let mut spec = routed("a", "b");
+    spec.services[0].proxy = Some(v1::ProxySpec {
+        carries: v1::Carries::TlsPassthrough.into(),
+        sni: Some(v1::SniSpec {
+            routes: pools.iter().enumerate().map(route).collect(),
+            ..v1::SniSpec::default()
+        }),
+        ..v1::ProxySpec::default()
+    });
+    spec
+}
+
+#[test]
+fn pools_of_names_have_to_be_there_and_stay() {
+    let field = |n| format!("services[0].proxy.sni.routes[{n}].pool");
+    assert_eq!(paths(&named(&["a", "c", "b", "d"])), [field(1), field(3)]);
+    let mut broken = named(&["c"]);
+    broken.services[0].clamp_mss = true;
+    let expected = ["services[0].clamp_mss".to_owned(), field(0)];
+    assert_eq!(paths(&broken), expected);
+
+    let mut state = FabricState::default();
+    state.apply(Generation(1), &apply(&named(&["b", "b", "web"])));
+    let refused = refusal(state.apply(Generation(2), &delete(&[(v1::Kind::Pool, "b")])));
+    assert_eq!(refused.0, RefusalKind::InUse);
+    let gone = delete(&[(v1::Kind::Pool, "a")]);
+    let gone = actions(&state.apply(Generation(3), &gone));
+    assert_eq!(gone, [("a".to_owned(), v1::Action::Delete)]);
+}
+
+#[test]
+fn names_are_for_tls_that_is_passed_through() {
+    for (carries, protocol) in [
+        (v1::Carries::Http, v1::Protocol::Tcp),
+        (v1::Carries::Tcp, v1::Protocol::Tcp),
+        (v1::Carries::Unspecified, v1::Protocol::Udp),
+    ] {
+        let mut spec = named(&["a"]);
+        spec.services[0].protocol = protocol.into();
+        spec.services[0].proxy.as_mut().unwrap().carries = carries.into();
+        assert_eq!(paths(&spec), ["services[0].proxy.sni"], "{carries:?}");
+    }
 }
