@@ -11,6 +11,7 @@ mod answers;
 mod balancing;
 mod datagrams;
 mod driver;
+mod explain;
 mod files;
 #[cfg(test)]
 mod proptests;

@@ -81,6 +81,7 @@ pub(crate) fn explain<M: Lookup>(
         verdict: verdict.to_owned(),
         drop_reason: drop_reason.to_owned(),
         steps,
+        proxy: None,
     })
 }
 
@@ -90,9 +91,10 @@ fn packet(question: &PacketQuestion) -> Packet {
         destination,
         protocol,
         established,
-    } = *question;
+        request: _,
+    } = question;
     let (protocol, ports) = match protocol {
-        Protocol::Tcp | Protocol::Udp => (protocol as u8, [source.port(), destination.port()]),
+        Protocol::Tcp | Protocol::Udp => (*protocol as u8, [source.port(), destination.port()]),
         Protocol::Any => (OTHER_PROTOCOL, [0; 2]),
     };
     let [source_port_be, destination_port_be] = ports.map(u16::to_be_bytes);

@@ -31,6 +31,21 @@ pub struct ExplainArgs {
     /// A later packet of its flow, not the first one.
     #[arg(long)]
     established: bool,
+    /// The host that a request is for, with a port if it says one; of a service of layer 7, as all that follows.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// The request's path and query.
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// The request's method.
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    /// A header field of the request; may be given several times.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<v1::HeaderSpec>,
+    /// The server's name that a client of TLS asks for; without it the host.
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -49,12 +64,13 @@ enum Proto {
 
 /// The end of its long help.
 pub const HELP: &str = "\
-Nothing is sent: the node looks up what its program would do with the packet. With `-o json` and `-o yaml` the answer is `answers`, for
+Nothing is sent: the node looks up what its program would do with the packet, and its layer-7 engine with the connection and the request. With `-o json` and `-o yaml` the answer is `answers`, for
 each node `node`, `member` and the `explanation` with `service`, `slot`, `server`, `next_hop`, `verdict` and the other fields of
 `Explanation`, and `failures`, each with `node` and `reason`.
 
 Example:
   lbfabric explain --node lb1 --from 198.51.100.7:40000 --to 203.0.113.10:443
+  lbfabric explain --from 198.51.100.7:40000 --to 203.0.113.20:443 --host shop.example --path /api --header 'X-Canary: 1'
   lbfabric explain --from '[2001:db8::7]:40000' --to '[2001:db8:1::10]:53' --proto udp -o json";
 
 /// An address with its port; the port may be missing where there is none.
@@ -62,6 +78,17 @@ fn endpoint(text: &str) -> Result<SocketAddr, String> {
     let bare = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0));
     text.parse().ok().or_else(bare).ok_or_else(|| {
         "write an address with a port, `198.51.100.7:40000` or `[2001:db8::7]:40000`".to_owned()
+    })
+}
+
+/// A header field, as it is written in a head.
+fn header(text: &str) -> Result<v1::HeaderSpec, String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or_else(|| "write a name, a colon and a value, `X-Tenant: a`".to_owned())?;
+    Ok(v1::HeaderSpec {
+        name: name.to_owned(),
+        value: value.trim().to_owned(),
     })
 }
 
@@ -79,13 +106,28 @@ pub async fn run(args: ExplainArgs, client: &ClientArgs) -> anyhow::Result<ExitC
         to,
         proto,
         established,
+        host,
+        path,
+        method,
+        header,
+        sni,
         format: FormatArgs { format },
     } = args;
+    let given = [&host, &path, &method, &sni];
+    let is_asked = given.iter().any(|it| it.is_some()) || !header.is_empty();
+    let request = v1::RequestQuestion {
+        host: host.unwrap_or_default(),
+        path: path.unwrap_or_default(),
+        method: method.unwrap_or_default(),
+        headers: header,
+        server_name: sni.unwrap_or_default(),
+    };
     let packet = v1::PacketQuestion {
         source: from.to_string(),
         destination: to.to_string(),
         protocol: v1::Protocol::from(proto).into(),
         established,
+        request: is_asked.then_some(request),
     };
     let client = Client::new(client);
     let nodes = match node {
@@ -185,6 +227,13 @@ impl From<Proto> for v1::Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers() {
+        let read = header("X-Tenant:  a: b ").unwrap();
+        assert_eq!((&*read.name, &*read.value), ("X-Tenant", "a: b"));
+        assert!(header("X-Tenant").is_err());
+    }
 
     #[test]
     fn endpoints() {

@@ -8,8 +8,8 @@ use lbfabric_proto::v1::{self, node_object};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
-    Proxy, SecretKey, Service, TicketKeys,
+    Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix, Proxy,
+    SecretKey, Service, TicketKeys,
     state::{StoredPool, StoredService},
     vip::address_to_bytes,
 };

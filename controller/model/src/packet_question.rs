@@ -2,10 +2,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use lbfabric_proto::v1;
 
-use crate::{Protocol, Violation, name::shortened, vip::family, wire_enum::WireEnum as _};
+use crate::{
+    Protocol, RequestQuestion, Violation, name::shortened, vip::family, wire_enum::WireEnum as _,
+};
 
 /// A packet from a client that somebody asks about. Its addresses are of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketQuestion {
     /// Where it comes from; port 0 where the protocol has none.
     pub source: SocketAddr,
@@ -15,6 +17,8 @@ pub struct PacketQuestion {
     pub protocol: Protocol,
     /// Whether it is a later packet of its flow, not the first.
     pub established: bool,
+    /// What comes over the connection, if a service of layer 7 has it.
+    pub request: Option<RequestQuestion>,
 }
 
 impl PacketQuestion {
@@ -29,6 +33,17 @@ impl PacketQuestion {
         };
         let source = endpoint("source", &spec.source);
         let destination = endpoint("destination", &spec.destination);
+        let request = spec.request.as_ref().map(|request| {
+            let path = format!("{path}.request");
+            if protocol.is_some_and(|it| it != Protocol::Tcp) {
+                let reason = "requests come over TCP: leave it out, or ask for protocol `tcp`";
+                violations.push(Violation::new(&path, reason));
+            }
+            RequestQuestion::parse(request, &path, &mut violations)
+        });
+        if !violations.is_empty() {
+            return Err(violations);
+        }
         match (source, destination, protocol) {
             (Some(source), Some(destination), Some(protocol)) => {
                 if source.is_ipv4() != destination.is_ipv4() {
@@ -45,6 +60,7 @@ impl PacketQuestion {
                     destination,
                     protocol,
                     established: spec.established,
+                    request,
                 })
             }
             _ => Err(violations),
@@ -58,6 +74,7 @@ impl PacketQuestion {
             destination: self.destination.to_string(),
             protocol: self.protocol.to_proto().into(),
             established: self.established,
+            request: self.request.as_ref().map(RequestQuestion::to_spec),
         }
     }
 }
@@ -98,6 +115,7 @@ mod tests {
             destination: destination.into(),
             protocol: protocol.into(),
             established: true,
+            request: None,
         }
     }
 
@@ -141,5 +159,16 @@ mod tests {
             }),
             ["packet.protocol"]
         );
+        let request = |protocol, host: &str| v1::PacketQuestion {
+            request: Some(v1::RequestQuestion {
+                host: host.into(),
+                ..v1::RequestQuestion::default()
+            }),
+            ..spec("192.0.2.1:1", "192.0.2.2:80", protocol)
+        };
+        assert_eq!(mistakes(&request(tcp, "a b")), ["packet.request.host"]);
+        let udp = v1::Protocol::Udp;
+        assert_eq!(mistakes(&request(udp, "a")), ["packet.request"]);
+        assert!(PacketQuestion::parse(&request(tcp, "a"), "packet").is_ok());
     }
 }

@@ -199,6 +199,11 @@ impl Engine {
         sums
     }
 
+    /// What workers share of their pools.
+    pub(crate) const fn shared(&self) -> &SharedPools {
+        &self.shared
+    }
+
     /// Servers with connections from clients' addresses, of services that are gone too: their answers are still to be brought here.
     pub fn transparent_servers(&self) -> BTreeSet<SocketAddr> {
         self.shared.transparent()

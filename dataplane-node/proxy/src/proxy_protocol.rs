@@ -22,8 +22,7 @@ mod write;
 #[cfg(test)]
 mod proptests;
 
-pub(crate) use config::Expected;
-pub use config::{Others, ProxyProtocolConfig};
+pub use config::{Expected, Others, ProxyProtocolConfig};
 pub(crate) use endpoints::Endpoints;
 pub use header::{Extras, HEADER_BYTES, Header, Origin, Tls, Version, read};
 pub(crate) use receive::receive;

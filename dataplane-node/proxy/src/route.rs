@@ -39,7 +39,7 @@ mod timeouts;
 
 pub use action::{Action, Forward, Route, RoutesConfig};
 pub use answer::{Answer, FixedAnswer};
-pub use conditions::{Conditions, FieldCondition, PathPattern, QueryCondition, TextPattern};
+pub use conditions::{Conditions, FieldCondition, PathPattern, QueryCondition, TextPattern, Unmet};
 pub use connections::{ConnectionLimits, Connections, Counted, TooMany};
 pub use content_types::ContentTypes;
 pub use decide::{Decision, Way};
@@ -57,5 +57,5 @@ pub use request::{CookieName, FieldName, Fields, RequestKey, RouteRequest};
 pub use retries::{Attempted, Failure, Retries, RetryBudget};
 pub use rewrite::{Authority, PathRewrite, Rewrite, Substitution, WrittenPath};
 pub use split::{Split, SplitBy};
-pub use table::RouteTable;
+pub use table::{Candidate, RouteTable};
 pub use timeouts::{RouteTimeouts, TimeLimit};

@@ -36,7 +36,7 @@ pub(crate) struct Routed {
 }
 
 /// The clock of all rates, the same for all workers.
-fn now() -> Duration {
+pub fn rate_clock() -> Duration {
     static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
     BEGUN.elapsed()
 }
@@ -53,7 +53,7 @@ impl RouteWorker {
         }
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        match table.decide(request, turn, now) {
+        match table.decide(request, turn, rate_clock) {
             Decision::Forward(way) => Ok(way),
             Decision::Answer { route, answer } => Err((route, answer)),
         }

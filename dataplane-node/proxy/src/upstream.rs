@@ -25,6 +25,7 @@ mod server;
 mod shared;
 mod shared_server;
 mod source;
+mod view;
 mod waiting;
 
 use std::{
@@ -44,6 +45,7 @@ pub(crate) use permit::Permit;
 pub(crate) use pool::{NoUpstream, Pool};
 pub use shared::SharedPools;
 pub(crate) use source::Source;
+pub use view::{Decided, PoolView, ServerView};
 
 use crate::{config::ProxyConfig, engine::ServiceKey};
 

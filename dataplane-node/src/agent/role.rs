@@ -3,6 +3,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
+use lbfabric_abi::Verdict;
 use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, Prefix, snapshot::ServerVips};
 use lbfabric_proto::v1;
 use tokio::time::Instant;
@@ -208,7 +209,22 @@ impl RoleState {
                         .map(|(name, link)| (link.index, name.as_str()))
                         .collect(),
                 };
-                explain(&packet, &names, maps, monotonic_ns())
+                let told = explain(&packet, &names, maps, monotonic_ns())?;
+                let goes_up = [Verdict::PassNotVip, Verdict::PassNotServed];
+                if !goes_up.iter().any(|it| it.name() == told.verdict) {
+                    return Ok(told);
+                }
+                let Situation {
+                    desired, health, ..
+                } = situation;
+                let engine = lb.engine.explain(&packet, desired, &health.view());
+                Ok(match engine {
+                    Some(explanation) => v1::Explanation {
+                        verdict: told.verdict,
+                        ..explanation
+                    },
+                    None => told,
+                })
             }
             Self::Server(_) => Err("a server forwards nothing".to_owned()),
         }

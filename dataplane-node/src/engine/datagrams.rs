@@ -76,6 +76,13 @@ impl ToldDatagrams {
         told.eq(parts.iter())
     }
 
+    /// The part that listens at an address.
+    pub(super) fn part_at(&self, at: SocketAddr) -> Option<(ServiceKey, &DatagramPart)> {
+        let mut parts = self.parts.iter();
+        let (key, (part, _)) = parts.find(|(_, (part, _))| part.listen.contains(&at))?;
+        Some((*key, part))
+    }
+
     /// Takes these from now on, and gives what the engine needs for them.
     pub(super) fn take(
         &mut self,

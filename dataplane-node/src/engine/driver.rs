@@ -95,6 +95,26 @@ impl EngineDriver {
         })
     }
 
+    pub(super) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The part that listens at an address, and its configuration.
+    pub(super) fn part_at(&self, at: SocketAddr) -> Option<(ServiceKey, &Behaviour, &ProxyConfig)> {
+        let mut told = self.told.iter();
+        let (key, (behaviour, service)) = told.find(|(_, (_, it))| it.listen.contains(&at))?;
+        Some((*key, behaviour, &service.proxy))
+    }
+
+    pub(super) const fn told_datagrams(&self) -> &ToldDatagrams {
+        &self.told_datagrams
+    }
+
+    /// Why the engine does not serve a service, or not everywhere.
+    pub(super) fn refusal(&self, id: ServiceId) -> Option<&str> {
+        self.failed.get(&id).map(String::as_str)
+    }
+
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.wake_at
     }

@@ -415,7 +415,7 @@ pub(super) fn fabric(proxy: v1::ProxySpec) -> v1::FabricSpec {
 }
 
 /// What a node is told of a fabric; none if the API refuses it.
-fn told(spec: &v1::FabricSpec) -> Option<Desired> {
+pub(super) fn told(spec: &v1::FabricSpec) -> Option<Desired> {
     let document = Document::parse(spec).ok()?;
     let mut state = FabricState::default();
     state.apply(Generation(1), &Command::SetHashKey([1; 16]));
@@ -441,7 +441,7 @@ fn told(spec: &v1::FabricSpec) -> Option<Desired> {
 }
 
 /// It sees nothing, as nothing is served.
-static WATCHING: LazyLock<Watching> = LazyLock::new(|| Watching {
+pub(super) static WATCHING: LazyLock<Watching> = LazyLock::new(|| Watching {
     metrics: Arc::default(),
     log: Arc::new(AccessLog::start(Sink::Nowhere).expect("a thread")),
 });

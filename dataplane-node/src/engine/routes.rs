@@ -13,7 +13,7 @@ use super::route_parts;
 use crate::random::random_words;
 
 /// The name of the route for what meets no other; no user's route can have it.
-const REST: &str = "*";
+pub(super) const REST: &str = "*";
 
 /// The tables of services. What one counts lives on as long as the service is there, and is the same for all of its parts.
 #[derive(Debug, Default)]

@@ -114,6 +114,15 @@ impl<W, T> Default for Made<W, T> {
 
 // === impl ClientTls ===
 
+impl ClientTls {
+    /// The name of the certificate that a chain begins with, in DER.
+    pub(super) fn name_of(&self, first: &[u8]) -> Option<&Name> {
+        let mut named = self.tls.certificates.iter().zip(&self.certificates);
+        let (name, _) = named.find(|(_, it)| it.chain.first().is_some_and(|it| **it == *first))?;
+        Some(name)
+    }
+}
+
 impl Makes<TlsConfig> for ClientTls {
     fn make(&self) -> Result<TlsConfig, String> {
         let Self {

@@ -76,6 +76,7 @@ impl Maps {
             destination: destination.parse().unwrap(),
             protocol: Protocol::Tcp,
             established,
+            request: None,
         };
         let names = Names {
             desired: &Desired::default(),
@@ -91,6 +92,7 @@ impl Maps {
             destination: VIP.parse().unwrap(),
             protocol: Protocol::Tcp,
             established: true,
+            request: None,
         };
         let place = packet(&question).flow.place(&FlowKey::expand([1, 2]));
         let seen = FlowTick::at(NOW - ticks_ago * FlowTick::NS);

@@ -104,6 +104,7 @@ fn another_layout_forwards_until_the_servers_are_known() {
             destination: VIP.to_owned(),
             protocol: v1::Protocol::Udp.into(),
             established: false,
+            request: None,
         };
         controller.ask(1, packet.clone());
         let answer = eventually("an answer", || controller.answer(1)).await;

@@ -133,6 +133,7 @@ impl Question {
             destination: self.to.to_string(),
             protocol: protocol.into(),
             established: self.is_established,
+            request: None,
         }
     }
 

@@ -27,15 +27,18 @@ pub enum Others {
 
 /// What a connection begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expected {
+pub enum Expected {
+    /// A header.
     Header,
+    /// Whatever the client says.
     NoHeader,
     /// It is not to be served.
     Nothing,
 }
 
 impl ProxyProtocolConfig {
-    pub(crate) fn expected(&self, from: IpAddr) -> Expected {
+    /// What a connection from there begins with.
+    pub fn expected(&self, from: IpAddr) -> Expected {
         if self.sources.iter().any(|it| it.contains(from)) {
             return Expected::Header;
         }

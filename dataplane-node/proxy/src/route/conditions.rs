@@ -65,6 +65,23 @@ pub enum TextPattern {
     Matching(Pattern),
 }
 
+/// A condition of a route that a request does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmet<'r> {
+    /// Its path does not match the regular expression.
+    Path,
+    /// The client has come in the other way.
+    Scheme,
+    /// It has another method.
+    Method,
+    /// Its client is none of them.
+    Client,
+    /// It has no field with this name that is as it must be.
+    Field(&'r str),
+    /// Its query has nothing with this name that is as it must be.
+    Query(&'r str),
+}
+
 // === impl PathPattern ===
 
 impl PathPattern {
@@ -97,12 +114,12 @@ impl Default for PathPattern {
 // === impl Conditions ===
 
 impl Conditions {
-    /// Whether a request meets what is not of its host and path.
-    pub(super) fn meets_rest<F: Fields>(
+    /// The first condition that a request does not meet, of those that are not of its host and path.
+    pub(super) fn unmet<F: Fields>(
         &self,
         request: &RouteRequest<'_, F>,
         query: Option<&str>,
-    ) -> bool {
+    ) -> Option<Unmet<'_>> {
         let Self {
             host: _,
             path: _,
@@ -112,17 +129,23 @@ impl Conditions {
             query: parameters,
             clients,
         } = self;
-        scheme.is_none_or(|it| it.name() == request.scheme)
-            && methods
-                .as_ref()
-                .is_none_or(|it| it.contains(request.method))
-            && clients
-                .as_ref()
-                .is_none_or(|it| it.contains(request.client))
-            && fields.iter().all(|it| it.is_met(request.fields))
-            && parameters
-                .iter()
-                .all(|it| it.is_met(query.unwrap_or_default()))
+        let methods = methods.as_ref();
+        let clients = clients.as_ref();
+        if scheme.is_some_and(|it| it.name() != request.scheme) {
+            return Some(Unmet::Scheme);
+        }
+        if methods.is_some_and(|it| !it.contains(request.method)) {
+            return Some(Unmet::Method);
+        }
+        if clients.is_some_and(|it| !it.contains(request.client)) {
+            return Some(Unmet::Client);
+        }
+        if let Some(field) = fields.iter().find(|it| !it.is_met(request.fields)) {
+            return Some(Unmet::Field(field.name.as_str()));
+        }
+        let query = query.unwrap_or_default();
+        let parameter = parameters.iter().find(|it| !it.is_met(query));
+        parameter.map(|it| Unmet::Query(&it.name))
     }
 }
 

@@ -150,6 +150,28 @@ impl Connections {
         Ok(counted)
     }
 
+    /// Whether a client's connection would be let in, which counts for nothing.
+    pub fn peek(&self, client: IpAddr) -> Result<(), TooMany> {
+        if self.count() >= self.limits.service.unwrap_or(u64::MAX) {
+            return Err(TooMany::Service);
+        }
+        let Some(limit) = self.limits.source else {
+            return Ok(());
+        };
+        let number = source_number(client, self.seed);
+        let Line(ways) = &self.lines[place(number, self.lines.len())];
+        let tag = number & !COUNT_MASK;
+        let is_full = ways.iter().map(|word| word.load(Relaxed)).any(|word| {
+            let count = word & COUNT_MASK;
+            count >= limit && word & !COUNT_MASK == tag
+        });
+        if is_full {
+            Err(TooMany::Source)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Counts one more of a source; none if there is no place.
     fn place(&self, number: u64, limit: u64) -> Result<Option<Place>, TooMany> {
         let line = place(number, self.lines.len());
@@ -212,10 +234,13 @@ mod tests {
         assert_eq!(connections.admit(client(1)).unwrap_err(), TooMany::Source);
         let other = connections.admit(client(2)).unwrap();
         assert_eq!(connections.admit(client(3)).unwrap_err(), TooMany::Service);
+        assert_eq!(connections.peek(client(3)), Err(TooMany::Service));
         assert_eq!(connections.count(), 3);
         drop(other);
         assert_eq!(connections.admit(client(1)).unwrap_err(), TooMany::Source);
+        assert_eq!(connections.peek(client(1)), Err(TooMany::Source));
         drop(first);
+        assert_eq!(connections.peek(client(1)), Ok(()));
         drop(connections.admit(client(1)).unwrap());
         assert_eq!(connections.count(), 1);
     }

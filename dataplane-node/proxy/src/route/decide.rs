@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::{
     Action, Answer, Fields, Forward, RouteRequest, RouteTable,
+    rate::RateLimiter,
     rewrite::NoTarget,
     split::{SplitBy, point_of_turn},
     table::Target,
@@ -45,6 +46,26 @@ impl RouteTable {
         turn: u64,
         now: impl Fn() -> Duration,
     ) -> Decision<'_> {
+        self.decide_by(request, turn, |limiter, number| limiter.take(number, now()))
+    }
+
+    /// What would be decided about a request, which counts for nothing.
+    pub fn peek<F: Fields>(
+        &self,
+        request: &RouteRequest<'_, F>,
+        turn: u64,
+        now: Duration,
+    ) -> Decision<'_> {
+        self.decide_by(request, turn, |limiter, number| limiter.peek(number, now))
+    }
+
+    /// `take` says of a limit whether the request with this number has room.
+    fn decide_by<F: Fields>(
+        &self,
+        request: &RouteRequest<'_, F>,
+        turn: u64,
+        take: impl Fn(&RateLimiter, u64) -> Result<(), Duration>,
+    ) -> Decision<'_> {
         let told = |answer| Decision::Answer {
             route: None,
             answer,
@@ -52,7 +73,7 @@ impl RouteTable {
         if self.config.deny.contains(request.client) {
             return told(Answer::told(403, "denied"));
         }
-        if let Some(answer) = self.limit(&self.limit_all, request, &now) {
+        if let Some(answer) = self.limit(&self.limit_all, request, &take) {
             return told(answer);
         }
         if self.config.routes.is_empty() {
@@ -67,7 +88,7 @@ impl RouteTable {
         };
         let route = &self.config.routes[at];
         let refused = route.guard.refuse(request);
-        let refused = refused.or_else(|| self.limit(&self.limits[at], request, &now));
+        let refused = refused.or_else(|| self.limit(&self.limits[at], request, &take));
         let done = match (refused, &route.action) {
             (Some(answer), _) => Err(answer),
             (None, Action::Answer(fixed)) => Err(Answer::fixed(fixed)),
@@ -129,14 +150,14 @@ impl RouteTable {
         &self,
         limits: &[usize],
         request: &RouteRequest<'_, F>,
-        now: &impl Fn() -> Duration,
+        take: &impl Fn(&RateLimiter, u64) -> Result<(), Duration>,
     ) -> Option<Answer<'static>> {
         limits.iter().find_map(|at| {
             let limiter = &self.limiters[*at];
             let number = limiter
                 .key()
                 .number(request.client, request.fields, limiter.seed());
-            let wait = limiter.take(number, now()).err()?;
+            let wait = take(limiter, number).err()?;
             // Whole seconds, RFC 9110 section 10.2.3, and not too early.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             Some(Answer::told(429, "rate").with("Retry-After", &seconds.to_string()))

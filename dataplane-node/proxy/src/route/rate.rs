@@ -145,6 +145,19 @@ impl RateLimiter {
         }
     }
 
+    /// As [`Self::take`], but nothing is taken, and nobody's bucket is given up.
+    pub fn peek(&self, number: u64, now: Duration) -> Result<(), Duration> {
+        let number = number.max(1);
+        let Line(ways) = &self.lines[place(number, self.lines.len())];
+        let own = ways.iter().find(|it| it.owner.load(Relaxed) == number);
+        let full_at = own.map_or(0, |own| own.full_at.load(Relaxed));
+        let ahead = full_at.saturating_sub(nanos(now));
+        if ahead > self.limit.tolerance_nanos {
+            return Err(Duration::from_nanos(ahead - self.limit.tolerance_nanos));
+        }
+        Ok(())
+    }
+
     /// The number's bucket, which was another's if it has none. Two workers that do this at once may count a request in each other's
     /// bucket, which is as much as is lost.
     fn bucket(&self, number: u64, now: u64) -> &Bucket {
@@ -201,7 +214,12 @@ mod tests {
     #[test]
     fn a_burst_and_then_the_rate() {
         let limiter = limiter(10, 1, 5, 64);
+        assert_eq!(limiter.peek(1, START), Ok(()));
         assert_eq!(through(&limiter, 1, START), 5);
+        for _ in 0..2 {
+            assert_eq!(limiter.peek(1, START), Err(Duration::from_millis(100)));
+            assert_eq!(limiter.peek(2, START), Ok(()));
+        }
         assert_eq!(limiter.take(1, START), Err(Duration::from_millis(100)));
         assert_eq!(through(&limiter, 1, START + Duration::from_millis(99)), 0);
         assert_eq!(through(&limiter, 1, START + Duration::from_millis(350)), 3);

@@ -63,6 +63,11 @@ impl Split {
         self.parts.iter().map(|(_, pool)| *pool)
     }
 
+    /// Whether nothing of a request decides where it goes.
+    pub fn is_by_turn(&self) -> bool {
+        !self.is_single() && self.by == SplitBy::Turn
+    }
+
     pub(super) const fn by(&self) -> &SplitBy {
         &self.by
     }

@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Action, Conditions, Connections, Fields, HostPattern, InvalidRoute, PathRefusal, RateLimiter,
     Route, RouteRequest, RoutesConfig,
-    conditions::Paths,
+    conditions::{Paths, Unmet},
     hash::Map,
     host::{HostName, Hosts},
     index::{PathIndex, RouteAt},
@@ -40,6 +40,15 @@ pub struct RouteTable {
     /// Of each route.
     pub(super) limits: Vec<Vec<usize>>,
     connections: Option<Arc<Connections>>,
+}
+
+/// A route whose host and path are a request's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<'t> {
+    /// Its place.
+    pub route: usize,
+    /// Why it is not the request's, or that it could be.
+    pub unmet: Option<Unmet<'t>>,
 }
 
 /// A request's target, taken apart.
@@ -150,20 +159,62 @@ impl RouteTable {
         target: &Target<'_>,
         steps: &mut u32,
     ) -> Option<usize> {
-        let fits = |at: RouteAt| {
-            let when = &self.config.routes[at as usize].when;
-            let has_path = match &when.path.0 {
-                // The tree has seen to it.
-                Paths::Exact(_) | Paths::Below(_) => true,
-                Paths::Matching(pattern) => pattern.is_match(target.path.as_bytes()),
-            };
-            has_path && when.meets_rest(request, target.query)
+        let fits = |at| self.unmet(at, request, target).is_none();
+        self.first(request.host, &target.path, steps, fits)
+    }
+
+    /// The routes that are for a request's host and path, in the order in which they are asked: the first one that could be the request's is.
+    pub fn candidates<F: Fields>(
+        &self,
+        request: &RouteRequest<'_, F>,
+    ) -> Result<Vec<Candidate<'_>>, PathRefusal> {
+        let target = self.target(request)?;
+        let mut candidates = Vec::new();
+        let note = |at: RouteAt| {
+            let unmet = self.unmet(at, request, &target);
+            let route = at as usize;
+            candidates.push(Candidate { route, unmet });
+            // So that all of them are asked.
+            false
         };
+        let found = self.first(request.host, &target.path, &mut 0, note);
+        debug_assert_eq!(found, None, "no route has fitted");
+        Ok(candidates)
+    }
+
+    /// Why a route that the index has found is not a request's.
+    fn unmet<F: Fields>(
+        &self,
+        at: RouteAt,
+        request: &RouteRequest<'_, F>,
+        target: &Target<'_>,
+    ) -> Option<Unmet<'_>> {
+        let when = &self.config.routes[at as usize].when;
+        let has_path = match &when.path.0 {
+            // The tree has seen to it.
+            Paths::Exact(_) | Paths::Below(_) => true,
+            Paths::Matching(pattern) => pattern.is_match(target.path.as_bytes()),
+        };
+        if has_path {
+            when.unmet(request, target.query)
+        } else {
+            Some(Unmet::Path)
+        }
+    }
+
+    /// The first route for a host and a path that `fits`, which is asked by the order of precedence.
+    fn first(
+        &self,
+        host: Option<&str>,
+        path: &str,
+        steps: &mut u32,
+        mut fits: impl FnMut(RouteAt) -> bool,
+    ) -> Option<usize> {
         let mut look = |index: Option<&PathIndex>| {
             *steps += 1;
-            index?.find(&target.path, steps, fits).map(|at| at as usize)
+            index?.find(path, steps, &mut fits).map(|at| at as usize)
         };
-        if let Some(name) = request.host.and_then(HostName::of) {
+        if let Some(name) = host.and_then(HostName::of) {
             let exact = look(self.hosts.get(name.as_bytes()));
             if exact.is_some() {
                 return exact;

@@ -6,6 +6,7 @@ use rustls::{
         CryptoProvider,
         aws_lc_rs::{cipher_suite, default_provider, kx_group},
     },
+    pki_types::CertificateDer,
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
@@ -200,6 +201,14 @@ impl TlsConfig {
     /// Takes other certificates for the handshakes that begin from here on. Connections go on, and so do their sessions.
     pub fn replace_certificates(&self, certificates: Arc<Certificates>) {
         self.resolver.replace(certificates);
+    }
+
+    /// The certificate that a client gets that asks for this name, in lower case, or for none; no certificate: it is refused. Of several for the same name,
+    /// with keys of different kinds, the first.
+    pub fn certificate_for(&self, name: Option<&str>) -> Option<CertificateDer<'static>> {
+        let certificates = self.resolver.certificates();
+        let keys = certificates.find(name)?;
+        keys.first()?.cert.first().cloned()
     }
 
     /// Does the handshake with a client.

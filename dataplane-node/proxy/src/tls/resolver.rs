@@ -43,7 +43,7 @@ impl Resolver {
         *held = certificates;
     }
 
-    fn certificates(&self) -> Arc<Certificates> {
+    pub(super) fn certificates(&self) -> Arc<Certificates> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)

@@ -10,8 +10,8 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified, oneshot};
 
-use super::shared_server::SharedServer;
-use crate::balance::{OutlierConfig, Outliers, Ticket, WaitQueue};
+use super::{shared_server::SharedServer, view::ServerView};
+use crate::balance::{OutlierConfig, Outliers, PoolConfig, ServerConfig, Ticket, WaitQueue};
 
 /// What the workers of a node share of their pools. Pools of one service and name are one pool here, whichever of its ports and VIPs clients
 /// come to.
@@ -87,6 +87,38 @@ impl SharedPools {
         });
         pools.insert(key, Arc::downgrade(&pool));
         pool
+    }
+
+    /// What is known of a pool's servers, and until when they are ejected; nothing of those that no worker has.
+    pub(super) fn seen(
+        &self,
+        service: u32,
+        config: &PoolConfig,
+        now: Instant,
+    ) -> Vec<(ServerView, Option<Instant>)> {
+        let key = (service, config.name.clone());
+        let pool = lock(&self.0.pools).get(&key).and_then(Weak::upgrade);
+        let seen = |config: &ServerConfig| {
+            let pool = pool.as_ref()?;
+            let key = (config.name.clone(), config.id);
+            let server = lock(&pool.servers).get(&key).and_then(Weak::upgrade)?;
+            let until = pool.ejected_until(&server).filter(|until| now < *until);
+            let view = ServerView {
+                is_candidate: false,
+                requests: server.requests(),
+                has_room: server.has_room(),
+                ejected_for: until.map(|until| until - now),
+            };
+            Some((view, until))
+        };
+        let nothing = ServerView {
+            has_room: true,
+            ..ServerView::default()
+        };
+        let servers = config.servers.iter();
+        servers
+            .map(|it| seen(it).unwrap_or((nothing, None)))
+            .collect()
     }
 
     pub(super) fn needed(&self) -> &Notify {

@@ -8,7 +8,7 @@ use tokio::{runtime::Builder, task::LocalSet};
 
 use super::*;
 use crate::{
-    balance::{Idle, Limits, OutlierConfig, PoolConfig, ServerConfig},
+    balance::{Balance, HashOn, Idle, Limits, OutlierConfig, PoolConfig, ServerConfig},
     observe::Watch,
 };
 
@@ -236,5 +236,45 @@ fn a_server_is_one_for_all_parts_of_a_service() {
         permit.failed();
         let waits = four.try_choose(&key, Instant::now());
         assert!(waits.is_err(), "it is ejected for all parts");
+    });
+}
+
+#[test]
+fn who_looks_at_a_pool_sees_what_its_servers_have() {
+    run(async {
+        let (_one, one) = listener();
+        let (_other, other) = listener();
+        let pool = PoolConfig {
+            limits: Limits {
+                requests: 1,
+                ..Limits::default()
+            },
+            balance: Balance::Hash {
+                on: HashOn::Source,
+                bound_percent: None,
+            },
+            ..PoolConfig::of(&[one, other])
+        };
+        let (shared, service) = (SharedPools::default(), ServiceKey::default());
+        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let look = || shared.view(service, &pool, std::iter::empty(), client);
+        let Some(Decided::Hash(at)) = look().decided else {
+            panic!("a hash decides");
+        };
+        let upstreams = Upstreams::new(&through(pool.clone()), service, shared.clone());
+        let own = upstreams.pool(0).unwrap();
+        let key = own.key(std::iter::empty(), client);
+        let permit = own.choose(&key).await.unwrap();
+        let full = look();
+        let servers = &full.servers;
+        assert_eq!((servers[at].requests, servers[at].has_room), (1, false));
+        assert_eq!(
+            (servers[1 - at].requests, servers[1 - at].has_room),
+            (0, true)
+        );
+        // As a request would, that comes now.
+        assert_eq!(full.decided, Some(Decided::Hash(1 - at)));
+        drop(permit);
+        assert_eq!(look().decided, Some(Decided::Hash(at)));
     });
 }

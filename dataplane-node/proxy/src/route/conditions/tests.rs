@@ -19,7 +19,7 @@ fn meets(
         head_bytes: 100,
         fields: &said,
     };
-    conditions.meets_rest(&request, query)
+    conditions.unmet(&request, query).is_none()
 }
 
 #[test]

@@ -51,7 +51,11 @@ impl Asked {
             head_bytes: self.head_bytes,
             fields: &Said(&self.fields),
         };
-        table.decide(&request, self.turn, || self.now)
+        // Whoever only looks sees what is decided, and takes no part in it.
+        let seen = format!("{:?}", table.peek(&request, self.turn, self.now));
+        let decision = table.decide(&request, self.turn, || self.now);
+        assert_eq!(seen, format!("{decision:?}"));
+        decision
     }
 
     fn way(&self, table: &RouteTable) -> Way {
