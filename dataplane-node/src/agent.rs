@@ -28,7 +28,7 @@ use crate::{
     chain::Chain,
     controller,
     engine::{EngineDriver, Watching, remove_answer_rules},
-    hand_over::{self, HandOverFailed, Offer, Successor},
+    hand_over::{self, HandOverFailed, Offer, Predecessor, Successor},
     health::Probers,
     netlink::NetworkWatch,
     seeing::{Admin, AdminAddress, Followers, asker},
@@ -264,20 +264,23 @@ fn try_lock(state_dir: &Path) -> Result<Option<File>, StartError> {
     }
 }
 
+/// Listeners of an agent before this one, and itself, as long as it relays datagrams.
+type TakenOver = (Vec<TcpListener>, Option<Predecessor>);
+
 /// What an agent that runs with the state folder listens with, if it is to hand over.
-async fn take_over(
-    config: &NodeConfig,
-    network: &NetworkWatch,
-) -> Result<Vec<TcpListener>, StartError> {
+async fn take_over(config: &NodeConfig, network: &NetworkWatch) -> Result<TakenOver, StartError> {
     if !config.take_over || try_lock(&config.state_dir)?.is_some() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     // It is read for good behind the hand-over.
     open_setup(config, network)?;
     let state_dir = config.state_dir.clone();
     let taken = tokio::task::spawn_blocking(move || hand_over::take_over(&state_dir)).await;
     let taken = taken.map_err(|error| HandOverFailed::Broken(io::Error::other(error)));
-    taken.and_then(|taken| taken).map_err(StartError::TakeOver)
+    let (listeners, predecessor) = taken
+        .and_then(|taken| taken)
+        .map_err(StartError::TakeOver)?;
+    Ok((listeners, Some(predecessor)))
 }
 
 /// Lets another agent take this one's place, and finishes the connections that there are.
@@ -306,16 +309,38 @@ async fn hand_over(agent: Agent, lock: File, mut successor: Successor) {
         drop(lock);
         given.and_then(|()| successor.finish())
     });
+    let is_told = told.is_ok();
     if let Err(error) = told {
         // Whoever starts an agent now finds the folder free, and programs, maps and VIPs as they are.
         error!(error = %Chain(&error), "the other agent has not taken over");
     }
     if let Some(engine) = engine {
+        let finish = async {
+            if is_told && engine.has_datagrams() {
+                let giving = give_datagrams(&engine, successor);
+                match tokio::time::timeout(config.hand_over_time, giving).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        warn!(error = %Chain(&error), "the other agent has not taken sessions of datagrams");
+                    }
+                    Err(_late) => info!("the other agent wants no datagrams"),
+                }
+            }
+            engine.finish().await;
+        };
         tokio::select! {
-            () = engine.finish() => {}
+            () = finish => {}
             () = stop.cancelled() => {}
         }
     }
+}
+
+/// Relays datagrams until the other agent goes on with them.
+async fn give_datagrams(engine: &EngineDriver, successor: Successor) -> io::Result<()> {
+    let mut successor = successor.wants_datagrams().await?;
+    let relays = engine.hand_over_datagrams().await;
+    let given = tokio::task::spawn_blocking(move || successor.give_datagrams(&relays));
+    given.await.map_err(io::Error::other).flatten()
 }
 
 fn open_log(config: &NodeConfig) -> io::Result<AccessLog> {
@@ -334,7 +359,7 @@ fn open_setup(config: &NodeConfig, network: &NetworkWatch) -> Result<ServerSetup
 fn role_state(
     config: &NodeConfig,
     network: &NetworkWatch,
-    taken_over: Vec<TcpListener>,
+    taken_over: TakenOver,
     watching: &Watching,
 ) -> Result<RoleState, StartError> {
     let options = ProgramOptions {

@@ -4,10 +4,13 @@
 //! new agent                                  old agent
 //!   ── "lbfabric hand over 1\n" ──►            stops following, probing, writing; takes no more connections
 //!   ◄── 'L' with listeners, as often as needed
-//!   ◄── '.' ─────────────────────              has let go of the state folder; finishes its connections, and ends
+//!   ◄── '.' ─────────────────────              has let go of the state folder; finishes its connections, relays datagrams
+//!   ── 'D' ──────────────────────►             once the new one has its configuration
+//!   ◄── 'R' with a socket, each with so many 'S' with sessions as it needs
+//!   ◄── '.' ─────────────────────              ends with its last connection
 //! ```
 //!
-//! Programs and maps are pinned, and go on by themselves. Connections that come in between wait in the listeners.
+//! Programs and maps are pinned, and go on by themselves. Connections and datagrams that come in between wait in the sockets.
 
 use std::{
     fs, io,
@@ -15,13 +18,14 @@ use std::{
     mem::MaybeUninit,
     net::TcpListener,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{fs::PermissionsExt as _, net::UnixStream},
     },
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use lbfabric_proxy::{HandedRelay, HandedSession};
 use rustix::{
     cmsg_space,
     net::{
@@ -29,14 +33,19 @@ use rustix::{
         SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
     },
 };
-use tokio::net::UnixListener;
+use tokio::{io::AsyncReadExt as _, net::UnixListener};
 use tracing::warn;
 
 use crate::chain::Chain;
 
 const REQUEST: &[u8] = b"lbfabric hand over 1\n";
 const LISTENERS: u8 = b'L';
+const DATAGRAMS: u8 = b'D';
+const RELAY: u8 = b'R';
+const SESSIONS: u8 = b'S';
 const DONE: u8 = b'.';
+/// Bytes of what is said of sessions that come at once, far more than there are.
+const FACTS_MAX: u32 = 1 << 20;
 /// As many as the kernel passes at once, `SCM_MAX_FD`.
 const LISTENERS_MAX: usize = 253;
 /// How long either side waits for the other. The old agent may be in the middle of a change.
@@ -53,6 +62,10 @@ pub(crate) struct Offer {
 /// The agent that takes over.
 #[derive(Debug)]
 pub(crate) struct Successor(UnixStream);
+
+/// The agent before this one, which relays datagrams until it is asked for them.
+#[derive(Debug)]
+pub(crate) struct Predecessor(UnixStream);
 
 /// Nothing was taken over.
 #[derive(Debug, thiserror::Error)]
@@ -133,34 +146,118 @@ impl Successor {
     /// Gives it the listeners.
     pub(crate) fn give(&mut self, listeners: &[TcpListener]) -> io::Result<()> {
         for part in listeners.chunks(LISTENERS_MAX) {
-            let files: Vec<_> = part.iter().map(AsFd::as_fd).collect();
-            let mut room = [MaybeUninit::uninit(); cmsg_space!(ScmRights(LISTENERS_MAX))];
-            let mut beside = SendAncillaryBuffer::new(&mut room);
-            assert!(
-                beside.push(SendAncillaryMessage::ScmRights(&files)),
-                "there is room"
-            );
-            let bytes = [IoSlice::new(&[LISTENERS])];
-            sendmsg(&self.0, &bytes, &mut beside, SendFlags::NOSIGNAL)?;
+            self.send(LISTENERS, part.iter().map(AsFd::as_fd))?;
         }
         Ok(())
     }
 
-    /// Tells it that all is its own from now on.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    /// A message with files.
+    fn send<'a>(&self, message: u8, files: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+        let files: Vec<_> = files.collect();
+        let mut room = [MaybeUninit::uninit(); cmsg_space!(ScmRights(LISTENERS_MAX))];
+        let mut beside = SendAncillaryBuffer::new(&mut room);
+        assert!(
+            beside.push(SendAncillaryMessage::ScmRights(&files)),
+            "there is room"
+        );
+        let message = [message];
+        let bytes = [IoSlice::new(&message)];
+        sendmsg(&self.0, &bytes, &mut beside, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Tells it that all is its own from now on, but for what relays datagrams.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.0.write_all(&[DONE])
+    }
+
+    /// Waits until it wants what relays datagrams; an error if it has gone without.
+    pub(crate) async fn wants_datagrams(self) -> io::Result<Self> {
+        self.0.set_nonblocking(true)?;
+        let mut stream = tokio::net::UnixStream::from_std(self.0)?;
+        let message = stream.read_u8().await?;
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        if message == DATAGRAMS {
+            Ok(Self(stream))
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+
+    /// Gives it that.
+    pub(crate) fn give_datagrams(&mut self, relays: &[HandedRelay]) -> io::Result<()> {
+        for HandedRelay { socket, sessions } in relays {
+            self.send(RELAY, std::iter::once(socket.as_fd()))?;
+            for part in sessions.chunks(LISTENERS_MAX) {
+                self.send(SESSIONS, part.iter().map(|it| it.socket.as_fd()))?;
+                let facts: Vec<_> = part.iter().map(|it| it.facts.to_string()).collect();
+                let lines = facts.join("\n");
+                let length = u32::try_from(lines.len()).map_err(io::Error::other)?;
+                self.0.write_all(&length.to_be_bytes())?;
+                self.0.write_all(lines.as_bytes())?;
+            }
+        }
         self.0.write_all(&[DONE])
     }
 }
 
+// === impl Predecessor ===
+
+impl Predecessor {
+    /// What it relays datagrams with, and does not any more.
+    pub(crate) fn datagrams(mut self) -> io::Result<Vec<HandedRelay>> {
+        self.0.write_all(&[DATAGRAMS])?;
+        let mut relays: Vec<HandedRelay> = Vec::new();
+        loop {
+            let (message, mut files) = part(&self.0)?;
+            match (message, relays.last_mut()) {
+                (Some(RELAY), _) => relays.push(HandedRelay {
+                    socket: files.pop().ok_or(io::ErrorKind::InvalidData)?.into(),
+                    sessions: Vec::new(),
+                }),
+                (Some(SESSIONS), Some(relay)) => {
+                    let facts = self.facts()?;
+                    let sessions = facts.lines().zip(files).map(|(facts, file)| {
+                        let facts = facts.parse().map_err(io::Error::other)?;
+                        let socket = file.into();
+                        Ok(HandedSession { socket, facts })
+                    });
+                    relay
+                        .sessions
+                        .extend(sessions.collect::<io::Result<Vec<_>>>()?);
+                }
+                (Some(DONE), _) => return Ok(relays),
+                (Some(_), _) => return Err(io::ErrorKind::InvalidData.into()),
+                (None, _) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+
+    fn facts(&mut self) -> io::Result<String> {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length);
+        if length > FACTS_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut facts = vec![0; length as usize];
+        self.0.read_exact(&mut facts)?;
+        String::from_utf8(facts).map_err(io::Error::other)
+    }
+}
+
 /// Takes the place of the agent that runs with a state folder, and gives what it listened with. It has let go of the folder then.
-pub(crate) fn take_over(state_dir: &Path) -> Result<Vec<TcpListener>, HandOverFailed> {
+pub(crate) fn take_over(
+    state_dir: &Path,
+) -> Result<(Vec<TcpListener>, Predecessor), HandOverFailed> {
     let path = socket_path(state_dir);
     let stream = UnixStream::connect(&path);
     let stream = stream.map_err(|source| HandOverFailed::Connect { path, source })?;
     receive(stream).map_err(HandOverFailed::Broken)
 }
 
-fn receive(mut stream: UnixStream) -> io::Result<Vec<TcpListener>> {
+fn receive(mut stream: UnixStream) -> io::Result<(Vec<TcpListener>, Predecessor)> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(REQUEST)?;
     let mut listeners = Vec::new();
@@ -169,7 +266,7 @@ fn receive(mut stream: UnixStream) -> io::Result<Vec<TcpListener>> {
         listeners.extend(files.into_iter().map(TcpListener::from));
         match message {
             Some(LISTENERS) => {}
-            Some(DONE) => return Ok(listeners),
+            Some(DONE) => return Ok((listeners, Predecessor(stream))),
             Some(_) => return Err(io::ErrorKind::InvalidData.into()),
             None => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
@@ -195,7 +292,7 @@ fn part(stream: &UnixStream) -> io::Result<(Option<u8>, Vec<OwnedFd>)> {
 #[cfg(test)]
 mod tests {
     use std::{
-        net::{SocketAddr, TcpStream},
+        net::{SocketAddr, TcpStream, UdpSocket},
         thread,
     };
 
@@ -222,11 +319,36 @@ mod tests {
         successor.give(&listeners).expect("it takes them");
         drop(listeners);
         successor.finish().expect("it hears it");
-        let taken = taken.join().expect("no panic").expect("taken over");
+        let (taken, predecessor) = taken.join().expect("no panic").expect("taken over");
         let of_taken = taken.iter().map(|it| it.local_addr().expect("it is bound"));
         assert_eq!(of_taken.collect::<Vec<_>>(), addresses);
         let (_, from) = taken[LISTENERS_MAX].accept().expect("it waits");
         assert_eq!(from, waiting.local_addr().expect("it is connected"));
+
+        // Of sessions, too, more than one message takes.
+        let socket = || UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let session = |number: u16| HandedSession {
+            socket: socket(),
+            facts: format!("192.0.2.1:{number} 192.0.2.2 192.0.2.3:4 5 6 - 7 8 9 10")
+                .parse()
+                .expect("facts"),
+        };
+        let count = u16::try_from(LISTENERS_MAX).expect("few") + 7;
+        let relays = [(); 2].map(|()| HandedRelay {
+            socket: socket(),
+            sessions: (0..count).map(session).collect(),
+        });
+        let asked = thread::spawn(move || predecessor.datagrams());
+        let mut successor = successor.wants_datagrams().await.expect("it wants them");
+        successor.give_datagrams(&relays).expect("it takes them");
+        let got = asked.join().expect("no panic").expect("they come");
+        let facts = |relays: &[HandedRelay]| -> Vec<_> {
+            let sessions = relays.iter().flat_map(|it| &it.sessions);
+            let addresses = sessions.map(|it| (it.socket.local_addr().ok(), it.facts));
+            addresses.collect()
+        };
+        assert_eq!(facts(&got), facts(&relays));
+        assert_eq!(got[1].sessions.len(), usize::from(count));
     }
 
     #[tokio::test]

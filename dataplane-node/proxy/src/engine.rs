@@ -18,7 +18,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     config::ProxyConfig,
     counters::{Registry, Traffic},
-    udp::UdpService,
+    udp::{HandedRelay, TakenDatagrams, UdpService},
     upstream::SharedPools,
     worker::{Command, WorkerThread},
 };
@@ -149,6 +149,42 @@ impl Engine {
             all.extend(answer.ok_or(HandOverError::Worker { worker: number })??);
         }
         Ok(all)
+    }
+
+    /// Stops relaying datagrams, and gives all that they were relayed with to who goes on with it; behind [`Engine::hand_over`]. A worker
+    /// that does not answer keeps its own.
+    pub async fn hand_over_datagrams(&self) -> Vec<HandedRelay> {
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            let (reply, answer) = oneshot::channel();
+            if worker.send(Command::HandOverDatagrams { reply }) {
+                let answer = timeout(WORKER_PATIENCE, answer).await;
+                all.extend(answer.ok().and_then(Result::ok).unwrap_or_default());
+            }
+        }
+        all
+    }
+
+    /// Goes on with what an engine before this one has relayed datagrams with, as far as the next configuration has it.
+    pub fn take_datagrams(&self, relays: Vec<HandedRelay>) {
+        let mut parts: Vec<_> = self.workers.iter().map(|_| Vec::new()).collect();
+        let mut of_address: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        for relay in relays {
+            // One that cannot say where it listens is of no use.
+            if let Ok(address) = relay.socket.local_addr() {
+                let turn = of_address.entry(address).or_default();
+                parts[*turn % self.workers.len()].push(relay);
+                *turn += 1;
+            }
+        }
+        for (worker, relays) in self.workers.iter().zip(parts) {
+            let taken = TakenDatagrams {
+                relays,
+                addresses: of_address.keys().copied().collect(),
+            };
+            // One that has ended is told of by the next configuration.
+            let _told = worker.send(Command::TakeDatagrams(taken));
+        }
     }
 
     /// Makes the workers serve this and nothing else, and gives what cannot be served, or not everywhere. No request in progress is

@@ -47,6 +47,9 @@ pub use http2::{Allowance, Http2Config, ServerProtocol};
 pub use routing::rate_clock;
 pub use tcp::{InvalidServerNames, ServerNames, SniFound, SniRoute, SniTable, Unrouted};
 pub use transparent::{ClientsBeside, TransparentConfig};
-pub use udp::{UdpConfig, UdpCounters, UdpCounts, UdpService, serve_udp, udp_listener};
+pub use udp::{
+    HandedRelay, HandedSession, NoSession, SessionFacts, UdpConfig, UdpCounters, UdpCounts,
+    UdpService, serve_udp, udp_listener,
+};
 pub use upstream::{Decided, PoolView, ServerView, SharedPools};
 pub use worker::{listener, serve, work};

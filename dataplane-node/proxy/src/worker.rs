@@ -23,7 +23,7 @@ use crate::{
     counters::{Counters, Registry},
     engine::{ApplyError, EngineConfig, ServiceKey},
     site::{Current, Site},
-    udp::UdpSites,
+    udp::{HandedRelay, TakenDatagrams, UdpSites},
     upstream::SharedPools,
 };
 
@@ -31,10 +31,6 @@ use crate::{
 const BACKLOG: i32 = 1024;
 /// A worker that ends looks this often whether its last connection has.
 const END_POLL: Duration = Duration::from_millis(20);
-
-/// How long datagrams are relayed beside the engine that takes over, which has sockets of its own for them: until it has, and their
-/// answers have come.
-const OVERLAP: Duration = Duration::from_secs(5);
 
 /// What a worker is told.
 pub(crate) enum Command {
@@ -48,6 +44,12 @@ pub(crate) enum Command {
         limit: Duration,
         reply: oneshot::Sender<io::Result<Vec<std::net::TcpListener>>>,
     },
+    /// To give away what it relays datagrams with.
+    HandOverDatagrams {
+        reply: oneshot::Sender<Vec<HandedRelay>>,
+    },
+    /// To go on with these, as far as its next configuration has them.
+    TakeDatagrams(TakenDatagrams),
 }
 
 /// A worker's thread, from outside.
@@ -66,6 +68,7 @@ struct Worker {
     sites: BTreeMap<SocketAddr, Listening>,
     /// Listeners of an engine before this one, until the first configuration has said which of them are wanted.
     taken_over: Vec<std::net::TcpListener>,
+    taken_datagrams: TakenDatagrams,
     /// Sites that are drained and may still have connections.
     leaving: Vec<Rc<Site>>,
     registry: Arc<Registry>,
@@ -108,6 +111,7 @@ impl WorkerThread {
                     datagrams: UdpSites::default(),
                     is_handed_over: false,
                     taken_over,
+                    taken_datagrams: TakenDatagrams::default(),
                     leaving: Vec::new(),
                     registry: worker_registry,
                     shared,
@@ -156,17 +160,25 @@ impl Worker {
                     (self.drain, self.is_handed_over) = (limit, true);
                     let _heard = reply.send(self.hand_over());
                 }
+                Command::HandOverDatagrams { reply } => {
+                    let _heard = reply.send(self.datagrams.hand_over());
+                }
+                Command::TakeDatagrams(taken) => self.taken_datagrams = taken,
             }
         }
         let deadline = Instant::now() + self.drain;
-        if self.is_handed_over && !self.datagrams.is_empty() {
-            sleep(OVERLAP.min(self.drain)).await;
+        if !self.is_handed_over {
+            self.datagrams.end();
         }
-        self.datagrams.end();
         self.drain_except(&EngineConfig::default());
-        while self.leaving.iter().any(|site| site.has_connections()) && Instant::now() < deadline {
+        // Datagrams that nobody has taken over go on for as long as connections may.
+        let is_busy = |worker: &Self| {
+            !worker.datagrams.is_empty() || worker.leaving.iter().any(|it| it.has_connections())
+        };
+        while is_busy(&self) && Instant::now() < deadline {
             sleep(END_POLL).await;
         }
+        self.datagrams.end();
     }
 
     fn apply(&mut self, config: &EngineConfig) -> Vec<(ServiceKey, ApplyError)> {
@@ -196,7 +208,8 @@ impl Worker {
         // What nobody wants of them is closed.
         self.taken_over.clear();
         self.registry.keep(&self.services);
-        failed.extend(self.datagrams.apply(&config.datagrams));
+        let taken = std::mem::take(&mut self.taken_datagrams);
+        failed.extend(self.datagrams.apply(&config.datagrams, taken));
         failed
     }
 

@@ -281,6 +281,84 @@ fn started(workers: usize) -> (tokio::runtime::Runtime, Workers) {
     (runtime.unwrap(), engine)
 }
 
+/// With fewer workers and with more than those before them.
+#[test]
+fn another_engine_goes_on_with_all_that_there_is() {
+    const KEY: ServiceKey = ServiceKey { id: 7, part: 0 };
+    let [server, other] = [(); 2].map(|()| socket("127.0.0.1:0"));
+    let address = socket("127.0.0.1:0").local_addr().unwrap();
+    let apply = |runtime: &tokio::runtime::Runtime, engine: &Workers, config: UdpConfig| {
+        let service = UdpService {
+            listen: vec![address],
+            config: Arc::new(config),
+            counters: Arc::default(),
+            observe: Arc::default(),
+        };
+        let config = EngineConfig {
+            datagrams: [(KEY, service)].into(),
+            ..EngineConfig::default()
+        };
+        let failed = runtime.block_on(engine.apply(config));
+        assert!(failed.is_empty(), "{failed:?}");
+    };
+    let (mut runtime, mut engine) = started(2);
+    apply(&runtime, &engine, to(&[&server]));
+    let clients: Vec<_> = (0..16).map(|_| socket("127.0.0.1:0")).collect();
+    let session = |client: &UdpSocket| {
+        let (said, session) = receive(&server);
+        assert_eq!(said, client.local_addr().unwrap().to_string().as_bytes());
+        session
+    };
+    let say = |client: &UdpSocket| {
+        let own = client.local_addr().unwrap().to_string();
+        client.send_to(own.as_bytes(), address).unwrap();
+    };
+    let first: Vec<_> = clients
+        .iter()
+        .map(|client| {
+            say(client);
+            session(client)
+        })
+        .collect();
+    for workers in [1, 3, 2] {
+        let given = runtime.block_on(engine.hand_over_datagrams());
+        let sessions: usize = given.iter().map(|it| it.sessions.len()).sum();
+        assert_eq!((given.len(), sessions), (2, 16));
+        runtime.block_on(engine.stop());
+        // What is said while nobody listens waits, there and back.
+        clients.iter().for_each(say);
+        for session in &first {
+            server.send_to(b"answer", session).unwrap();
+        }
+        (runtime, engine) = started(workers);
+        engine.take_datagrams(given);
+        apply(&runtime, &engine, to(&[&server, &other]));
+        let mut seen: Vec<_> = clients.iter().map(|_| receive(&server).1).collect();
+        let mut known = first.clone();
+        seen.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(seen, known);
+        for client in &clients {
+            assert_eq!(receive(client).0, b"answer");
+        }
+        for (client, known) in clients.iter().zip(&first) {
+            say(client);
+            assert_eq!(session(client), *known);
+        }
+    }
+    // Sessions with a server that is not there any more end.
+    let given = runtime.block_on(engine.hand_over_datagrams());
+    runtime.block_on(engine.stop());
+    (runtime, engine) = started(2);
+    engine.take_datagrams(given);
+    apply(&runtime, &engine, to(&[&other]));
+    clients.iter().for_each(say);
+    for _ in &clients {
+        receive(&other);
+    }
+    runtime.block_on(engine.stop());
+}
+
 #[test]
 fn the_engine_keeps_a_client_with_its_server_through_changes() {
     const KEY: ServiceKey = ServiceKey { id: 7, part: 0 };

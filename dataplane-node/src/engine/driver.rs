@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
 use lbfabric_proto::v1;
 use lbfabric_proxy::{
-    ClientsBeside, Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey,
+    ClientsBeside, Engine, EngineConfig, EngineService, HandedRelay, ProxyConfig, ServiceKey,
     tls::{ServerTlsConfig, TicketKey, TlsConfig},
 };
 use tracing::{error, warn};
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     chain::Chain,
+    hand_over::Predecessor,
     netlink::Requests,
     plan::{Desired, HealthView},
     server::{ServerSetup, SetupError},
@@ -62,6 +63,8 @@ pub(crate) struct EngineDriver {
     /// When to try or look again, though nothing has happened.
     wake_at: Option<Instant>,
     watching: Watching,
+    /// The agent before this one, which relays datagrams until this one has services of theirs.
+    predecessor: Option<Predecessor>,
 }
 
 impl EngineDriver {
@@ -71,13 +74,13 @@ impl EngineDriver {
         setup: ServerSetup,
         requests: Requests,
         interfaces: &[String],
-        taken_over: Vec<TcpListener>,
+        (listeners, predecessor): (Vec<TcpListener>, Option<Predecessor>),
         watching: Watching,
     ) -> io::Result<Self> {
         files::raise_limit();
         let workers = std::thread::available_parallelism()?.get();
         Ok(Self {
-            engine: Engine::take_over(taken_over, workers, DRAIN)?,
+            engine: Engine::take_over(listeners, workers, DRAIN)?,
             setup,
             answers: AnswerRules::new(requests),
             beside: BTreeMap::new(),
@@ -92,6 +95,7 @@ impl EngineDriver {
             failed: BTreeMap::new(),
             wake_at: None,
             watching,
+            predecessor,
         })
     }
 
@@ -253,6 +257,9 @@ impl EngineDriver {
         if is_same {
             return;
         }
+        if !datagrams.is_empty() {
+            self.take_datagrams().await;
+        }
         let before = std::mem::take(&mut self.told);
         self.failed.clear();
         for (key, part) in parts {
@@ -302,6 +309,20 @@ impl EngineDriver {
         }
         if !self.failed.is_empty() {
             self.wake_by(RETRY);
+        }
+    }
+
+    /// Goes on with what the agent before this one relays datagrams with, if it still does.
+    async fn take_datagrams(&mut self) {
+        let Some(predecessor) = self.predecessor.take() else {
+            return;
+        };
+        let given = tokio::task::spawn_blocking(|| predecessor.datagrams()).await;
+        match given.map_err(io::Error::other).flatten() {
+            Ok(relays) => self.engine.take_datagrams(relays),
+            Err(error) => {
+                warn!(error = %Chain(&error), "sessions of datagrams are not taken over");
+            }
         }
     }
 
@@ -388,6 +409,16 @@ impl EngineDriver {
     pub(crate) async fn hand_over(&mut self, limit: Duration) -> io::Result<Vec<TcpListener>> {
         let given = self.engine.hand_over(limit).await;
         given.map_err(io::Error::other)
+    }
+
+    /// Whether it relays datagrams.
+    pub(crate) fn has_datagrams(&self) -> bool {
+        self.told_datagrams.names().next().is_some()
+    }
+
+    /// Stops relaying datagrams, and gives what they are relayed with.
+    pub(crate) async fn hand_over_datagrams(&self) -> Vec<HandedRelay> {
+        self.engine.hand_over_datagrams().await
     }
 
     /// Waits until the connections have ended; what was put on the machine is another agent's now.

@@ -3,6 +3,8 @@
 
 #[path = "take_over/clients.rs"]
 mod clients;
+#[path = "take_over/datagrams.rs"]
+mod datagrams;
 
 use std::{
     fs,

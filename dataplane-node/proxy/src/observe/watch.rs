@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     pin::pin,
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -291,6 +291,14 @@ impl Watch {
     pub(crate) fn relayed(&self, received: u64, sent: u64) {
         self.received.set(self.received.get() + received);
         self.sent.set(self.sent.get() + sent);
+    }
+
+    /// It began so long ago, and was answered then: another process has seen it so far.
+    pub(crate) fn resumes(&self, age: Duration, answered: Option<Duration>) {
+        if let Some(state) = self.state.get() {
+            state.began.set(Instant::now().checked_sub(age));
+            state.response.set(answered);
+        }
     }
 
     /// So many datagrams have gone on.

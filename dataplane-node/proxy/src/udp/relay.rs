@@ -3,7 +3,7 @@ use std::{
     collections::HashMap,
     io,
     net::{SocketAddr, UdpSocket},
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use tokio::{io::Interest, task};
 
 use super::{
-    UdpConfig, UdpCounters,
+    HandedRelay, HandedSession, SessionFacts, UdpConfig, UdpCounters,
     counters::Event,
     piece::{From, Piece, Room, Way},
     session::Session,
@@ -130,6 +130,43 @@ impl Relay {
         sessions
             .drain()
             .for_each(|(way, session)| session.cut(&way));
+    }
+
+    /// What goes on elsewhere: its socket and its sessions, of which it has none any more.
+    pub(super) fn hand_over(&self) -> io::Result<HandedRelay> {
+        let socket = self.socket.as_fd().try_clone_to_owned()?;
+        let mut sessions = self.sessions.borrow_mut();
+        let sessions = sessions.drain();
+        Ok(HandedRelay {
+            socket: socket.into(),
+            sessions: sessions
+                .filter_map(|(way, session)| session.hand_over(&way).ok())
+                .collect(),
+        })
+    }
+
+    /// Goes on with sessions that began elsewhere, if it has their servers.
+    pub(super) fn resume(self: &Rc<Self>, sessions: Vec<HandedSession>) {
+        let config = self.config.borrow();
+        for HandedSession { socket, facts } in sessions {
+            let SessionFacts {
+                client,
+                service,
+                server,
+                ..
+            } = facts;
+            let Some(socket) = Some(socket).filter(|_| config.keeps(server)) else {
+                continue;
+            };
+            let Ok(socket) = Session::socket(socket) else {
+                continue;
+            };
+            let seen = self.seen(server);
+            let session = Session::resumed(&facts, socket, self.observer().as_ref(), &seen);
+            let way = Way { client, service };
+            self.sessions.borrow_mut().insert(way, session.clone());
+            session.begin(self, way);
+        }
     }
 
     /// How long a session may be silent.

@@ -2,8 +2,9 @@ use std::{
     cell::{Cell, RefCell},
     io,
     net::SocketAddr,
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     rc::Rc,
+    time::Duration,
 };
 
 use tokio::{
@@ -14,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    HandedSession, SessionFacts,
     counters::Event,
     piece::{Piece, Way},
     relay::{AT_A_TURN, Relay},
@@ -28,8 +30,11 @@ pub(super) struct Session {
     pub(super) server: SocketAddr,
     /// Connected to the server.
     socket: UdpSocket,
+    began: Instant,
     /// When the last datagram came, of either side.
     last: Cell<Instant>,
+    /// How old it was when the first answer came.
+    answered: Cell<Option<Duration>>,
     /// What sends on the answers.
     task: RefCell<Option<AbortHandle>>,
     watch: Watch,
@@ -44,19 +49,77 @@ impl Session {
         observer: Option<&Rc<Observer>>,
         seen: &Rc<SeenServer>,
     ) -> Rc<Self> {
-        let watch = Watch::of(observer);
-        watch.head(0);
-        watch.carries(Protocol::Udp);
-        watch.server(seen);
+        let watch = watched(observer, seen);
         watch.connected(false);
         Rc::new(Self {
             server,
             socket,
+            began: Instant::now(),
             last: Cell::new(Instant::now()),
+            answered: Cell::default(),
             task: RefCell::default(),
             watch,
             packets: Cell::default(),
             _counted: CountedConnection::of(observer),
+        })
+    }
+
+    /// One that began elsewhere.
+    pub(super) fn resumed(
+        facts: &SessionFacts,
+        socket: UdpSocket,
+        observer: Option<&Rc<Observer>>,
+        seen: &Rc<SeenServer>,
+    ) -> Rc<Self> {
+        let SessionFacts {
+            client: _,
+            service: _,
+            server,
+            age,
+            silent,
+            answered,
+            received,
+            sent,
+            packets,
+        } = *facts;
+        let watch = watched(observer, seen);
+        watch.connected(true);
+        watch.resumes(age, answered);
+        watch.relayed(received, sent);
+        let now = Instant::now();
+        Rc::new(Self {
+            server,
+            socket,
+            began: now.checked_sub(age).unwrap_or(now),
+            last: Cell::new(now.checked_sub(silent).unwrap_or(now)),
+            answered: Cell::new(answered),
+            task: RefCell::default(),
+            watch,
+            packets: Cell::new(packets),
+            _counted: CountedConnection::of(observer),
+        })
+    }
+
+    /// What goes on elsewhere; whoever calls this has taken it out of the sessions.
+    pub(super) fn hand_over(&self, way: &Way) -> io::Result<HandedSession> {
+        self.task.borrow().iter().for_each(AbortHandle::abort);
+        self.watch.forget();
+        let now = Instant::now();
+        let facts = SessionFacts {
+            client: way.client,
+            service: way.service,
+            server: self.server,
+            age: now.saturating_duration_since(self.began),
+            silent: now.saturating_duration_since(self.last.get()),
+            answered: self.answered.get(),
+            received: self.watch.received().get(),
+            sent: self.watch.sent().get(),
+            packets: self.packets.get(),
+        };
+        let socket = self.socket.as_fd().try_clone_to_owned()?;
+        Ok(HandedSession {
+            socket: socket.into(),
+            facts,
         })
     }
 
@@ -157,7 +220,8 @@ impl Session {
             relay.count(Event::ToClient, sent);
             relay.count(Event::ClientFull, piece.datagrams() - sent);
             let packets = self.packets.get();
-            if packets.sent == 0 {
+            if self.answered.get().is_none() {
+                self.answered.set(Some(self.began.elapsed()));
                 self.watch.answered(0);
             }
             self.packets.set(Packets {
@@ -168,4 +232,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn watched(observer: Option<&Rc<Observer>>, seen: &Rc<SeenServer>) -> Watch {
+    let watch = Watch::of(observer);
+    watch.head(0);
+    watch.carries(Protocol::Udp);
+    watch.server(seen);
+    watch
 }

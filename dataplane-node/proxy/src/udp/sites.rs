@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
+    io,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -11,7 +12,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{UdpConfig, UdpCounters, relay::Relay, udp_listener};
+use super::{HandedRelay, TakenDatagrams, UdpConfig, UdpCounters, relay::Relay, udp_listener};
 use crate::{
     engine::{ApplyError, ServiceKey},
     observe::ObserveConfig,
@@ -38,9 +39,9 @@ pub struct UdpService {
 pub(crate) struct UdpSites(BTreeMap<SocketAddr, UdpSite>);
 
 struct UdpSite {
-    relay: Rc<Relay>,
     service: ServiceKey,
-    task: AbortHandle,
+    /// One, but where sockets of an engine before this one were more or fewer than this one's workers.
+    relays: Vec<(Rc<Relay>, AbortHandle)>,
 }
 
 // === impl UdpSites ===
@@ -50,10 +51,17 @@ impl UdpSites {
         self.0.is_empty()
     }
 
-    /// Serves these and nothing else, and gives what cannot be served.
+    /// Gives away all that it has, with what goes on.
+    pub(crate) fn hand_over(&mut self) -> Vec<HandedRelay> {
+        let sites = std::mem::take(&mut self.0).into_values();
+        sites.flat_map(UdpSite::hand_over).collect()
+    }
+
+    /// Serves these and nothing else, with what was `taken` of an engine before this one, and gives what cannot be served.
     pub(crate) fn apply(
         &mut self,
         services: &BTreeMap<ServiceKey, UdpService>,
+        mut taken: TakenDatagrams,
     ) -> Vec<(ServiceKey, ApplyError)> {
         let listens = |address: &SocketAddr, key| {
             let service = services.get(&key);
@@ -68,13 +76,18 @@ impl UdpSites {
             for address in &service.listen {
                 let served = match self.0.entry(*address) {
                     Entry::Occupied(site) if site.get().service == *key => {
-                        site.get().relay.swap(&service.config, &service.observe);
+                        for (relay, _) in &site.get().relays {
+                            relay.swap(&service.config, &service.observe);
+                        }
                         Ok(())
                     }
                     Entry::Occupied(_) => Err(ApplyError::Taken { address: *address }),
-                    Entry::Vacant(place) => UdpSite::begin(*address, *key, service).map(|site| {
-                        place.insert(site);
-                    }),
+                    Entry::Vacant(place) => {
+                        let site = UdpSite::begin(*address, *key, service, &mut taken);
+                        site.map(|site| {
+                            place.insert(site);
+                        })
+                    }
                 };
                 failed.extend(served.err().map(|error| (*key, error)));
             }
@@ -97,12 +110,30 @@ impl UdpSite {
         address: SocketAddr,
         key: ServiceKey,
         service: &UdpService,
+        taken: &mut TakenDatagrams,
     ) -> Result<Self, ApplyError> {
+        let is_its =
+            |handed: &mut HandedRelay| handed.socket.local_addr().is_ok_and(|it| it == address);
+        let mut all: Vec<_> = taken.relays.extract_if(.., is_its).collect();
+        let failed = |source| ApplyError::Listen { address, source };
+        if all.is_empty() && !taken.addresses.contains(&address) {
+            all.push(HandedRelay {
+                socket: udp_listener(address).map_err(failed)?,
+                sessions: Vec::new(),
+            });
+        }
+        let relays = all.into_iter().map(|handed| Self::relay(handed, service));
+        Ok(Self {
+            service: key,
+            relays: relays.collect::<io::Result<_>>().map_err(failed)?,
+        })
+    }
+
+    fn relay(handed: HandedRelay, service: &UdpService) -> io::Result<(Rc<Relay>, AbortHandle)> {
         let (config, counters) = (service.config.clone(), service.counters.clone());
-        let socket = udp_listener(address);
         let observe = Arc::clone(&service.observe);
-        let relay = socket.and_then(|socket| Relay::new(socket, config, counters, observe));
-        let relay = relay.map_err(|source| ApplyError::Listen { address, source })?;
+        let relay = Relay::new(handed.socket, config, counters, observe)?;
+        relay.resume(handed.sessions);
         let serving = Rc::clone(&relay);
         let task = task::spawn_local(async move {
             // A socket that had an error has nothing against the next datagram.
@@ -110,15 +141,24 @@ impl UdpSite {
                 sleep(FAILED_PAUSE).await;
             }
         });
-        Ok(Self {
-            relay,
-            service: key,
-            task: task.abort_handle(),
-        })
+        Ok((relay, task.abort_handle()))
+    }
+
+    /// What it cannot give away ends.
+    fn hand_over(self) -> Vec<HandedRelay> {
+        let relays = self.relays.into_iter();
+        relays
+            .filter_map(|(relay, task)| {
+                task.abort();
+                relay.hand_over().ok()
+            })
+            .collect()
     }
 
     fn end(self) {
-        self.task.abort();
-        self.relay.end();
+        for (relay, task) in self.relays {
+            task.abort();
+            relay.end();
+        }
     }
 }

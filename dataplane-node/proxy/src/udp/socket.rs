@@ -5,15 +5,21 @@ use std::{
 
 use nix::sys::socket::{
     setsockopt,
-    sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, UdpGroSegment},
+    sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, RcvBufForce, UdpGroSegment},
 };
 use socket2::{Domain, Protocol, Socket, Type};
+
+/// Bytes of clients' datagrams that wait while a worker does something else, or is replaced by one of another agent: with what the kernel
+/// adds to them, some thousands of short ones.
+const WAITING_BYTES: usize = 4 << 20;
 
 /// A socket that each worker makes for itself: the kernel spreads clients over them, each to the same one for as long as there are as many.
 /// The address need not be the machine's yet.
 pub fn udp_listener(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = new(address)?;
     socket.set_reuse_port(true)?;
+    // Who may not have more has what the machine gives to all.
+    let _less = setsockopt(&socket, RcvBufForce, &WAITING_BYTES);
     // Which of its addresses a client has gone to.
     if address.is_ipv4() {
         socket.set_freebind_v4(true)?;
