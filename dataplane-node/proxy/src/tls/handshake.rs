@@ -21,7 +21,7 @@ use super::{
     resolver,
     session::{Secrets, Session},
     socket::{Facts, TlsSocket},
-    wire::Wire,
+    wire::{HANDSHAKE_BYTES, Wire},
 };
 use crate::socket::write_all;
 
@@ -118,10 +118,10 @@ impl Handshake {
 
     /// Where more from the other side goes; never empty.
     pub(super) fn space(&mut self) -> Result<&mut [u8], HandshakeError> {
-        if self.incoming.space().is_empty() {
-            self.incoming.grow();
+        if self.incoming.all_space().is_empty() {
+            self.incoming.grow(HANDSHAKE_BYTES);
         }
-        let space = self.incoming.space();
+        let space = self.incoming.all_space();
         if space.is_empty() {
             let error = rustls::Error::InvalidMessage(rustls::InvalidMessage::MessageTooLarge);
             return Err(HandshakeError::Refused(error));

@@ -356,7 +356,7 @@ impl Session {
         }
         self.is_closed = true;
         let wire = self.outgoing.get_or_insert_with(Wire::take);
-        if wire.space().len() >= alert.len() + OVERHEAD_MAX {
+        if wire.all_space().len() >= alert.len() + OVERHEAD_MAX {
             let sealed = self.seal.seal(Content::Alert, [&alert, b""], wire.tail());
             wire.fill(sealed.unwrap_or(0));
         }
@@ -420,7 +420,7 @@ impl Incoming {
             0..self.data.len()
         };
         self.next -= done;
-        self.wire.space()
+        self.wire.all_space()
     }
 }
 
