@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
 };
 
@@ -74,12 +74,11 @@ fn spec(others: v1::SniOthers, balancing: Option<v1::BalancingSpec>) -> v1::Fabr
     }
 }
 
-/// The servers of each pool, by themselves.
-fn servers(fixture: &Fixture) -> Vec<(Nginx, PathBuf)> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+/// The servers of each pool, by themselves, each with its certificate as a file of that folder.
+fn servers(fixture: &Fixture, folder: &Path) -> Vec<(Nginx, PathBuf)> {
     let server = |(name, address, host): (&str, &str, &str)| {
         fixture.peer.ip(&["addr", "add", address, "dev", "sv0"]);
-        let (certificate, file) = certificate(host, folder.path());
+        let (certificate, file) = certificate(host, folder);
         let directives = format!(
             "server {{
                 listen {address}:443 ssl http2;
@@ -95,10 +94,7 @@ fn servers(fixture: &Fixture) -> Vec<(Nginx, PathBuf)> {
         let nginx = Nginx::start(&fixture.peer, &directives, &files, &listens);
         (nginx, file)
     };
-    let servers = POOLS.into_iter().map(server).collect();
-    // The clients read the certificates from there, until the test's end.
-    let _kept = folder.keep();
-    servers
+    POOLS.into_iter().map(server).collect()
 }
 
 fn healthy(count: usize) -> impl Fn(&v1::NodeReport) -> bool {
@@ -109,7 +105,7 @@ fn healthy(count: usize) -> impl Fn(&v1::NodeReport) -> bool {
 }
 
 /// What a client that asks for a name and believes this certificate is answered, over HTTP/2.
-fn ask(from: &Namespace, name: &str, authority: &std::path::Path) -> Result<String, Option<i32>> {
+fn ask(from: &Namespace, name: &str, authority: &Path) -> Result<String, Option<i32>> {
     let to = format!("::{VIP}");
     let file = authority.to_str().expect("the path is UTF-8");
     let url = format!("https://{name}/");
@@ -166,7 +162,8 @@ impl Drop for Held {
 fn clients_get_the_pool_of_the_name_that_they_ask_for() {
     let fixture = Fixture::new();
     fixture.route_vips();
-    let mut servers = servers(&fixture);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut servers = servers(&fixture, folder.path());
     let files: Vec<_> = servers.iter().map(|(_, file)| file.clone()).collect();
     let [rest, one, below] = &files[..] else {
         panic!("there are three");
