@@ -8,10 +8,13 @@ const PUBLIC: &[&str] = &[
     "lbfabric/v1/node_service.proto",
     "lbfabric/v1/observe.proto",
 ];
+/// As OpenTelemetry publishes them: opentelemetry-proto 1.10.0.
+const OTLP: &[&str] = &["opentelemetry/proto/collector/trace/v1/trace_service.proto"];
 const INTERNAL: &[&str] = &["lbfabric/internal/v1/controller.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=lbfabric");
+    println!("cargo::rerun-if-changed=opentelemetry");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Reflection serves the public files only.
     let public = protox::compile(PUBLIC, ["."])?;
@@ -37,5 +40,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             "lbfabric.v1.SecretKey",
         ])
         .compile_fds(all)?;
+    if env::var_os("CARGO_FEATURE_OTLP").is_some() {
+        tonic_prost_build::configure()
+            .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
+            .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
+            .build_transport(env::var_os("CARGO_FEATURE_CLIENT").is_some())
+            // Not written for rustdoc.
+            .disable_comments(["."])
+            .include_file("opentelemetry.rs")
+            .compile_fds(protox::compile(OTLP, ["."])?)?;
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The `.proto` files of `proto/lbfabric/` and the code generated from them, but for what keeps secrets out of messages.
 //!
-//! Without features only the messages are here; `client` and `server` add the tonic stubs.
+//! Without features only the messages are here; `client` and `server` add the tonic stubs, and `otlp` those of `proto/opentelemetry/`.
 
 /// The public API, package `lbfabric.v1`.
 #[allow(
@@ -45,6 +45,21 @@ impl std::fmt::Debug for v1::SecretKey {
         let Self { secret: _ } = self;
         f.debug_struct("SecretKey").finish_non_exhaustive()
     }
+}
+
+/// What collectors of traces take: OpenTelemetry's own messages, package `opentelemetry.proto`.
+#[cfg(feature = "otlp")]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    missing_docs,
+    reason = "generated code; which lints it meets depends on the features"
+)]
+pub mod otlp {
+    include!(concat!(env!("OUT_DIR"), "/opentelemetry.rs"));
+
+    pub use opentelemetry::proto::{collector, common, resource, trace};
 }
 
 /// What controllers say to each other and write to disk, package `lbfabric.internal.v1`.
