@@ -31,7 +31,7 @@ use crate::{
     hand_over::{self, HandOverFailed, Offer, Predecessor, Successor},
     health::Probers,
     netlink::NetworkWatch,
-    seeing::{Admin, AdminAddress, Followers, asker},
+    seeing::{Admin, AdminAddress, Collector, Followers, asker},
     server::ServerSetup,
     snapshot::HeldSnapshot,
     state_file::StateFile,
@@ -76,6 +76,9 @@ pub enum StartError {
     /// The access log cannot be written.
     #[error("open the access log")]
     AccessLog(#[source] io::Error),
+    /// The collector of traces is none.
+    #[error("export traces: {0}")]
+    Traces(String),
     /// The address for metrics cannot be listened at.
     #[error("listen at {address} for metrics")]
     Metrics {
@@ -112,14 +115,8 @@ impl NodeAgent {
             NetworkWatch::start(config.interfaces.clone()).map_err(StartError::Netlink)?;
         // Before another agent is asked for its place: it keeps that if this one cannot go on.
         let log = Arc::new(open_log(&config).map_err(StartError::AccessLog)?);
-        let admin_address = match config.metrics_address {
-            Some(address) => Some(
-                AdminAddress::open(address, config.take_over)
-                    .await
-                    .map_err(|source| StartError::Metrics { address, source })?,
-            ),
-            None => None,
-        };
+        let collector = collector(&config)?;
+        let admin_address = open_admin(&config).await?;
         let taken_over = take_over(&config, &network).await?;
         let lock = lock(&config.state_dir).await?;
         let offer = Offer::open(&config.state_dir);
@@ -139,6 +136,7 @@ impl NodeAgent {
         let watching = Watching {
             metrics: Arc::default(),
             log,
+            spans: collector.as_ref().map(Collector::queue),
         };
         let role = role_state(&config, &network, taken_over, &watching)?;
         let (agent, questions) = asker();
@@ -158,6 +156,7 @@ impl NodeAgent {
             let admin = Admin {
                 metrics: watching.metrics.clone(),
                 log: watching.log.clone(),
+                spans: collector.as_ref().map(Collector::counts),
                 agent,
             };
             tasks.spawn(async move {
@@ -190,6 +189,10 @@ impl NodeAgent {
             } else {
                 Box::pin(tidy_up(agent)).await;
                 drop(lock);
+            }
+            // Behind the last request.
+            if let Some(collector) = collector {
+                collector.finish().await;
             }
         };
         let task = tokio::spawn(Box::pin(run));
@@ -351,9 +354,27 @@ fn open_log(config: &NodeConfig) -> io::Result<AccessLog> {
     })
 }
 
+async fn open_admin(config: &NodeConfig) -> Result<Option<AdminAddress>, StartError> {
+    let Some(address) = config.metrics_address else {
+        return Ok(None);
+    };
+    let opened = AdminAddress::open(address, config.take_over).await;
+    let failed = |source| StartError::Metrics { address, source };
+    opened.map(Some).map_err(failed)
+}
+
 fn open_setup(config: &NodeConfig, network: &NetworkWatch) -> Result<ServerSetup, StartError> {
     ServerSetup::open(&config.state_dir, network.requests.clone())
         .map_err(|error| StartError::Record(Chain(&error).to_string()))
+}
+
+fn collector(config: &NodeConfig) -> Result<Option<Collector>, StartError> {
+    let Some(collector) = &config.trace_collector else {
+        return Ok(None);
+    };
+    let started = Collector::start(&collector.url, &collector.service_name, &config.name);
+    let failed = |error| StartError::Traces(Chain(&error).to_string());
+    started.map(Some).map_err(failed)
 }
 
 fn role_state(

@@ -57,6 +57,17 @@ pub struct NodeConfig {
     pub metrics_address: Option<SocketAddr>,
     /// Where the access log of layer-7 services goes, besides to who asks a controller for it.
     pub access_log: AccessLogTarget,
+    /// Where spans of traced requests go; none: nowhere.
+    pub trace_collector: Option<TraceCollector>,
+}
+
+/// A collector of traces, which is spoken to in OTLP over gRPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceCollector {
+    /// `http://HOST:PORT`.
+    pub url: String,
+    /// `service.name`, by which collectors tell whose spans they are.
+    pub service_name: String,
 }
 
 /// Where an access log goes.
@@ -95,6 +106,7 @@ impl NodeConfig {
             hand_over_time: Duration::from_mins(1),
             metrics_address: None,
             access_log: AccessLogTarget::None,
+            trace_collector: None,
         }
     }
 

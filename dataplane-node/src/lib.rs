@@ -34,6 +34,6 @@ mod state_file;
 mod xdp;
 
 pub use agent::{DetachError, NodeAgent, StartError, detach};
-pub use config::{AccessLogTarget, NodeConfig, Role, XdpModeChoice};
+pub use config::{AccessLogTarget, NodeConfig, Role, TraceCollector, XdpModeChoice};
 pub use hand_over::HandOverFailed;
 pub use map_keeper::{KeepError, Kept, MapKeeper};

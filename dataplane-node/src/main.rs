@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lbfabric_node::{AccessLogTarget, NodeAgent, NodeConfig, Role, XdpModeChoice};
+use lbfabric_node::{AccessLogTarget, NodeAgent, NodeConfig, Role, TraceCollector, XdpModeChoice};
 use mimalloc::MiMalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -87,6 +87,18 @@ struct RunArgs {
     /// Without it there are only the latest lines, for `lbfabric logs`.
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
+    /// Export spans of layer-7 requests that are said to be recorded (`proxy.trace` of their service) to a collector, over OTLP/gRPC without TLS.
+    /// One that is away or slow is in nobody's way: what it does not take in time is dropped and counted.
+    #[arg(long, value_name = "http://HOST:PORT")]
+    trace_collector: Option<String>,
+    /// The `service.name` of the spans; the node's name is their `service.instance.id`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "lbfabric",
+        requires = "trace_collector"
+    )]
+    trace_service_name: String,
 }
 
 #[derive(Args)]
@@ -152,6 +164,10 @@ impl RunArgs {
                 Some(path) if path.as_os_str() == "-" => AccessLogTarget::Stdout,
                 Some(path) => AccessLogTarget::File(path),
             },
+            trace_collector: self.trace_collector.map(|url| TraceCollector {
+                url,
+                service_name: self.trace_service_name,
+            }),
             name: defaults.name,
             role,
         }
@@ -211,4 +227,32 @@ async fn run_detach(args: DetachArgs) -> anyhow::Result<()> {
     lbfabric_node::detach(&pin_dir, &args.interfaces, state_dir.as_deref())
         .await
         .context("detach")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the page has in its text as commands of this program.
+    #[test]
+    fn the_options_of_the_page_are_understood() {
+        let page = include_str!("../../docs/seeing.md");
+        let commands = page
+            .split('`')
+            .filter_map(|it| it.strip_prefix("lbfabric-node "));
+        let base = "lbfabric-node --name lb1 --interface eth0 --controller 192.0.2.1:7400";
+        let parse = |options: &str| {
+            let all = base.split(' ').chain(options.split(' '));
+            let cli = Cli::try_parse_from(all).unwrap_or_else(|error| panic!("{error}"));
+            cli.run.expect("it runs").into_config()
+        };
+        let configs: Vec<_> = commands.map(parse).collect();
+        let collector = TraceCollector {
+            url: "http://127.0.0.1:4317".to_owned(),
+            service_name: "lbfabric".to_owned(),
+        };
+        let has = |config: &NodeConfig| config.trace_collector.as_ref() == Some(&collector);
+        assert_eq!(configs.len(), 2);
+        assert!(configs.iter().any(has), "{configs:?}");
+    }
 }

@@ -46,6 +46,8 @@ mod l7_routes;
 mod l7_secured;
 #[path = "netns/l7_served.rs"]
 mod l7_served;
+#[path = "netns/l7_traces.rs"]
+mod l7_traces;
 #[path = "netns/l7_transparent.rs"]
 mod l7_transparent;
 #[path = "netns/large_frames.rs"]
@@ -68,6 +70,8 @@ mod named_servers;
 mod namespace;
 #[path = "netns/nginx.rs"]
 mod nginx;
+#[path = "netns/played_collector.rs"]
+mod played_collector;
 #[path = "netns/played_controller.rs"]
 mod played_controller;
 #[path = "netns/prefix.rs"]

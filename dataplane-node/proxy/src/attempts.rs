@@ -22,7 +22,9 @@ use crate::{
     config::ProxyConfig,
     http1::{Body, Refusal, Response},
     http2,
-    observe::{Cause, Ending, NO_SERVER, Phase, ServerFailure, Termination, Watch, failure_of},
+    observe::{
+        Cause, Ending, NO_SERVER, Phase, Renewal, ServerFailure, Termination, Watch, failure_of,
+    },
     route::Failure,
     routing::Routed,
     stream::{Incoming, NoHead},
@@ -97,6 +99,9 @@ pub(crate) trait Asking<C> {
 
     /// Sends the request to a server, and gives its answer to the client.
     async fn exchange(&mut self, permit: &Permit, over: C) -> Result<Self::Answered, Failed>;
+
+    /// The next server is told something else of the trace than the last one.
+    fn renew(&mut self, renewal: &Renewal);
 }
 
 /// Sends a request to a server, and to further ones as far as its route allows it, until one answers.
@@ -133,6 +138,8 @@ pub(crate) async fn attempts<C: Carrier, A: Asking<C>>(
                 Failed::Untouched if may_repeat => {
                     may_repeat = false;
                     watch.retries(Some(ServerFailure::NoAnswer));
+                    renew(asking, watch);
+                    watch.reconnects();
                     // Most requests do not carry the room for this.
                     let mut connecting = Box::pin(C::connect(&permit, config, limit));
                     match asking.or_gone(connecting.as_mut()).await? {
@@ -162,9 +169,17 @@ pub(crate) async fn attempts<C: Carrier, A: Asking<C>>(
                     return Err(why);
                 }
             }
+            renew(asking, watch);
             (pool, key) = permit.another(&pool, &key);
             continue 'servers;
         }
+    }
+}
+
+/// Each server that may have seen the request was told of a span of its own, if it is recorded.
+fn renew<C: Carrier, A: Asking<C>>(asking: &mut A, watch: &Watch) {
+    if let Some(renewal) = watch.renewed() {
+        asking.renew(&renewal);
     }
 }
 
@@ -239,7 +254,10 @@ impl Asked {
     ) -> Result<(), Failed> {
         permit.answered(status, !self.has_body());
         match Failure::of_status(status) {
-            Some(failure) if self.again(failure, config) => Err(Failed::Again),
+            Some(failure) if self.again(failure, config) => {
+                self.watch.turns_down(status);
+                Err(Failed::Again)
+            }
             Some(_) | None => {
                 self.watch.answered(status);
                 Ok(())

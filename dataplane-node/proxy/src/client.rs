@@ -13,7 +13,7 @@ mod over_http1;
 mod over_http2;
 mod upgraded;
 
-use std::{cell::Cell, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context};
+use std::{cell::Cell, mem, net::IpAddr, pin::Pin, rc::Rc, sync::Arc, task::Context};
 
 use tokio::time::timeout;
 
@@ -74,6 +74,7 @@ enum Rewritten {
 /// A request that goes to one server after the other, until one answers.
 struct Attempt<'a> {
     client: &'a mut Stream,
+    head: Vec<u8>,
     onward: &'a Onward,
     config: &'a Arc<ProxyConfig>,
 }
@@ -212,7 +213,7 @@ impl Client {
         })?;
         self.current.counters.requests.increment();
         self.stream.incoming().consume(head_bytes);
-        let onward = match rewritten {
+        let mut onward = match rewritten {
             Rewritten::Onward(onward) => onward,
             Rewritten::Answer { answer, persists } => {
                 let silence = self.current.config.timeouts.silence;
@@ -227,6 +228,7 @@ impl Client {
         };
         let mut attempt = Attempt {
             client: &mut self.stream,
+            head: mem::take(&mut onward.head),
             onward: &onward,
             config: &self.current.config,
         };
@@ -303,6 +305,8 @@ impl Client {
             Ok(way) => way,
             Err((route, answer)) => {
                 watch.answers(route, &answer);
+                // Nobody else is told.
+                let _traced = watch.traced(head.method, &head);
                 // What comes of a body is not looked for behind its answer.
                 let persists = request.persists && request.body == Body::Length(0);
                 answer.write(&mut out, head.method, head.minor, persists);
@@ -325,7 +329,7 @@ impl Client {
             },
             x_forwarded: self.current.config.forwarded.x_forwarded,
             forwarded: self.current.config.forwarded.forwarded,
-            traced: watch.traced(head.fields()),
+            traced: watch.traced(head.method, &head),
         };
         let forwarding = routed.forwarding(forwarding, &self.current.config);
         let request = Request {

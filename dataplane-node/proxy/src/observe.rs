@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  request ── Watch ──┬── counters and histograms of this worker ──► Metrics::read ──► exposition ──► /metrics
-//!   (of its connection)       └── Record ──► a line ──► this worker's lines ──► AccessLog's thread ──► stdout, file, syslog
+//!   (of its connection)       ├── Record ──► a line ──► this worker's lines ──► AccessLog's thread ──► stdout, file, syslog
+//!                             └── Record, attempts ──► TracedRequest ──► SpanQueue ──► who exports spans
 //! ```
 //!
 //! A worker never waits for who reads: it alone writes its counters, and a line for which there is no room is dropped and counted. What
@@ -22,8 +23,10 @@ mod metrics;
 mod observer;
 mod recent;
 mod record;
+mod recording;
 mod sampling;
 mod sink;
+mod spans;
 mod state;
 mod termination;
 mod traceparent;
@@ -43,10 +46,12 @@ pub use recent::{Excerpt, Recent};
 pub use record::{Packets, Protocol, Record, TEXT_BYTES_MAX, Timers, Tls};
 pub use sampling::Sampling;
 pub use sink::Sink;
+pub use spans::{SpanQueue, TracedAttempt, TracedRequest};
 pub use termination::{Cause, Phase, ServerFailure, Termination};
 pub use traceparent::{TraceParent, Traced};
 
 pub(crate) use observer::{CountedConnection, Observer, SeenServer};
+pub(crate) use recording::Renewal;
 pub(crate) use termination::NO_SERVER;
 pub(crate) use watch::{Ending, Peer, PeerTls, Watch, failure_of};
 

@@ -170,6 +170,7 @@ mod tests {
         Watching {
             metrics: Arc::default(),
             log: Arc::new(observe::AccessLog::start(observe::Sink::Nowhere).expect("a log")),
+            spans: None,
         }
     }
 

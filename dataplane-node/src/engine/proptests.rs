@@ -444,6 +444,7 @@ pub(super) fn told(spec: &v1::FabricSpec) -> Option<Desired> {
 pub(super) static WATCHING: LazyLock<Watching> = LazyLock::new(|| Watching {
     metrics: Arc::default(),
     log: Arc::new(AccessLog::start(Sink::Nowhere).expect("a thread")),
+    spans: None,
 });
 
 /// Builds all that the engine is told; whether there was anything.

@@ -7,7 +7,7 @@ use lbfabric_model::{self as model, AccessLogFormat, Proxy};
 use lbfabric_proto::v1;
 use lbfabric_proxy::observe::{
     AccessLog, AnswersReading, Cause, LogConfig, LogFormat, Metrics, ObserveConfig, Phase,
-    Sampling, ServiceReading, TraceConfig,
+    Sampling, ServiceReading, SpanQueue, TraceConfig,
 };
 
 /// Where what is seen of the engine goes.
@@ -15,6 +15,8 @@ use lbfabric_proxy::observe::{
 pub(crate) struct Watching {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: Arc<AccessLog>,
+    /// Of traced requests, if there is a collector.
+    pub(crate) spans: Option<Arc<SpanQueue>>,
 }
 
 impl Watching {
@@ -34,6 +36,7 @@ impl Watching {
             traces: proxy.trace.map(|trace| TraceConfig {
                 sample_one_in: trace.sample_one_in,
             }),
+            spans: self.spans.clone(),
         }
     }
 

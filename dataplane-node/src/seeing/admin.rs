@@ -19,7 +19,7 @@ use tokio::{
 
 use lbfabric_proxy::observe::{AccessLog, Exposition, Metrics};
 
-use super::{Asker, node_metrics};
+use super::{Asker, SpanCounts, node_metrics, span_metrics};
 
 /// Connections at the same time; others wait.
 const CONNECTIONS_MAX: usize = 32;
@@ -40,6 +40,8 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     /// Whose lines are counted.
     pub(crate) log: Arc<AccessLog>,
+    /// Whose spans are counted, if there is a collector.
+    pub(crate) spans: Option<Arc<SpanCounts>>,
     /// Who knows the rest.
     pub(crate) agent: Asker,
 }
@@ -124,6 +126,9 @@ impl Admin {
             let mut text = form.begin();
             if let Some(node) = &node {
                 node_metrics(&mut text, node);
+                if let Some(spans) = &self.spans {
+                    span_metrics(&mut text, spans);
+                }
             }
             text.layer7(&metrics.read_those(which), self.log.read());
             text.finish()

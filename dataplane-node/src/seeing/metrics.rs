@@ -2,7 +2,7 @@ use lbfabric_model::{BackendId, ServiceId};
 use lbfabric_proto::v1;
 use lbfabric_proxy::observe::{Family, MetricsText};
 
-use super::NodeSeen;
+use super::{NodeSeen, SpanCounts};
 
 /// Writes what is counted of the node and of layer 4.
 pub(crate) fn node_metrics(text: &mut MetricsText, seen: &NodeSeen) {
@@ -52,6 +52,20 @@ pub(crate) fn node_metrics(text: &mut MetricsText, seen: &NodeSeen) {
         verdicts.map(|(verdict, count)| ([("verdict", verdict.as_str())], *count)),
     );
     of_servers(text, seen);
+}
+
+/// Writes what became of spans.
+pub(crate) fn span_metrics(text: &mut MetricsText, counts: &SpanCounts) {
+    let family = Family::counter(
+        "lbfabric_l7_spans_total",
+        "Spans for the collector of traces, by what became of them.",
+    );
+    let samples = counts.read();
+    let samples = samples.iter();
+    text.samples(
+        &family,
+        samples.map(|(result, count)| ([("result", *result)], *count)),
+    );
 }
 
 fn of_services(text: &mut MetricsText, seen: &NodeSeen) {

@@ -61,7 +61,7 @@ pub(crate) async fn until_ready(node: &Namespace) {
 }
 
 /// Waits until the metrics have a line.
-async fn counted(node: &Namespace, line: &str) {
+pub(crate) async fn counted(node: &Namespace, line: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let (_, metrics) = told(node, "/metrics").await;

@@ -13,7 +13,7 @@ use crate::{
     attempts::{Asking, Behind, Failed, NoAnswer, answer_head, both},
     config::ProxyConfig,
     http1::{Body, Response},
-    observe::{Cause, Phase},
+    observe::{Cause, Phase, Renewal},
     pump::{self, Broken, Framed},
     scratch::Scratch,
     socket::Socket,
@@ -51,6 +51,10 @@ impl Asking<Upstream> for Attempt<'_> {
             behind: Behind::of(upstream, &response, is_sent),
         })
     }
+
+    fn renew(&mut self, renewal: &Renewal) {
+        renewal.patch(&mut self.head);
+    }
 }
 
 impl Attempt<'_> {
@@ -62,7 +66,7 @@ impl Attempt<'_> {
     ) -> Result<((Response, bool), bool), Failed> {
         let (onward, config) = (self.onward, self.config);
         let silence = onward.asked.routed.timeouts(config).silence;
-        let sent = write(&server.socket, &onward.head, b"", silence).await;
+        let sent = write(&server.socket, &self.head, b"", silence).await;
         sent.map_err(|_closed| Failed::Unanswered)?;
         if onward.asked.has_body() {
             return Box::pin(self.with_body(permit, server)).await;

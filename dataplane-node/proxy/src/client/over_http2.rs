@@ -27,7 +27,7 @@ use crate::{
         body::{self, NotRead},
         relay::{self, Head},
     },
-    observe::{Cause, Phase},
+    observe::{Cause, Phase, Renewal},
     pump::Framed,
     socket::Socket,
     stream::{Incoming, write},
@@ -46,13 +46,13 @@ impl<'a, 'b> OverHttp2<'a, 'b> {
         let onward = attempt.onward;
         let config = attempt.config;
         let upgrade = if onward.upgrades {
-            Upgrade::of(&onward.head, &config.limits).map_err(NoAnswer::Refused)?
+            Upgrade::of(&attempt.head, &config.limits).map_err(NoAnswer::Refused)?
         } else {
             Upgrade::None
         };
         let is_tunnel = matches!(upgrade, Upgrade::WebSocket(_));
         let accepts_trailers = onward.accepts_trailers && !is_tunnel;
-        let request = relay::request(&onward.head, accepts_trailers, config, is_tunnel)?;
+        let request = relay::request(&attempt.head, accepts_trailers, config, is_tunnel)?;
         Ok(Self {
             attempt,
             request,
@@ -85,6 +85,11 @@ impl Asking<Place> for OverHttp2<'_, '_> {
         self.upgrade = upgrade;
         exchanged
     }
+
+    fn renew(&mut self, renewal: &Renewal) {
+        renewal.patch(&mut self.attempt.head);
+        relay::renew(&mut self.request, renewal);
+    }
 }
 
 impl OverHttp2<'_, '_> {
@@ -92,6 +97,7 @@ impl OverHttp2<'_, '_> {
     async fn exchanged(&mut self, permit: &Permit, mut place: Place) -> Result<Answered, Failed> {
         let Attempt {
             client,
+            head: _,
             onward,
             config,
         } = &mut *self.attempt;

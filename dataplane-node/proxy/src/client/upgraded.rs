@@ -27,6 +27,7 @@ impl OverHttp2<'_, '_> {
     ) -> Result<Answered, Failed> {
         let Attempt {
             client,
+            head: _,
             onward,
             config,
         } = &mut *self.attempt;

@@ -4,7 +4,7 @@ mod over_http1;
 mod over_http2;
 mod tunnelled;
 
-use std::{cell::Cell, pin::Pin, rc::Rc, time::Duration};
+use std::{cell::Cell, mem, pin::Pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
@@ -54,6 +54,7 @@ struct Onward {
 
 /// A request that goes to one server after the other, until one answers.
 struct Attempt<'a> {
+    head: Vec<u8>,
     onward: &'a Onward,
     body: &'a mut RecvStream,
     answer: &'a mut Answer,
@@ -152,7 +153,7 @@ async fn run(
     answer: &mut Answer,
     service: &Service,
 ) -> Result<(), End> {
-    let onward = match onward {
+    let mut onward = match onward {
         Ok(onward) => onward,
         Err(NotWritten::Refused(refusal)) => return Err(NoAnswer::Refused(refusal).into()),
         Err(NotWritten::Answered(head, body)) => {
@@ -162,6 +163,7 @@ async fn run(
     };
     answer.edit(onward.asked.routed.edits(&service.config));
     let mut attempt = Attempt {
+        head: mem::take(&mut onward.head),
         onward: &onward,
         body: &mut *body,
         answer: &mut *answer,
@@ -217,7 +219,7 @@ impl Attempt<'_> {
         let (config, onward) = (&self.service.config, self.onward);
         let is_tunnel = onward.tunnel.is_some();
         let accepts_trailers = onward.accepts_trailers && !is_tunnel;
-        let request = relay::request(&onward.head, accepts_trailers, config, is_tunnel)?;
+        let request = relay::request(&self.head, accepts_trailers, config, is_tunnel)?;
         let mut over = OverHttp2 {
             attempt: self,
             request,

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, client::ResponseFuture};
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 
 use super::{answer::Sending, pool::Place, request};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     attempts::{Asked, Asking, Failed, NoAnswer},
     config::ProxyConfig,
     http1::Refusal,
-    observe::Cause,
+    observe::{Cause, Renewal},
     upstream::{NoUpstream, Permit, Upstream},
 };
 
@@ -49,6 +49,13 @@ pub(crate) fn request(
         request
     };
     request.ok_or(NoAnswer::Told(400, Cause::Proxy))
+}
+
+/// Tells the next server something else of the trace than the last one.
+pub(crate) fn renew(request: &mut Request<()>, renewal: &Renewal) {
+    if let Ok(value) = HeaderValue::from_bytes(&renewal.now) {
+        request.headers_mut().insert("traceparent", value);
+    }
 }
 
 impl Place {

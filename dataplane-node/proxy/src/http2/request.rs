@@ -125,13 +125,15 @@ pub(super) fn write(
         .decide(table, &asked)
         .map_err(|(route, answer)| {
             watch.answers(route, &answer);
+            // Nobody else is told.
+            let _traced = watch.traced(parts.method.as_str(), &head);
             let (head, body) = response::of_route(answer, method == "HEAD");
             NotWritten::Answered(Box::new(head), body)
         })?;
     let routed = writing.routes.routed(&way, writing.config);
     watch.route(way.route);
     let forwarding = Forwarding {
-        traced: watch.traced(head.fields()),
+        traced: watch.traced(parts.method.as_str(), &head),
         ..writing.forwarding
     };
     let forwarding = routed.forwarding(forwarding, writing.config);

@@ -1,12 +1,13 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     hash::{BuildHasher as _, RandomState},
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
 };
 
 use super::{
-    AccessLog, LogFormat, Metrics, NO_ROUTE, Record, Sampling,
+    AccessLog, LogFormat, Metrics, NO_ROUTE, Record, Sampling, SpanQueue, TracedRequest,
     access_log::LogOfThread,
     counters::{RouteCounters, ServerCounters, ServiceCounters},
     sampling::Sampler,
@@ -29,6 +30,8 @@ pub struct ObserveConfig {
     pub log: Option<LogConfig>,
     /// Whether servers are told of traces. Otherwise what clients say of them goes on as it is.
     pub traces: Option<TraceConfig>,
+    /// Where those of traced requests go that are said to be recorded.
+    pub spans: Option<Arc<SpanQueue>>,
 }
 
 /// How a service is logged.
@@ -59,6 +62,7 @@ pub(crate) struct Observer {
     log_sampler: Cell<Sampler>,
     traces: Option<TraceConfig>,
     trace_sampler: Cell<Sampler>,
+    spans: Option<Arc<SpanQueue>>,
     random: RandomState,
     randoms: Cell<u64>,
     #[expect(clippy::vec_box, reason = "they are moved to watches as they are")]
@@ -78,6 +82,7 @@ struct Counted {
 #[derive(Debug)]
 pub(crate) struct SeenServer {
     name: Arc<str>,
+    address: SocketAddr,
     /// Those of the service that has used it last.
     counters: RefCell<Option<(Arc<ServiceCounters>, Arc<ServerCounters>)>>,
 }
@@ -97,6 +102,7 @@ impl Observer {
             metrics,
             log,
             traces,
+            spans,
         } = config;
         let log = log.as_ref().filter(|it| it.sampling != Sampling::default());
         if metrics.is_none() && log.is_none() && traces.is_none() {
@@ -115,6 +121,7 @@ impl Observer {
             log_sampler: Cell::default(),
             traces: *traces,
             trace_sampler: Cell::default(),
+            spans: spans.clone(),
             random: RandomState::new(),
             randoms: Cell::default(),
             states: RefCell::default(),
@@ -186,6 +193,17 @@ impl Observer {
         takes(&self.trace_sampler, one_in)
     }
 
+    /// Whether what becomes of sampled requests is of interest to somebody.
+    pub(crate) const fn exports(&self) -> bool {
+        self.spans.is_some()
+    }
+
+    pub(crate) fn export(&self, request: TracedRequest) {
+        if let Some(spans) = &self.spans {
+            spans.put(request);
+        }
+    }
+
     /// A number that nobody can foretell.
     pub(crate) fn random(&self) -> u64 {
         self.randoms.set(self.randoms.get().wrapping_add(1));
@@ -216,15 +234,20 @@ fn takes(sampler: &Cell<Sampler>, one_in: u32) -> bool {
 // === impl SeenServer ===
 
 impl SeenServer {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, address: SocketAddr) -> Self {
         Self {
             name: name.into(),
+            address,
             counters: RefCell::default(),
         }
     }
 
     pub(crate) const fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
@@ -270,7 +293,7 @@ mod tests {
     #[test]
     fn of_ten_thousand_services_those_that_are_used_have_counters() {
         let metrics = Arc::new(Metrics::default());
-        let server = SeenServer::new("10.0.0.1:2");
+        let server = SeenServer::new("10.0.0.1:2", ([10, 0, 0, 1], 2).into());
         let observer_of = |number: usize| {
             let config = config(&format!("service {number}"), &metrics);
             Observer::of(&config).unwrap()

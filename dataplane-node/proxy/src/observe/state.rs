@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     Cause, Ending, Observer, Packets, Peer, Phase, Protocol, Record, SeenServer, TEXT_BYTES_MAX,
-    Timers, Traced, counters::ServerCounters,
+    Timers, Traced, counters::ServerCounters, recording::Spans,
 };
-use crate::http1::Refusal;
+use crate::http1::{Field, Refusal};
 
 /// What is known of a request so far.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(super) retries: Cell<u32>,
     pub(super) packets: Cell<Option<Packets>>,
     pub(super) trace: Cell<Option<Traced>>,
+    /// Of one that is sampled for who exports them.
+    pub(super) spans: RefCell<Option<Box<Spans>>>,
     pub(super) is_sampled: Cell<bool>,
     /// What it waits for, if it is not what the timers say.
     pub(super) phase: Cell<Option<Phase>>,
@@ -51,11 +53,11 @@ pub(super) struct Texts {
     ranges: [(usize, usize); 5],
 }
 
-pub(super) const METHOD: usize = 0;
-pub(super) const PATH: usize = 1;
-pub(super) const HOST: usize = 2;
-pub(super) const USER_AGENT: usize = 3;
-pub(super) const REFERER: usize = 4;
+const METHOD: usize = 0;
+const PATH: usize = 1;
+const HOST: usize = 2;
+const USER_AGENT: usize = 3;
+const REFERER: usize = 4;
 
 pub(super) fn begun(observer: &Observer) -> Box<State> {
     let state = observer.take_state();
@@ -66,8 +68,8 @@ pub(super) fn begun(observer: &Observer) -> Box<State> {
     state
 }
 
-/// Logs it, if it is one of those that are.
-pub(super) fn log(
+/// Logs it, and exports it, if it is one of those that are.
+pub(super) fn tell(
     observer: &Observer,
     state: &State,
     ending: Ending,
@@ -75,7 +77,8 @@ pub(super) fn log(
     (received, sent): (u64, u64),
     peer: Peer<'_>,
 ) {
-    if !state.is_sampled.get() && !observer.logs_errors() {
+    let spans = state.spans.take();
+    if !state.keeps_texts(observer) && spans.is_none() {
         return;
     }
     let (texts, server) = (state.texts.borrow(), state.server.borrow());
@@ -109,8 +112,11 @@ pub(super) fn log(
         refusal: ending.refusal.map(Refusal::name).or(state.refusal.get()),
         trace: state.trace.get().map(|it| it.parent),
     };
-    if state.is_sampled.get() || record.is_error() {
+    if state.is_sampled.get() || observer.logs_errors() && record.is_error() {
         observer.put(&record);
+    }
+    if let Some(spans) = spans {
+        observer.export(spans.ended(state, &record));
     }
 }
 
@@ -176,6 +182,32 @@ impl State {
         self.texts.get_mut().bytes = bytes;
     }
 
+    /// Whether what the client says is kept for its line, if it has one.
+    pub(super) fn keeps_texts(&self, observer: &Observer) -> bool {
+        self.is_sampled.get() || observer.logs_errors()
+    }
+
+    /// Keeps what the client says.
+    pub(super) fn keep_texts<'b>(
+        &self,
+        method: &str,
+        path: &str,
+        fields: impl Iterator<Item = Field<'b>>,
+    ) {
+        let mut texts = self.texts.borrow_mut();
+        texts.put(METHOD, method.as_bytes());
+        texts.put(PATH, path.as_bytes());
+        for field in fields {
+            let text = match field.name.len() {
+                4 if field.is("host") => HOST,
+                7 if field.is("referer") => REFERER,
+                10 if field.is("user-agent") => USER_AGENT,
+                _ => continue,
+            };
+            texts.put(text, field.value);
+        }
+    }
+
     pub(super) fn server_counters(&self, observer: &Observer) -> Option<Arc<ServerCounters>> {
         let server = self.server.borrow();
         server.as_ref().and_then(|it| observer.server(it))
@@ -192,7 +224,7 @@ impl State {
 // === impl Texts ===
 
 impl Texts {
-    pub(super) fn put(&mut self, text: usize, bytes: &[u8]) {
+    fn put(&mut self, text: usize, bytes: &[u8]) {
         let from = self.bytes.len();
         let bytes = &bytes[..bytes.len().min(TEXT_BYTES_MAX)];
         self.bytes.extend_from_slice(bytes);

@@ -1,3 +1,5 @@
+use std::num::NonZeroU64;
+
 /// Where a request stands in a trace: the field `traceparent` of W3C Trace Context.
 ///
 /// ```text
@@ -20,8 +22,8 @@ pub struct TraceParent {
 pub struct Traced {
     /// With a new span id.
     pub parent: TraceParent,
-    /// The client's trace goes on, and so does its `tracestate`. Otherwise it begins here.
-    pub is_continued: bool,
+    /// The span that the client has asked by: its trace goes on, and so does its `tracestate`. Without one it begins here.
+    pub asked_by: Option<NonZeroU64>,
 }
 
 /// Bytes of the field in version 00.
@@ -79,6 +81,21 @@ impl TraceParent {
         text
     }
 
+    /// The id of the whole trace, which is not 0.
+    pub const fn trace_id(self) -> u128 {
+        self.trace_id
+    }
+
+    /// The id of the span that asks, which is not 0.
+    pub const fn span_id(self) -> u64 {
+        self.span_id
+    }
+
+    /// Whether who asks may have recorded it.
+    pub const fn is_sampled(self) -> bool {
+        self.is_sampled
+    }
+
     /// 32 hexadecimal digits.
     pub fn trace_id_text(self) -> [u8; 32] {
         digits(self.trace_id.to_be_bytes())
@@ -91,10 +108,15 @@ impl TraceParent {
 }
 
 impl Traced {
+    /// Whether the client's trace goes on.
+    pub const fn is_continued(self) -> bool {
+        self.asked_by.is_some()
+    }
+
     /// Whether a client's field with this name does not go on.
     pub fn replaces(self, name: &str) -> bool {
         name.eq_ignore_ascii_case("traceparent")
-            || !self.is_continued && name.eq_ignore_ascii_case("tracestate")
+            || !self.is_continued() && name.eq_ignore_ascii_case("tracestate")
     }
 
     /// Of a request with these values of `traceparent`. Several are as bad as none; `is_sampled` is whether a trace that begins here is
@@ -108,13 +130,13 @@ impl Traced {
         if let Some(parent) = only.and_then(TraceParent::parse) {
             return Self {
                 parent: parent.child(random()),
-                is_continued: true,
+                asked_by: NonZeroU64::new(parent.span_id),
             };
         }
         let trace = u128::from(random()) << 64 | u128::from(random());
         Self {
             parent: TraceParent::start(trace, random(), is_sampled()),
-            is_continued: false,
+            asked_by: None,
         }
     }
 }
@@ -200,7 +222,10 @@ mod tests {
             Traced::of(values.iter().map(|it| it.as_bytes()), random, || true)
         };
         let continued = of(&[SOUND]);
-        assert!(continued.is_continued);
+        assert_eq!(
+            continued.asked_by.map(NonZeroU64::get),
+            Some(0x00f0_67aa_0ba9_02b7)
+        );
         assert_eq!(
             continued.parent.text(),
             *b"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000009-01"
@@ -212,7 +237,7 @@ mod tests {
             &[SOUND, "nonsense"],
         ] {
             let started = of(bad);
-            assert!(!started.is_continued, "{bad:?}");
+            assert!(!started.is_continued(), "{bad:?}");
             assert_eq!(
                 started.parent.text(),
                 *b"00-0000000000000009000000000000000b-000000000000000b-01"

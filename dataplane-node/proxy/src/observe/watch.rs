@@ -11,12 +11,14 @@ use std::{
 };
 
 use super::{
-    Cause, Observer, Packets, Phase, Protocol, SeenServer, ServerFailure, Termination, Tls, Traced,
+    Cause, Observer, Packets, Phase, Protocol, Renewal, SeenServer, ServerFailure, Termination,
+    Tls, Traced,
     counters::ServiceCounters,
-    state::{HOST, METHOD, PATH, REFERER, State, USER_AGENT, begun, count, leave_server, log},
+    recording,
+    state::{State, begun, count, leave_server, tell},
 };
 use crate::{
-    http1::{Field, Refusal},
+    http1::{Field, Refusal, RequestHead},
     route::Answer,
 };
 
@@ -114,29 +116,22 @@ impl Watch {
             return;
         };
         state.protocol.set(protocol);
-        if !state.is_sampled.get() && !observer.logs_errors() {
-            return;
-        }
-        let mut texts = state.texts.borrow_mut();
-        texts.put(METHOD, method.as_bytes());
-        texts.put(PATH, path.as_bytes());
-        for field in fields {
-            let text = match field.name.len() {
-                4 if field.is("host") => HOST,
-                7 if field.is("referer") => REFERER,
-                10 if field.is("user-agent") => USER_AGENT,
-                _ => continue,
-            };
-            texts.put(text, field.value);
+        if state.keeps_texts(observer) {
+            state.keep_texts(method, path, fields);
         }
     }
 
     /// What the server is told of the trace, if anything.
-    pub(crate) fn traced<'b>(&self, fields: impl Iterator<Item = Field<'b>>) -> Option<Traced> {
+    pub(crate) fn traced(&self, method: &str, head: &RequestHead<'_, '_>) -> Option<Traced> {
         let observer = self.observer.as_ref().filter(|it| it.traces())?;
+        let fields = head.fields();
         let values = fields.filter(|it| it.is("traceparent")).map(|it| it.value);
-        let traced = Traced::of(values, || observer.random(), || observer.samples_trace());
-        self.state.get()?.trace.set(Some(traced));
+        let mut traced = Traced::of(values, || observer.random(), || observer.samples_trace());
+        let state = self.state.get()?;
+        if traced.parent.is_sampled() && observer.exports() {
+            traced = recording::begin(observer, state, traced, (method, head));
+        }
+        state.trace.set(Some(traced));
         Some(traced)
     }
 
@@ -160,6 +155,7 @@ impl Watch {
         })
         .await;
         if let (Some(_), Some(state)) = (queueing, self.state.get()) {
+            recording::waits(state);
             let before = state.queue.get().unwrap_or_default();
             state.queue.set(state.lap().map(|it| it + before));
         }
@@ -174,8 +170,11 @@ impl Watch {
         if state.queue.get().is_none() {
             state.queue.set(Some(Duration::ZERO));
         }
-        leave_server(observer, state);
-        state.connect.set(None);
+        if state.server.borrow().is_some() {
+            leave_server(observer, state);
+            state.connect.set(None);
+            recording::attempts(state);
+        }
         state.server.replace(Some(server.clone()));
         if let Some(counters) = observer.server(server) {
             counters.requests.add(1);
@@ -203,12 +202,33 @@ impl Watch {
             return;
         };
         state.retries.set(state.retries.get() + 1);
+        recording::fails(observer, state, failure);
         if let Some(counters) = state.server_counters(observer) {
             counters.retries.add(1);
             if let Some(failure) = failure {
                 counters.failures[failure as usize].add(1);
             }
         }
+    }
+
+    /// It goes to the same server once more, over another connection.
+    pub(crate) fn reconnects(&self) {
+        if let Some(state) = self.state.get() {
+            state.connect.set(None);
+            recording::attempts(state);
+        }
+    }
+
+    /// The head of an answer has come that the client is not to have.
+    pub(crate) fn turns_down(&self, status: u16) {
+        if let Some(state) = self.state.get() {
+            recording::turns_down(state, status);
+        }
+    }
+
+    /// What the next server is told of the trace in the place of what the last one was told; none if each is told the same.
+    pub(crate) fn renewed(&self) -> Option<Renewal> {
+        recording::renewed(self.observer.as_ref()?, self.state.get()?)
     }
 
     /// This proxy answers by itself, as it was told to, by a route if it is one's.
@@ -313,7 +333,7 @@ impl Watch {
         self.sent.set(self.sent.get() + bytes as u64);
     }
 
-    /// It is over: it is counted, and logged if it is to be.
+    /// It is over: it is counted, and logged and exported if it is to be.
     pub(crate) fn ends(&self, mut ending: Ending, peer: Peer<'_>) {
         let moved = (self.received.get(), self.sent.get());
         let (Some(observer), Some(state)) = (&self.observer, self.state.get()) else {
@@ -332,7 +352,7 @@ impl Watch {
             ending.termination = Termination::new(cause, Phase::Request);
         }
         count(observer, state, ending, total, moved);
-        log(observer, state, ending, total, moved, peer);
+        tell(observer, state, ending, total, moved, peer);
     }
 }
 

@@ -119,7 +119,7 @@ impl Relay {
             let config = self.config.borrow();
             let name = config.names.get(&server);
             let name = name.map_or_else(|| server.to_string(), ToString::to_string);
-            Rc::new(SeenServer::new(&name))
+            Rc::new(SeenServer::new(&name, server))
         });
         seen.clone()
     }

@@ -70,7 +70,7 @@ impl Server {
             has_left: Cell::new(false),
             part,
             is_open: Cell::new(false),
-            seen: Rc::new(SeenServer::new(&config.name)),
+            seen: Rc::new(SeenServer::new(&config.name, config.address)),
         }
     }
 

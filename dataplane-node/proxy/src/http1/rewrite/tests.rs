@@ -1,3 +1,5 @@
+use std::num::NonZeroU64;
+
 use proptest::{prelude::*, sample::select};
 
 use super::*;
@@ -248,21 +250,21 @@ fn a_trace_is_ours_once_we_take_part_in_it() {
         "tracestate: a=b",
     ];
     assert_eq!(request(&lines, &leave()), head(&lines));
-    let traced = |is_continued| Forwarding {
+    let traced = |asked_by| Forwarding {
         traced: Some(Traced {
             parent: TraceParent::start(0x11, 0x23, true),
-            is_continued,
+            asked_by: NonZeroU64::new(asked_by),
         }),
         ..leave()
     };
     let ours = "traceparent: 00-00000000000000000000000000000011-0000000000000023-01";
     assert_eq!(
-        request(&lines, &traced(true)),
+        request(&lines, &traced(1)),
         head(&[lines[0], lines[1], lines[3], ours])
     );
     // A state belongs to the trace that is not taken over.
     assert_eq!(
-        request(&lines, &traced(false)),
+        request(&lines, &traced(0)),
         head(&[lines[0], lines[1], ours])
     );
 }

@@ -14,7 +14,7 @@ use crate::{
         body::{self, NotSent},
         response,
     },
-    observe::{Cause, Phase},
+    observe::{Cause, Phase, Renewal},
     stream::{Incoming, Stream, write},
     upstream::{Permit, Upstream},
 };
@@ -41,6 +41,10 @@ impl Asking<Upstream> for Attempt<'_> {
         };
         Ok(Behind::of(upstream, &response, is_sent))
     }
+
+    fn renew(&mut self, renewal: &Renewal) {
+        renewal.patch(&mut self.head);
+    }
 }
 
 impl Attempt<'_> {
@@ -53,7 +57,7 @@ impl Attempt<'_> {
         let onward = self.onward;
         let config = &self.service.config;
         let silence = onward.asked.routed.timeouts(config).silence;
-        let sent = write(&server.socket, &onward.head, b"", silence).await;
+        let sent = write(&server.socket, &self.head, b"", silence).await;
         sent.map_err(|_closed| Failed::Unanswered)?;
         if onward.asked.has_body() {
             return Box::pin(self.with_body(permit, server)).await;

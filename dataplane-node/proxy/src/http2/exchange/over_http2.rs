@@ -19,10 +19,10 @@ use crate::{
     http2::{
         answer::{Answer, Sending},
         pool::Place,
-        relay::{Head, answer_head, broken_off, over_http1_instead},
+        relay::{self, Head, answer_head, broken_off, over_http1_instead},
         response,
     },
-    observe::Cause,
+    observe::{Cause, Renewal},
     upstream::Permit,
 };
 
@@ -57,11 +57,17 @@ impl Asking<Place> for OverHttp2<'_, '_> {
             None => Err(Failed::Unanswered),
         }
     }
+
+    fn renew(&mut self, renewal: &Renewal) {
+        renewal.patch(&mut self.attempt.head);
+        relay::renew(&mut self.request, renewal);
+    }
 }
 
 impl OverHttp2<'_, '_> {
     async fn exchanged(&mut self, permit: &Permit, mut place: Place) -> Result<Behind, Failed> {
         let Attempt {
+            head: _,
             onward,
             body,
             answer,
