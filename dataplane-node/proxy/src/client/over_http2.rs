@@ -192,16 +192,27 @@ pub(super) async fn give(
     let is_whole = answer.body().is_end_stream();
     let (response, framed, persists) = written(&mut head, &answer, is_whole, onward, config)?;
     mark(&mut head, permit);
-    onward.has_answer.set(true);
     let mut back = Back {
         from: answer.into_body(),
         to,
+        has_answer: &onward.has_answer,
         waiting: head,
         framing: Framing::of(response.body, framed),
         count: asked.watch.sent(),
     };
-    back.send(alarm, silence).await?;
-    Ok(persists)
+    match back.send(alarm, silence).await {
+        Ok(()) => Ok(persists),
+        // The client has nothing of it, so it may be told.
+        Err(NoAnswer::Broken(_, cause)) if !onward.has_answer.get() => {
+            let status = if cause == Cause::ServerTimeout {
+                504
+            } else {
+                502
+            };
+            Err(NoAnswer::Told(status, cause).into())
+        }
+        Err(why) => Err(why.into()),
+    }
 }
 
 /// Writes an answer's head as one of HTTP/1.1, by way of one that a server of HTTP/1.1 could have sent: what is refused there is refused here.
@@ -263,6 +274,8 @@ enum Framing {
 struct Back<'a> {
     from: RecvStream,
     to: &'a Socket,
+    /// Something of it is on its way to the client.
+    has_answer: &'a Cell<bool>,
     /// What is to be written before the next of it: the head, or nothing.
     waiting: Vec<u8>,
     framing: Framing,
@@ -312,6 +325,7 @@ impl Back<'_> {
             Framing::Bare | Framing::Length(0) => {}
             Framing::Length(_) => return Err(BROKEN),
         }
+        self.has_answer.set(true);
         let sent = write(self.to, &self.waiting, b"", silence).await;
         sent.map_err(|error| NoAnswer::of_client(&error))?;
         self.count.set(self.count.get() + self.waiting.len() as u64);
@@ -334,6 +348,7 @@ impl Back<'_> {
                 data
             }
         };
+        self.has_answer.set(true);
         let sent = write(self.to, &self.waiting, behind, silence).await;
         sent.map_err(|error| NoAnswer::of_client(&error))?;
         let moved = self.waiting.len() + behind.len();
