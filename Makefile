@@ -59,6 +59,7 @@ verify:
 	$(CARGO) test --locked -p lbfabric-chaos --test tidy
 	$(CARGO) check --quiet --manifest-path controller/model/fuzz/Cargo.toml
 	$(CARGO) check --quiet --manifest-path cli/fuzz/Cargo.toml
+	$(CARGO) check --quiet --manifest-path dataplane-node/bgp/fuzz/Cargo.toml
 	$(CARGO) check --quiet --manifest-path dataplane-node/proxy/fuzz/Cargo.toml
 
 # Needs the advisory database, which is fetched from the Internet.

@@ -272,3 +272,6 @@ fn encoded(attributes: &[PathAttribute], four_byte_as: bool) -> Vec<u8> {
     written.expect("our own attributes have neither AS 0 nor sets of ASs");
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,3 +148,19 @@ fn extended_next_hop_takes_two() {
     assert!(agreed(&wanting, &open).extended_next_hop);
     assert!(!agreed(&wanting, &peer_open()).extended_next_hop);
 }
+
+#[test]
+fn golden_bytes() {
+    let bytes = crate::framing::encode(&rustbgpd_wire::Message::Open(offer(&config(|_| ()))));
+    #[rustfmt::skip]
+    let expected = [
+        0, 57, 1, 4, 0xfd, 0xf2, 0, 90, 192, 0, 2, 1, 28, 2, 26,
+        1, 4, 0, 1, 0, 1,
+        1, 4, 0, 2, 0, 1,
+        2, 0,
+        70, 0,
+        64, 2, 0, 0,
+        65, 4, 0, 0, 0xfd, 0xf2,
+    ];
+    assert_eq!(bytes[16..], expected);
+}
