@@ -10,6 +10,7 @@
 # make fuzz-packets generated frames for ten minutes, each compared with a reference; SECONDS=60 and SEED=7 for others
 # make fuzz-l7  the layer-7 engine's parsers, each for ten minutes; SECONDS_EACH=60, TARGETS="http1 path" and JOBS=1 for others
 # make fuzz-control  the same for what users, controllers and disks give
+# make fuzz-routing  the same for what routers say, in BGP and BFD
 # make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
 
 SHELL := /bin/bash
@@ -27,7 +28,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
 .PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent bench-l7 \
-        fuzz-packets fuzz-l7 fuzz-control
+        fuzz-packets fuzz-l7 fuzz-control fuzz-routing
 
 help:
 	@sed -n 's/^# make /  make /p' Makefile
@@ -103,3 +104,8 @@ fuzz-control:
 	@deploy/setup.sh fuzz
 	TARGETS="$(TARGETS)" SECONDS_EACH="$(SECONDS_EACH)" JOBS="$(JOBS)" CARGO="$(CARGO)" \
 		deploy/fuzz.sh controller/model/fuzz cli/fuzz
+
+fuzz-routing:
+	@deploy/setup.sh fuzz
+	TARGETS="$(TARGETS)" SECONDS_EACH="$(SECONDS_EACH)" JOBS="$(JOBS)" CARGO="$(CARGO)" \
+		deploy/fuzz.sh dataplane-node/bgp/fuzz
