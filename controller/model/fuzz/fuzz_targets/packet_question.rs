@@ -10,12 +10,19 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let text = String::from_utf8_lossy(text);
-    let (source, destination) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut lines = text.split('\n');
+    let mut line = || lines.next().unwrap_or_default().to_owned();
     let spec = v1::PacketQuestion {
-        source: source.to_owned(),
-        destination: destination.to_owned(),
+        source: line(),
+        destination: line(),
         protocol: i32::from(kind % 5),
         established: kind & 128 != 0,
+        request: (kind & 64 != 0).then(|| v1::RequestQuestion {
+            host: line(),
+            path: line(),
+            method: line(),
+            ..v1::RequestQuestion::default()
+        }),
     };
     match PacketQuestion::parse(&spec, "question") {
         Ok(question) => {

@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         status: 200,
         received: 1,
         sent: 2,
+        packets: None,
         timers: Timers::default(),
         retries: 0,
         termination: Termination::NORMAL,
