@@ -383,7 +383,8 @@ impl Neighbor {
                 Effect::Dial => actions.push(Action::Dial),
                 Effect::SendOpen => {
                     self.connection(direction).input.clear();
-                    actions.push(send(&Message::Open(offer(&config))));
+                    let open = offer(&config, self.sessions == 0);
+                    actions.push(send(&Message::Open(open)));
                 }
                 Effect::SendKeepalive => actions.push(send(&Message::Keepalive)),
                 Effect::SendNotification(it) => {

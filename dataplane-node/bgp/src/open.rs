@@ -54,8 +54,8 @@ pub struct PeerRestart {
     pub preserved: PerFamily<bool>,
 }
 
-/// The OPEN that we send.
-pub(crate) fn offer(config: &NeighborConfig) -> OpenMessage {
+/// The OPEN that we send, for the first session with the neighbor or another one.
+pub(crate) fn offer(config: &NeighborConfig, is_first: bool) -> OpenMessage {
     let spec = config.spec();
     let mut capabilities: Vec<Capability> = spec
         .families
@@ -69,7 +69,7 @@ pub(crate) fn offer(config: &NeighborConfig) -> OpenMessage {
     if config.wants_extended_next_hop() {
         capabilities.push(Capability::ExtendedNextHop(vec![EXTENDED_NEXT_HOP]));
     }
-    capabilities.push(restart_capability(config));
+    capabilities.push(restart_capability(config, is_first));
     capabilities.push(Capability::FourOctetAs { asn: spec.local_as });
     OpenMessage {
         version: 4,
@@ -103,9 +103,7 @@ pub(crate) fn negotiate(
         return Err(Notification::open(subcode, data));
     }
     let families = common_families(config, open)?;
-    let extended_next_hop = open.capabilities.iter().any(|capability| {
-        matches!(capability, Capability::ExtendedNextHop(of) if of.contains(&EXTENDED_NEXT_HOP))
-    });
+    let extended_next_hop = open.capabilities.iter().any(has_extended_next_hop);
     Ok(Negotiated {
         peer_as,
         peer_id: id,
@@ -116,6 +114,19 @@ pub(crate) fn negotiate(
         route_refresh: route_refresh(open),
         peer_restart: open.capabilities.iter().find_map(peer_restart),
     })
+}
+
+/// Whether IPv4 unicast with IPv6 next hops is among what the capability names. The codec leaves one unread that also names a family
+/// it does not know.
+fn has_extended_next_hop(capability: &Capability) -> bool {
+    match capability {
+        Capability::ExtendedNextHop(of) => of.contains(&EXTENDED_NEXT_HOP),
+        Capability::Unknown { code: 5, data } => {
+            let (entries, rest) = data.as_chunks::<6>();
+            rest.is_empty() && entries.contains(&[0, 1, 0, 1, 0, 2])
+        }
+        _ => false,
+    }
 }
 
 fn route_refresh(open: &OpenMessage) -> RouteRefresh {
@@ -134,19 +145,22 @@ const EXTENDED_NEXT_HOP: ExtendedNextHopFamily = ExtendedNextHopFamily {
 };
 
 /// Without families it still says that we mark the end of our routes, and heed the neighbor's marks (RFC 4724 section 3).
-fn restart_capability(config: &NeighborConfig) -> Capability {
+///
+/// Programs forward whether there is a session or not: after the first session of this process the neighbor may keep what it knew.
+fn restart_capability(config: &NeighborConfig, is_first: bool) -> Capability {
     let spec = config.spec();
     let restart = spec.graceful_restart;
+    let has_restarted = restart.is_some_and(|it| it.has_restarted);
     let families = spec.families.families().filter(|_| restart.is_some());
     Capability::GracefulRestart {
-        restart_state: restart.is_some_and(|it| it.has_restarted),
+        restart_state: has_restarted && is_first,
         notification: false,
         restart_time: restart.map_or(0, |it| it.restart_time_secs),
         families: families
             .map(|family| GracefulRestartFamily {
                 afi: family.afi(),
                 safi: Safi::Unicast,
-                forwarding_preserved: restart.is_some_and(|it| it.has_restarted),
+                forwarding_preserved: has_restarted || !is_first,
             })
             .collect(),
     }

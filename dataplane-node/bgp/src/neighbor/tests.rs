@@ -247,7 +247,7 @@ fn one_that_restarts_gets_its_new_connection() {
         if restarts_gracefully {
             let mut other = spec();
             restarts(&mut other);
-            let capability = offer(&other.try_into().unwrap()).capabilities;
+            let capability = offer(&other.try_into().unwrap(), true).capabilities;
             open.capabilities.extend(
                 capability
                     .into_iter()
