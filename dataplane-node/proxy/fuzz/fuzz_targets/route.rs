@@ -116,7 +116,7 @@ impl<'a> Wanted<'a> {
     fn rank(&self, asked: &Asked<'_>) -> Option<(Reverse<usize>, usize, Reverse<usize>)> {
         let host = plain_host(asked.host);
         let name = self.host.to_ascii_lowercase();
-        let of_host = if name == "*" {
+        let of_host = if name.is_empty() || name == "*" {
             0
         } else if let Some(suffix) = name.strip_prefix('*') {
             let host = host.filter(|it| !it.starts_with('[') && it.ends_with(suffix));
