@@ -121,7 +121,9 @@ fn engine(route: &v1::RouteSpec) -> Result<(), InvalidRoute> {
     }
     for field in &when.headers {
         FieldName::parse(&field.name)?;
-        TextPattern::regex(&field.regex)?;
+        said(&field.regex)
+            .map(|it| TextPattern::regex(&it))
+            .transpose()?;
     }
     Prefixes::parse(when.sources.iter().map(String::as_str))?;
     said(&rewrite.host)
