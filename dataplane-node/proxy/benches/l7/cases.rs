@@ -1,5 +1,7 @@
 //! What is measured, and the limits that this project has set itself: ratios to HAProxy in the same run, and bytes.
 
+use crate::many::Many;
+
 /// One row of the table.
 #[derive(Debug)]
 pub(crate) struct Case {
@@ -23,6 +25,10 @@ pub(crate) enum Kind {
     Latency,
     /// Connections that have had a request and wait for the next.
     Idle(Front),
+    /// Requests to ours, where there are many of these, against ours where there is one.
+    Among(Many),
+    /// As many connections to ours as the machine has room for, up to a million.
+    Million,
 }
 
 /// How clients come.
@@ -35,7 +41,7 @@ pub(crate) enum Front {
 /// What ours has to reach.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
-    /// Of HAProxy's figure, at least.
+    /// Of HAProxy's figure, or of what it is compared with else, at least.
     AtLeast(f64),
     /// Of HAProxy's figure, at most.
     AtMost(f64),
@@ -89,6 +95,22 @@ pub(crate) const CASES: &[Case] = &[
         kind: Kind::Idle(Front::Tls),
         limit: Limit::Bytes(12_000.0),
     },
+    Case {
+        name: "10,000 services, against one",
+        kind: Kind::Among(Many::Services),
+        limit: Limit::AtLeast(0.95),
+    },
+    Case {
+        name: "10,000 routes, against one",
+        kind: Kind::Among(Many::Routes),
+        limit: Limit::AtLeast(0.95),
+    },
+    Case {
+        name: "memory of one of a million idle connections",
+        kind: Kind::Million,
+        // Of all of them 3 GiB.
+        limit: Limit::Bytes(3_221.0),
+    },
 ];
 
 // === impl Kind ===
@@ -97,11 +119,11 @@ impl Kind {
     /// What its figures are in.
     pub(crate) const fn unit(self) -> &'static str {
         match self {
-            Self::KeepAlive(_) | Self::Http2 => "requests/CPU s",
+            Self::KeepAlive(_) | Self::Http2 | Self::Among(_) => "requests/CPU s",
             Self::NewConnections(_) => "connections/CPU s",
             Self::Transfers => "Gbit/CPU s",
             Self::Latency => "µs",
-            Self::Idle(_) => "bytes",
+            Self::Idle(_) | Self::Million => "bytes",
         }
     }
 }

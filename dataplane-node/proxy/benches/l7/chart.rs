@@ -36,7 +36,7 @@ pub(crate) fn draw(report: &Report) -> String {
     }
     drawing.mark(LEFT + LIMIT, (TOP, height - BOTTOM), INK, "limit");
     let foot = format!(
-        "{}, Linux {}, load {} to {}. Figures are ratios to HAProxy's in the same run, or bytes.",
+        "{}, Linux {}, load {} to {}. Figures are ratios to HAProxy's, or to ours with one, in the same run, or bytes.",
         facts::processor(),
         facts::kernel(),
         report.load.0,
@@ -55,9 +55,12 @@ fn draw_row(drawing: &mut Drawing, y: f64, row: &Row) {
     let ours = row.ours();
     let label = format!("{}, limit {}", short(ours), short(row.limit()));
     bar(drawing, y + 7.0, reached(row, ours), colour, ink, &label);
+    let Some((haproxy, nginx)) = row.haproxy().zip(row.nginx()) else {
+        return;
+    };
     let nginx = match row.case.limit {
-        Limit::AtLeast(_) | Limit::AtMost(_) => row.nginx(),
-        Limit::Bytes(_) => row.nginx() * row.haproxy(),
+        Limit::AtLeast(_) | Limit::AtMost(_) => nginx,
+        Limit::Bytes(_) => nginx * haproxy,
     };
     let top = y + 11.0 + BAR;
     bar(

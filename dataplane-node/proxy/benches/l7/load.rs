@@ -33,11 +33,23 @@ pub(crate) struct Clients<'a> {
 impl Clients<'_> {
     /// Requests as fast as they are answered, over connections that stay open or over a new one each.
     pub(crate) fn wrk(&self, url: &str, connections: Option<u32>, is_new: bool) -> Got {
+        self.wrk_with("", 1, url, connections, is_new)
+    }
+
+    /// The same with a script of its own and more threads.
+    pub(crate) fn wrk_with(
+        &self,
+        more: &str,
+        threads: u32,
+        url: &str,
+        connections: Option<u32>,
+        is_new: bool,
+    ) -> Got {
         let script = self.folder.join("figures.lua");
-        fs::write(&script, SCRIPT).unwrap();
+        fs::write(&script, [more, SCRIPT].concat()).unwrap();
         let mut command = on_core(self.core, "wrk");
         let connections = connections.unwrap_or(CONNECTIONS);
-        command.args(["-t", "1", "-c", &connections.to_string()]);
+        command.args(["-t", &threads.to_string(), "-c", &connections.to_string()]);
         command.args(["-d", &format!("{}s", self.seconds)]);
         command.arg("-s").arg(script);
         if is_new {

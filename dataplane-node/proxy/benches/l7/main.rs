@@ -25,6 +25,7 @@ mod engine;
 mod facts;
 mod idle;
 mod load;
+mod many;
 mod measure;
 mod process;
 mod proxies;
@@ -34,7 +35,6 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{cases::CASES, engine::Serving, measure::Plan, report::Report};
 
@@ -61,6 +61,9 @@ struct Options {
     /// The core of clients and server.
     #[arg(long, default_value_t = 0)]
     client_core: usize,
+    /// The most connections that wait at the same time.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..=1_000_000))]
+    connections: u32,
     /// Only the cases whose name contains one of these; such a run does not count as met.
     #[arg(long)]
     only: Vec<String>,
@@ -86,8 +89,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Idle connections are files of this process too.
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    process::allow_files();
 
     let chosen: Vec<_> = CASES
         .iter()
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
         seconds: options.seconds,
         proxy_core: options.core,
         client_core: options.client_core,
+        connections: options.connections,
     };
     let rows = measure::rows(&plan, &chosen);
     let report = Report {

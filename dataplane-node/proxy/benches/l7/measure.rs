@@ -4,8 +4,9 @@ use std::{path::Path, thread, time::Duration};
 
 use crate::{
     cases::{Case, Front, Kind},
-    idle,
+    idle::{self, Crowd},
     load::{Clients, Got},
+    many::{self, MANY, Many},
     proxies::{ALL, Listens, Proxy, Site},
 };
 
@@ -20,8 +21,19 @@ const TRANSFERS: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) case: &'static Case,
-    /// Of each round, by proxy in the order of [`ALL`].
+    /// Of each round, by proxy in the order of [`ALL`]; none of those that the case is not for. Where ours is compared with itself, the
+    /// figures of one service or route stand first.
     pub(crate) figures: [Vec<f64>; ALL.len()],
+    /// The connections that there were in the end.
+    pub(crate) crowd: Option<Crowd>,
+}
+
+/// Ours with one of something, and with many.
+#[derive(Debug)]
+struct Pair {
+    many: Many,
+    one: Proxy,
+    all: Proxy,
 }
 
 /// Where and how long.
@@ -32,6 +44,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) seconds: u32,
     pub(crate) proxy_core: usize,
     pub(crate) client_core: usize,
+    /// The most that wait at the same time.
+    pub(crate) connections: u32,
 }
 
 /// Measures cases.
@@ -59,12 +73,24 @@ pub(crate) fn rows(plan: &Plan<'_>, cases: &[&'static Case]) -> Vec<Row> {
         .map(|case| Row {
             case,
             figures: [const { Vec::new() }; ALL.len()],
+            crowd: None,
         })
         .collect();
+    let pairs: Vec<_> = rows.iter().filter_map(|row| pair(&site, row)).collect();
     for round in 0..plan.rounds {
         for row in &mut rows {
-            if matches!(row.case.kind, Kind::Idle(_)) {
-                continue;
+            match row.case.kind {
+                Kind::Idle(_) | Kind::Million => continue,
+                Kind::Among(many) => {
+                    let pair = pairs.iter().find(|it| it.many == many).unwrap();
+                    pair.measure(&clients, round, row);
+                    continue;
+                }
+                Kind::KeepAlive(_)
+                | Kind::NewConnections(_)
+                | Kind::Transfers
+                | Kind::Http2
+                | Kind::Latency => {}
             }
             // None of them is always the first.
             for at in 0..ALL.len() {
@@ -74,11 +100,57 @@ pub(crate) fn rows(plan: &Plan<'_>, cases: &[&'static Case]) -> Vec<Row> {
             }
         }
     }
-    drop(proxies);
+    drop((proxies, pairs));
     for row in &mut rows {
         idle_rounds(&site, row, plan.rounds.min(IDLE_ROUNDS));
+        if row.case.kind == Kind::Million {
+            let ours = site.start_ours(&["--idle-secs", "3600"]);
+            let crowd = idle::crowd(&ours.process, ours.listens.http, plan.connections);
+            row.figures[ALL.len() - 1].push(crowd.resident_each);
+            row.crowd = Some(crowd);
+        }
     }
     rows
+}
+
+fn pair(site: &Site<'_>, row: &Row) -> Option<Pair> {
+    let Kind::Among(many) = row.case.kind else {
+        return None;
+    };
+    let option = match many {
+        Many::Services => "--services",
+        Many::Routes => "--routes",
+    };
+    Some(Pair {
+        many,
+        one: site.start_ours(&[option, "1"]),
+        all: site.start_ours(&[option, &MANY.to_string()]),
+    })
+}
+
+// === impl Pair ===
+
+impl Pair {
+    /// One right after the other, and another one first in each round.
+    fn measure(&self, clients: &Clients<'_>, round: u32, row: &mut Row) {
+        let mut sides = [(0, &self.one, 1), (ALL.len() - 1, &self.all, MANY)];
+        if round % 2 == 1 {
+            sides.reverse();
+        }
+        for (at, proxy, count) in sides {
+            let first = proxy.listens.http;
+            let (script, threads) = match self.many {
+                Many::Services => (many::ask_services(first, count), many::ASKED_SERVICES),
+                Many::Routes => (many::ask_routes(), 1),
+            };
+            let url = proxy.listens.url(row.case.kind);
+            let before = proxy.process.cpu_seconds();
+            let got = clients.wrk_with(&script, threads, &url, None, false);
+            thread::sleep(Duration::from_millis(50));
+            let seconds = proxy.process.cpu_seconds() - before;
+            row.figures[at].push(got.requests / seconds);
+        }
+    }
 }
 
 fn measure(clients: &Clients<'_>, proxy: &Proxy, kind: Kind, requests_per_second: f64) -> f64 {
@@ -90,7 +162,9 @@ fn measure(clients: &Clients<'_>, proxy: &Proxy, kind: Kind, requests_per_second
         Kind::Transfers => clients.wrk(&url, Some(TRANSFERS), false),
         Kind::Http2 => clients.http2(&url),
         Kind::Latency => return clients.latency(&url, requests_per_second),
-        Kind::Idle(_) => unreachable!("it has processes of its own"),
+        Kind::Idle(_) | Kind::Among(_) | Kind::Million => {
+            unreachable!("it has processes of its own")
+        }
     };
     // What a proxy does when its clients go is part of it.
     thread::sleep(Duration::from_millis(50));
@@ -102,6 +176,8 @@ fn measure(clients: &Clients<'_>, proxy: &Proxy, kind: Kind, requests_per_second
         | Kind::NewConnections(_)
         | Kind::Http2
         | Kind::Latency
+        | Kind::Among(_)
+        | Kind::Million
         | Kind::Idle(_) => requests / seconds,
     }
 }
@@ -114,7 +190,9 @@ fn idle_rounds(site: &Site<'_>, row: &mut Row, rounds: u32) {
         | Kind::NewConnections(_)
         | Kind::Transfers
         | Kind::Http2
-        | Kind::Latency => return,
+        | Kind::Latency
+        | Kind::Among(_)
+        | Kind::Million => return,
     };
     let client = idle::tls_client(site.folder);
     for _ in 0..rounds {

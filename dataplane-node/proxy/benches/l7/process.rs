@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
     sys::signal::{Signal, kill},
     unistd::{Pid, SysconfVar, sysconf},
 };
@@ -40,6 +41,25 @@ pub(crate) fn output_of(command: &mut Command) -> String {
 pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// What the kernel says of the machine's memory under a name, in bytes.
+pub(crate) fn memory_bytes(name: &str) -> f64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let mut values = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = values.find(|(it, _)| *it == name).unwrap();
+    let kilobytes = value.trim().trim_end_matches(" kB");
+    kilobytes.parse::<f64>().unwrap() * 1024.0
+}
+
+/// Allows this process, and those that it starts, as many files as the kernel allows; as its limit says if it may not change that.
+pub(crate) fn allow_files() {
+    let text = fs::read_to_string("/proc/sys/fs/nr_open").unwrap();
+    let all = text.trim().parse().unwrap();
+    if setrlimit(Resource::RLIMIT_NOFILE, all, all).is_err() {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    }
 }
 
 impl Process {

@@ -71,6 +71,8 @@ impl Listens {
             Kind::KeepAlive(Front::Http)
             | Kind::NewConnections(Front::Http)
             | Kind::Latency
+            | Kind::Among(_)
+            | Kind::Million
             | Kind::Idle(Front::Http) => format!("http://{http}/"),
             Kind::KeepAlive(Front::Tls)
             | Kind::NewConnections(Front::Tls)
@@ -100,11 +102,12 @@ http {{
     server {{
         listen {server};
         root {path};
-        location = / {{ return 200 "{}"; }}
+        location = / {{ return 200 "{body}"; }}
+        location /r/ {{ return 200 "{body}"; }}
     }}
 }}
 "#,
-            "x".repeat(BODY_BYTES)
+            body = "x".repeat(BODY_BYTES)
         );
         let process = nginx(folder, "server", core, &configuration, &[server]);
         Self {
@@ -125,19 +128,26 @@ http {{
         let process = match name {
             Name::HaProxy => self.haproxy(&listens),
             Name::Nginx => self.nginx(&listens),
-            Name::Ours => self.ours(&listens),
+            Name::Ours => self.ours(&listens, &[]),
         };
         Proxy { listens, process }
     }
 
-    fn ours(&self, listens: &Listens) -> Process {
+    /// Starts ours with more to do than the others have.
+    pub(crate) fn start_ours(&self, more: &[&str]) -> Proxy {
+        let listens = Listens::free();
+        let process = self.ours(&listens, more);
+        Proxy { listens, process }
+    }
+
+    fn ours(&self, listens: &Listens, more: &[&str]) -> Process {
         let this = std::env::current_exe().unwrap();
         let mut command = on_core(self.proxy_core, this.to_str().unwrap());
         command.args(["serve", "--http", &listens.http.to_string()]);
         command.args(["--tls", &listens.tls.to_string()]);
         command.args(["--tcp", &listens.tcp.to_string()]);
         command.args(["--server", &self.server.to_string()]);
-        command.arg("--folder").arg(self.folder);
+        command.arg("--folder").arg(self.folder).args(more);
         Process::start(&mut command, &[listens.http, listens.tls, listens.tcp])
     }
 

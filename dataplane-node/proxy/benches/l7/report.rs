@@ -4,7 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{cases::Limit, facts, measure::Row};
+use crate::{
+    cases::{Kind, Limit},
+    facts,
+    idle::Crowd,
+    measure::Row,
+};
 
 /// Everything that a run has found out.
 #[derive(Debug)]
@@ -25,14 +30,16 @@ impl Row {
     const NGINX: usize = 1;
     const OURS: usize = 2;
 
-    /// HAProxy's median.
-    pub(crate) fn haproxy(&self) -> f64 {
-        quantile(&self.figures[Self::HAPROXY], 2)
+    /// HAProxy's median; of ours with one where that is compared with.
+    pub(crate) fn haproxy(&self) -> Option<f64> {
+        let figures = &self.figures[Self::HAPROXY];
+        (!figures.is_empty()).then(|| quantile(figures, 2))
     }
 
     /// The median of nginx's ratios.
-    pub(crate) fn nginx(&self) -> f64 {
-        quantile(&self.ratios(Self::NGINX), 2)
+    pub(crate) fn nginx(&self) -> Option<f64> {
+        let ratios = self.ratios(Self::NGINX);
+        (!ratios.is_empty()).then(|| quantile(&ratios, 2))
     }
 
     /// The median of ours: of the ratios, or of the figures where the limit is one by itself.
@@ -105,13 +112,22 @@ impl Report {
             println!(
                 "{:<44} {:>9} {:<18} {:>8} {:>8} {:>15} {sign} {:>6}  {}",
                 row.case.name,
-                short(row.haproxy()),
+                row.haproxy().map_or("-".to_owned(), short),
                 row.case.kind.unit(),
-                short(row.nginx()),
+                row.nginx().map_or("-".to_owned(), short),
                 short(row.ours()),
                 quartiles,
                 short(row.limit()),
                 if row.is_met() { "met" } else { "MISSED" },
+            );
+        }
+        for crowd in self.rows.iter().filter_map(|row| row.crowd.as_ref()) {
+            println!(
+                "{} connections: {:.0} bytes each of the process, {:.2} GiB for a million; {:.0} of the kernel beside them",
+                crowd.connections,
+                crowd.resident_each,
+                crowd.gib_for_a_million(),
+                crowd.kernel_each,
             );
         }
         if self.is_partial {
@@ -123,13 +139,28 @@ impl Report {
     /// For programs.
     pub(crate) fn json(&self) -> String {
         let rows = self.rows.iter().map(|row| {
-            let [haproxy, nginx, ours] = row.figures.each_ref().map(|it| quantile(it, 2));
+            let median = |it: &Vec<f64>| (!it.is_empty()).then(|| quantile(it, 2));
+            let [first, nginx, ours] = row.figures.each_ref().map(median);
+            let (haproxy, one) = match row.case.kind {
+                Kind::Among(_) => (None, first),
+                Kind::KeepAlive(_)
+                | Kind::NewConnections(_)
+                | Kind::Transfers
+                | Kind::Http2
+                | Kind::Latency
+                | Kind::Idle(_)
+                | Kind::Million => (first, None),
+            };
             json!({
                 "case": row.case.name,
                 "unit": row.case.kind.unit(),
                 "haproxy": haproxy,
                 "nginx": nginx,
+                "one": one,
                 "ours": ours,
+                "connections": row.crowd.as_ref().map(|it| it.connections),
+                "kernel_bytes": row.crowd.as_ref().map(|it| it.kernel_each),
+                "gib_for_a_million": row.crowd.as_ref().map(Crowd::gib_for_a_million),
                 "nginx_ratio": row.nginx(),
                 "compared": row.ours(),
                 "quartiles": row.quartiles(),
