@@ -37,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
     let traced = Traced::of([bytes].into_iter(), || 7, || false);
     let again = TraceParent::parse(&traced.parent.text()).expect("ours is sound");
     assert_eq!(again, traced.parent);
-    assert_eq!(traced.is_continued, parsed.is_some());
+    assert_eq!(traced.is_continued(), parsed.is_some());
     if let Some(parsed) = parsed {
         assert_eq!(parsed.trace_id_text(), again.trace_id_text());
     }
