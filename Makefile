@@ -11,6 +11,7 @@
 # make fuzz-l7  the layer-7 engine's parsers, each for ten minutes; SECONDS_EACH=60, TARGETS="http1 path" and JOBS=1 for others
 # make fuzz-control  the same for what users, controllers and disks give
 # make fuzz-routing  the same for what routers say, in BGP and BFD
+# make check-leases  the rules of leases in many more worlds than make test looks at
 # make lab      the lab with faults; LAB="--keep" and other options of `lbfabric lab`
 
 SHELL := /bin/bash
@@ -28,7 +29,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
 .PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent bench-l7 \
-        fuzz-packets fuzz-l7 fuzz-control fuzz-routing
+        fuzz-packets fuzz-l7 fuzz-control fuzz-routing check-leases
 
 help:
 	@sed -n 's/^# make /  make /p' Makefile
@@ -109,3 +110,7 @@ fuzz-routing:
 	@deploy/setup.sh fuzz
 	TARGETS="$(TARGETS)" SECONDS_EACH="$(SECONDS_EACH)" JOBS="$(JOBS)" CARGO="$(CARGO)" \
 		deploy/fuzz.sh dataplane-node/bgp/fuzz
+
+# One after the other, as the worlds of each fill gigabytes.
+check-leases: setup
+	$(CARGO) test --locked --release -p lbfabric-model lease::checker -- --nocapture --test-threads=1

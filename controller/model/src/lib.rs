@@ -18,6 +18,7 @@ mod flow_keeping;
 mod generation;
 mod health_check;
 mod id;
+pub mod lease;
 mod limits;
 pub mod maglev;
 mod name;

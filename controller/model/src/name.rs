@@ -1,11 +1,11 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::Violation;
 
 /// The name of an object: 1 to 63 characters of `a-z`, `0-9` and `-`, a letter first, no `-` last
 /// (a label of RFC 1035 section 2.3.1 in lower case).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// Checks a name; `path` is where it stands.
@@ -13,7 +13,7 @@ impl Name {
         let what = if text.is_empty() {
             "a name is required".to_owned()
         } else if Self::is_valid(text) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         } else {
             format!("`{}` is not a name", shortened(text))
         };
