@@ -57,6 +57,9 @@ if [ "${1:-}" = test ] && [ "$(uname -m)" = x86_64 ]; then
     need qemu-system-x86 have qemu-system-x86_64
     need kmod have insmod
 fi
+if [ "${1:-}" = test ]; then
+    need bird2 have bird
+fi
 # libFuzzer is written in C++.
 if [ "${1:-}" = verify ] || [ "${1:-}" = fuzz ]; then
     need g++ have g++
@@ -82,10 +85,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     as_root apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
         fail "apt-get could not install: ${missing[*]} (for cargo-web: add Debian's security suite, or install Rust from rustup)"
     # Debian starts these on installation; the lab and the benchmark run their own.
-    for service in nginx haproxy; do
+    for service in nginx haproxy bird2; do
         case " ${missing[*]} " in
         *" $service "*)
-            if [ -d /run/systemd/system ]; then as_root systemctl disable --now "$service" >/dev/null 2>&1 || true; fi
+            if [ -d /run/systemd/system ]; then as_root systemctl disable --now "${service%2}" >/dev/null 2>&1 || true; fi
             ;;
         esac
     done
