@@ -163,7 +163,8 @@ async fn answer(
         head.extend_from_slice(&from.filled()[..copied]);
         let is_whole = response.body == Body::Length(inline as u64);
         let sent = write(to, &head, &from.filled()[copied..inline], silence);
-        let sent = sent.last(is_whole && !persists).await;
+        // Behind a switch the connection goes on, with another protocol.
+        let sent = sent.last(is_whole && !persists && !response.switches).await;
         if let Err(error) = sent {
             if is_whole {
                 asked.watch.waits_for(Phase::Last);

@@ -2,8 +2,9 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -140,4 +141,35 @@ fn a_handshake_is_not_waited_for() {
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
     assert_eq!(answer[..1], [21], "{answer:?}");
+}
+
+/// A client that wants no other request has another protocol nevertheless: the answer that switches to it is not the connection's end.
+#[test]
+fn another_protocol_goes_on_behind_the_last_answer() {
+    let authority = Authority::new("authority");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let certificate = authority.issue(&["a.example"]).certificate();
+    let config = TlsConfig::new(&options(&[certificate], UnknownName::First)).unwrap();
+    let engine = engine(ProxyConfig {
+        tls: Some(Arc::new(config)),
+        ..ProxyConfig::to(&[server.local_addr().unwrap()])
+    });
+    let server = thread::spawn(move || {
+        let (mut client, _) = server.accept().unwrap();
+        let _head = client.read(&mut [0; 4096]).unwrap();
+        let head =
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n";
+        client.write_all(head).unwrap();
+        let mut said = [0; 5];
+        client.read_exact(&mut said).unwrap();
+        client.write_all(&said).unwrap();
+    });
+    let mut client = connect(engine, &authority);
+    let request = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade, close\r\nUpgrade: echo\r\n\r\nbytes";
+    client.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nbytes"), "{answer}");
+    server.join().unwrap();
 }
