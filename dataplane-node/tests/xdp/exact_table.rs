@@ -258,22 +258,21 @@ fn source(frame: &[u8], like: &Packet) -> SocketAddr {
 }
 
 /// Answers reach whom they are for, whatever was released, taken over and refused before; and no word is left behind.
+///
+/// How often the tables are full depends on the clock, by which the programs choose the sessions that give way.
 #[test]
 fn both_kinds_share_the_tables_and_never_meet() {
     let mut both = Both::new();
-    for n in 0..6000 {
+    let mut steps = 0;
+    while steps < 6000 || both.clashes.min(both.full) < 100 {
         both.step();
-        if n % 50 == 0 {
+        steps += 1;
+        if steps % 50 == 0 {
             assert_all_words_lead_to_sessions(&mut both.fabric);
         }
+        assert!(steps < 60_000, "{} {}", both.clashes, both.full);
     }
     assert_all_words_lead_to_sessions(&mut both.fabric);
     let [dnat, fullnat] = both.admitted;
     assert!(dnat > 500 && fullnat > 500, "{dnat} {fullnat}");
-    assert!(
-        both.clashes > 100 && both.full > 100,
-        "{} {}",
-        both.clashes,
-        both.full
-    );
 }
