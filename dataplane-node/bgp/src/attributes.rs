@@ -1,10 +1,11 @@
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use rustbgpd_wire::attribute::{
     Aggregator, AsPath, AsPathSegment, ExtendedCommunity, LargeCommunity, PathAttribute,
 };
 
-use crate::NeighborConfig;
+use crate::{AttributesChange, NeighborConfig};
 
 /// What is announced with a route, as an operator wrote it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +83,55 @@ const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
 // === impl Attributes ===
 
 impl Attributes {
+    /// What they say, as an operator would have written it; communities are in order, and none stands twice.
+    pub fn to_spec(&self) -> AttributesSpec {
+        let Self {
+            next_hop,
+            origin,
+            med,
+            prepend,
+            local_preference,
+            communities,
+            extended_communities,
+            large_communities,
+            is_draining,
+            is_aggregate: _,
+        } = self.clone();
+        AttributesSpec {
+            next_hop,
+            origin,
+            med,
+            prepend,
+            local_preference,
+            communities,
+            extended_communities,
+            large_communities,
+            is_draining,
+        }
+    }
+
+    /// Whether the route stands for those within it.
+    pub fn is_aggregate(&self) -> bool {
+        self.is_aggregate
+    }
+
+    /// What a neighbor is told instead. It fits into a message, since a change adds less than there is room for beside the most that a
+    /// route has.
+    pub(crate) fn changed_by(&self, change: &AttributesChange) -> Self {
+        Self {
+            next_hop: change.next_hop.or(self.next_hop),
+            origin: self.origin,
+            med: change.med.or(self.med),
+            prepend: self.prepend.saturating_add(change.prepend),
+            local_preference: change.local_preference.or(self.local_preference),
+            communities: union(&self.communities, &change.communities),
+            extended_communities: union(&self.extended_communities, &change.extended_communities),
+            large_communities: union(&self.large_communities, &change.large_communities),
+            is_draining: self.is_draining,
+            is_aggregate: self.is_aggregate,
+        }
+    }
+
     /// The same ones, of a route that stands for those within it.
     pub(crate) fn of_aggregate(self) -> Self {
         Self {
@@ -201,6 +251,11 @@ fn as_set<T: Ord>(mut values: Vec<T>) -> Result<Vec<T>, InvalidAttributes> {
         return Err(InvalidAttributes::Communities(values.len()));
     }
     Ok(values)
+}
+
+fn union<T: Copy + Ord>(one: &[T], other: &[T]) -> Vec<T> {
+    let both: BTreeSet<T> = one.iter().chain(other).copied().collect();
+    both.into_iter().collect()
 }
 
 /// Whether neighbors accept it (RFC 4271 section 6.3).

@@ -15,7 +15,7 @@
 //!
 //! - [`NeighborSpec`] → [`NeighborConfig`], [`AttributesSpec`] → [`Attributes`]: settings are checked once.
 //! - [`Announcements`] says what is announced, with aggregates; each change goes to [`AdjRibOut::set`] of those neighbors that
-//!   are to know it ([`Neighbor::routes_mut`]).
+//!   are to know it ([`Neighbor::routes_mut`]), changed as [`ExportRules`] say where one is to be told otherwise.
 //! - [`Neighbor::step`] takes what happens and returns what is to be done, in order. It has two connections at most, told apart
 //!   by who made them ([`Direction`]).
 //! - [`Neighbor::updates`] hands out UPDATEs in pieces, so that a hundred thousand routes are never in memory as messages.
@@ -34,6 +34,7 @@ mod attributes;
 pub mod bfd;
 mod chance;
 mod config;
+mod export;
 mod family;
 mod framing;
 mod fsm;
@@ -53,6 +54,7 @@ pub use attributes::{Attributes, AttributesSpec, InvalidAttributes, Origin};
 pub use config::{
     GracefulRestart, Hops, InvalidNeighbor, NeighborConfig, NeighborSpec, NextHops, Transport,
 };
+pub use export::{AttributesChange, ExportAction, ExportRule, ExportRules, InvalidExport};
 pub use family::{Family, PerFamily};
 pub use fsm::{End, State};
 pub use import::{DefaultRoute, DefaultRouteChange, ImportCounts};

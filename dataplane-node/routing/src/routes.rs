@@ -1,15 +1,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lbfabric_bgp::{Aggregate, Announcements, Attributes, Prefix, RouteChange};
+use lbfabric_bgp::{Aggregate, Announcements, Attributes, ExportRules, Prefix, RouteChange};
 
-/// What is to be announced to all neighbors.
+/// What is to be announced to neighbors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
     /// Prefixes and what is announced with them.
     pub prefixes: BTreeMap<Prefix, Arc<Attributes>>,
     /// Prefixes that stand for those within them.
     pub aggregates: Vec<Aggregate>,
+    /// What neighbors are told otherwise, by their names; aggregates included. Changes need no new session.
+    pub exports: BTreeMap<String, Arc<ExportRules>>,
     /// Neighbors are asked to prefer other ways (RFC 8326).
     pub is_draining: bool,
 }
@@ -28,7 +30,32 @@ impl RouteTable {
         self.current.is_draining
     }
 
-    /// All that is announced, for a neighbor that is new.
+    /// What the neighbor is told of changes.
+    pub(crate) fn exported(
+        &self,
+        neighbor: &str,
+        changes: Arc<[RouteChange]>,
+    ) -> Arc<[RouteChange]> {
+        let Some(rules) = self.rules(neighbor) else {
+            return changes;
+        };
+        let exported = |change: &RouteChange| RouteChange {
+            prefix: change.prefix,
+            attributes: change
+                .attributes
+                .as_ref()
+                .and_then(|attributes| rules.apply(change.prefix, attributes)),
+        };
+        changes.iter().map(exported).collect()
+    }
+
+    /// The rules of a neighbor, if there are any.
+    pub(crate) fn rules(&self, neighbor: &str) -> Option<&Arc<ExportRules>> {
+        let rules = self.current.exports.get(neighbor);
+        rules.filter(|rules| !rules.is_empty())
+    }
+
+    /// All that is announced, for a neighbor that is new or that has new rules.
     pub(crate) fn all(&self) -> Vec<RouteChange> {
         let change = |(prefix, attributes)| RouteChange {
             prefix,
@@ -63,7 +90,7 @@ impl RouteTable {
 
 #[cfg(test)]
 mod tests {
-    use lbfabric_bgp::AttributesSpec;
+    use lbfabric_bgp::{AttributesSpec, ExportAction, ExportRule};
 
     use super::*;
 
@@ -98,5 +125,23 @@ mod tests {
         let third = table.replace(routes(&[("192.0.2.2", 2), ("192.0.2.3", 1)]));
         assert_eq!(changed(third), [("192.0.2.2/32".to_owned(), true)]);
         assert_eq!(table.all().len(), 2);
+    }
+    #[test]
+    fn rules_are_for_the_neighbor_that_they_name() {
+        let withhold = ExportRule {
+            within: Prefix::host("192.0.2.1".parse().unwrap()),
+            action: ExportAction::Withhold,
+        };
+        let rules = ExportRules::try_from(vec![withhold]).unwrap();
+        let mut next = Routes::clone(&routes(&[("192.0.2.1", 1), ("192.0.2.2", 1)]));
+        next.exports.insert("one".to_owned(), Arc::new(rules));
+        let mut table = RouteTable::default();
+        let changes: Arc<[RouteChange]> = table.replace(Arc::new(next)).into();
+        let told = |neighbor: &str| -> Vec<bool> {
+            let told = table.exported(neighbor, Arc::clone(&changes));
+            told.iter().map(|it| it.attributes.is_some()).collect()
+        };
+        assert_eq!(told("one"), [false, true]);
+        assert_eq!(told("other"), [true, true]);
     }
 }

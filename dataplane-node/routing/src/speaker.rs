@@ -173,7 +173,8 @@ impl Speaking {
         let (session, commands) = Session::new(name.clone(), setup.clone(), bfd);
         let running = Running { setup, commands };
         running.tell(Command::Drain(self.table.is_draining()));
-        running.tell(Command::Routes(self.table.all().into()));
+        let all = self.table.exported(&name, self.table.all().into());
+        running.tell(Command::Routes(all));
         self.tasks.spawn(session.run());
         self.sessions.insert(name, running);
     }
@@ -181,14 +182,24 @@ impl Speaking {
     fn announce(&mut self) {
         let next = Arc::clone(&self.wanted_routes.borrow_and_update());
         let was_draining = self.table.is_draining();
+        let rules_of = |table: &RouteTable, name: &str| table.rules(name).cloned();
+        let names = self.sessions.keys();
+        let rules: Vec<_> = names.map(|name| rules_of(&self.table, name)).collect();
         let changes: Arc<[RouteChange]> = self.table.replace(next).into();
         let is_draining = self.table.is_draining();
-        for running in self.sessions.values() {
+        for ((name, running), rules) in self.sessions.iter().zip(rules) {
             if was_draining != is_draining {
                 running.tell(Command::Drain(is_draining));
             }
             if !changes.is_empty() {
-                running.tell(Command::Routes(Arc::clone(&changes)));
+                running.tell(Command::Routes(
+                    self.table.exported(name, Arc::clone(&changes)),
+                ));
+            }
+            if rules_of(&self.table, name) != rules {
+                // Routes of which nothing changes for the neighbor make no messages.
+                let all = self.table.exported(name, self.table.all().into());
+                running.tell(Command::Routes(all));
             }
         }
     }
