@@ -154,10 +154,15 @@ fn options() -> impl Strategy<Value = v1::ServiceSpec> {
 }
 
 fn fabric() -> impl Strategy<Value = v1::FabricSpec> {
-    let node = (text(), texts()).prop_map(|(name, source_addresses)| v1::NodeSpec {
-        name,
-        source_addresses,
-    });
+    let node = (text(), texts(), texts(), any::<u32>(), any::<bool>()).prop_map(
+        |(name, source_addresses, labels, weight, drained)| v1::NodeSpec {
+            name,
+            source_addresses,
+            labels,
+            weight,
+            drained,
+        },
+    );
     (
         prop::collection::vec(pool(), 0..3),
         prop::collection::vec(service(), 0..3),

@@ -8,9 +8,9 @@ use lbfabric_proto::v1::{self, node_object};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    Backend, FabricState, Generation, Mode, ObjectKey, ObjectKind, PortRange, Ports, Prefix, Proxy,
-    SecretKey, Service, TicketKeys,
-    state::{StoredPool, StoredService},
+    Backend, FabricState, Generation, Mode, Node, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
+    Proxy, SecretKey, Service, TicketKeys,
+    state::{Stored, StoredPool, StoredService},
     vip::address_to_bytes,
 };
 
@@ -102,7 +102,7 @@ pub struct CompiledFabric {
     hash_key: Option<[u8; 16]>,
     ticket_keys: TicketKeys,
     cookie_key: Option<SecretKey>,
-    sources: BTreeMap<String, (Generation, Vec<IpAddr>)>,
+    nodes: BTreeMap<String, Arc<Stored<Node>>>,
     /// What a server takes in, by the server's address.
     server_vips: BTreeMap<IpAddr, ServerVips>,
 }
@@ -198,17 +198,15 @@ impl CompiledFabric {
                 add_told_ports(&mut server_vips, &service.service, pool);
             }
         }
-        let sources = state.nodes().map(|node| {
-            let sources = node.value.sources.clone();
-            (node.value.name.to_string(), (node.generation, sources))
-        });
+        let nodes = state.nodes();
+        let nodes = nodes.map(|node| (node.value.name.to_string(), Arc::clone(node)));
         Self {
             generation: state.generation(),
             shared,
             hash_key: state.hash_key(),
             ticket_keys: state.ticket_keys().clone(),
             cookie_key: state.cookie_key().cloned(),
-            sources: sources.collect(),
+            nodes: nodes.collect(),
             server_vips,
         }
     }
@@ -236,10 +234,13 @@ impl CompiledFabric {
         name: &str,
         hash_key: [u8; 16],
     ) -> BTreeMap<ObjectKey, Arc<EncodedObject>> {
-        let (generation, sources) = self.sources.get(name).cloned().unwrap_or_default();
+        let node = self.nodes.get(name);
+        let generation = node.map(|node| node.generation).unwrap_or_default();
+        let node = node.map(|node| &node.value);
+        let sources = node.into_iter().flat_map(|node| &node.sources);
         let settings = v1::NodeSettings {
             hash_key: hash_key.to_vec(),
-            source_addresses: sources.into_iter().map(address_to_bytes).collect(),
+            source_addresses: sources.copied().map(address_to_bytes).collect(),
             ticket_keys: self
                 .ticket_keys
                 .in_use_first()
@@ -247,6 +248,8 @@ impl CompiledFabric {
                 .map(SecretKey::to_proto)
                 .collect(),
             cookie_key: self.cookie_key.as_ref().map(SecretKey::to_proto),
+            labels: node.map(|node| node.labels.to_spec()).unwrap_or_default(),
+            drained: node.is_some_and(|node| node.is_drained),
         };
         let key = ObjectKey {
             kind: ObjectKind::Settings,
@@ -262,8 +265,11 @@ impl CompiledFabric {
 
     /// Every address that a node is to send from.
     fn node_addresses(&self) -> BTreeSet<IpAddr> {
-        let sources = self.sources.values();
-        sources.flat_map(|(_, sources)| sources).copied().collect()
+        let nodes = self.nodes.values();
+        nodes
+            .flat_map(|node| &node.value.sources)
+            .copied()
+            .collect()
     }
 
     fn for_server(&self, addresses: &[IpAddr]) -> BTreeMap<ObjectKey, Arc<EncodedObject>> {

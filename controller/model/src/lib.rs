@@ -8,6 +8,7 @@
 //!           └─ SnapshotObject::decode (on the node)
 //! ```
 
+mod announcement;
 mod backend;
 mod certificate;
 mod command;
@@ -18,6 +19,7 @@ mod flow_keeping;
 mod generation;
 mod health_check;
 mod id;
+mod labels;
 pub mod lease;
 mod limits;
 pub mod maglev;
@@ -45,6 +47,7 @@ mod violation;
 mod vip;
 mod wire_enum;
 
+pub use announcement::{AnnouncedBy, Announcement, BgpRoute, Community};
 pub use backend::Backend;
 pub use certificate::{CERTIFICATES_MAX, Certificate, certificate_status};
 pub use command::{Apply, Command, Delete, ObjectRef};
@@ -57,6 +60,7 @@ pub use flow_keeping::FlowKeeping;
 pub use generation::Generation;
 pub use health_check::{Check, HealthCheck};
 pub use id::{BackendId, CertificateId, PoolId, ServiceId};
+pub use labels::Labels;
 pub use lbfabric_abi::{Affinity, Encapsulation, Mode, OuterSource, Protocol};
 pub use limits::{Limits, RateLimit};
 pub use name::Name;

@@ -1,10 +1,10 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, num::NonZeroU16};
 
 use lbfabric_abi::SOURCES_MAX;
 use lbfabric_proto::v1;
 
 use crate::{
-    Name, Violation,
+    Labels, Name, Violation,
     fields::Fields,
     vip::{family, parse_unicast},
 };
@@ -16,6 +16,12 @@ pub struct Node {
     pub name: Name,
     /// Sources of full NAT and tunnels, each once; empty: the first address of each family on the interface.
     pub sources: Vec<IpAddr>,
+    /// What services choose it by.
+    pub labels: Labels,
+    /// Its share of VIPs with leases.
+    pub weight: NonZeroU16,
+    /// Whether it is to be emptied.
+    pub is_drained: bool,
 }
 
 impl Node {
@@ -52,9 +58,22 @@ impl Node {
                 Err(violation) => violations.push(violation),
             }
         }
+        let labels = Labels::parse(&spec.labels, &format!("{path}.labels"), violations);
+        let weight = u16::try_from(spec.weight.max(1))
+            .ok()
+            .and_then(NonZeroU16::new);
+        if weight.is_none() {
+            violations.push(Violation::new(
+                format!("{path}.weight"),
+                format!("{}: give 1 to 65535, or leave it out for 1", spec.weight),
+            ));
+        }
         (violations.len() == before).then_some(Self {
             name: name?,
             sources,
+            labels,
+            weight: weight?,
+            is_drained: spec.drained,
         })
     }
 
@@ -63,13 +82,25 @@ impl Node {
         v1::NodeSpec {
             name: self.name.to_string(),
             source_addresses: self.sources.iter().map(IpAddr::to_string).collect(),
+            labels: self.labels.to_spec(),
+            weight: self.weight.get().into(),
+            drained: self.is_drained,
         }
     }
 
     pub(crate) fn fields(&self) -> Fields {
-        let Self { name: _, sources } = self;
+        let Self {
+            name: _,
+            sources,
+            labels,
+            weight,
+            is_drained,
+        } = self;
         let mut fields = Fields::default();
         fields.put_list("source_addresses", sources);
+        fields.put_list("labels", labels.to_spec());
+        fields.put("weight", weight);
+        fields.put("drained", is_drained);
         fields
     }
 }

@@ -4,10 +4,12 @@ use lbfabric_abi::SERVICE_VIPS_MAX;
 use lbfabric_proto::v1;
 
 use crate::{
-    Affinity, Limits, Mode, Name, PortRange, Ports, Prefix, Protocol, Proxy, ServiceMode,
-    SourceRules, Tunnel, Violation, fields::Fields, vip::parse_vip, wire_enum::WireEnum as _,
+    Affinity, Announcement, Limits, Mode, Name, PortRange, Ports, Prefix, Protocol, Proxy,
+    ServiceMode, SourceRules, Tunnel, Violation, fields::Fields, vip::parse_vip,
+    wire_enum::WireEnum as _,
 };
 
+mod announced;
 mod carried;
 mod combination;
 mod engine;
@@ -46,6 +48,8 @@ pub struct Service {
     pub source_rules: SourceRules,
     /// What the engine does, in [`ServiceMode::L7`] and only there.
     pub proxy: Option<Proxy>,
+    /// How its clients' packets find their way to nodes; `None`: by other means.
+    pub announcement: Option<Announcement>,
 }
 
 impl Service {
@@ -101,6 +105,10 @@ impl Service {
         let limits = Limits::parse(&limits, &format!("{path}.limits"), violations);
         let source_rules =
             SourceRules::parse(&spec.allow_sources, &spec.deny_sources, path, violations);
+        let announcement = spec
+            .announce
+            .as_ref()
+            .and_then(|it| Announcement::parse(it, &format!("{path}.announce"), violations));
         if violations.len() > before {
             return None;
         }
@@ -119,6 +127,7 @@ impl Service {
             limits,
             source_rules,
             proxy,
+            announcement,
         };
         service.check_combination(path, violations);
         (violations.len() == before).then_some(service)
@@ -152,6 +161,7 @@ impl Service {
             limits,
             source_rules: SourceRules { allow, deny },
             proxy,
+            announcement,
         } = self;
         let texts = |prefixes: &[Prefix]| prefixes.iter().map(Prefix::to_string).collect();
         v1::ServiceSpec {
@@ -170,6 +180,7 @@ impl Service {
             allow_sources: texts(allow),
             deny_sources: texts(deny),
             proxy: proxy.as_ref().map(Proxy::to_spec),
+            announce: announcement.as_ref().map(Announcement::to_spec),
         }
     }
 
@@ -189,6 +200,7 @@ impl Service {
             limits,
             source_rules,
             proxy,
+            announcement,
         } = self;
         let mut fields = Fields::default();
         fields.put_list("vips", vips);
@@ -207,6 +219,9 @@ impl Service {
         source_rules.fields(&mut fields);
         if let Some(proxy) = proxy {
             proxy.fields(&mut fields);
+        }
+        if let Some(announcement) = announcement {
+            announcement.fields(&mut fields);
         }
         fields
     }

@@ -12,10 +12,12 @@ use prost::Message as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{
-    Affinity, BackendId, CertificateId, FlowKeeping, Generation, HealthCheck, Limits, Mode, PoolId,
-    PortRange, Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId, SecretKey, ServiceMode,
-    SourceRules, Tunnel, vip::address_from_bytes, wire_enum::WireEnum,
+    Affinity, Announcement, BackendId, CertificateId, FlowKeeping, Generation, HealthCheck, Labels,
+    Limits, Mode, PoolId, PortRange, Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId,
+    SecretKey, ServiceMode, SourceRules, Tunnel, vip::address_from_bytes, wire_enum::WireEnum,
 };
+
+mod announced;
 
 /// How [`Ports::Any`] travels: as a range that is none, so that a node which does not know it refuses the service.
 pub(crate) const ANY_PORT: v1::NodePortRange = v1::NodePortRange {
@@ -32,6 +34,8 @@ pub struct SnapshotObject {
     pub name: String,
     /// What it is.
     pub body: SnapshotBody,
+    /// How a service's VIPs are announced, if it says so.
+    pub announcement: Option<Announcement>,
 }
 
 /// What an object is.
@@ -77,6 +81,10 @@ pub struct NodeSettings {
     pub ticket_keys: Vec<SecretKey>,
     /// The key of cookies that keep clients with their servers; without it there are none.
     pub cookie_key: Option<SecretKey>,
+    /// What services choose this node by.
+    pub labels: Labels,
+    /// Whether it is to be emptied.
+    pub is_drained: bool,
 }
 
 /// A pool as a node needs it.
@@ -185,16 +193,22 @@ pub enum DecodeSnapshotError {
 
 use DecodeSnapshotError::Field;
 
+use self::announced::{decode_announcement, decode_labels};
+
 impl SnapshotObject {
     /// Decodes an object and checks all that the node relies on.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeSnapshotError> {
         let proto = v1::NodeObject::decode(bytes)?;
+        let mut announcement = None;
         let body = match proto.object.ok_or(Field("object"))? {
             node_object::Object::Settings(settings) => {
                 SnapshotBody::Settings(decode_settings(&settings)?)
             }
             node_object::Object::Pool(pool) => SnapshotBody::Pool(decode_pool(pool)?),
-            node_object::Object::Service(service) => decode_service(&service)?,
+            node_object::Object::Service(service) => {
+                announcement = decode_announcement(service.announce.as_ref())?;
+                decode_service(&service)?
+            }
             node_object::Object::Certificate(certificate) => {
                 SnapshotBody::Certificate(decode_certificate(certificate)?)
             }
@@ -206,6 +220,7 @@ impl SnapshotObject {
             generation: Generation(proto.generation),
             name: proto.name,
             body,
+            announcement,
         })
     }
 }
@@ -267,6 +282,8 @@ fn decode_settings(proto: &v1::NodeSettings) -> Result<NodeSettings, DecodeSnaps
             None => None,
             Some(key) => Some(SecretKey::from_proto(key).ok_or(Field("settings.cookie_key"))?),
         },
+        labels: decode_labels(&proto.labels)?,
+        is_drained: proto.drained,
     })
 }
 

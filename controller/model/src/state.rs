@@ -1,5 +1,6 @@
 //! The replicated state: what all controllers agree on, changed by commands alone.
 
+mod announcements;
 mod apply;
 mod certificates;
 mod check;

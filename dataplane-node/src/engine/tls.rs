@@ -242,7 +242,7 @@ const fn minimum(version: TlsVersion) -> MinimumVersion {
 
 #[cfg(test)]
 mod tests {
-    use lbfabric_model::SecretKey;
+    use lbfabric_model::{Labels, SecretKey};
 
     use super::*;
 
@@ -254,6 +254,8 @@ mod tests {
             sources: Vec::new(),
             ticket_keys: keys.iter().map(|key| SecretKey::new([*key; 32])).collect(),
             cookie_key: None,
+            labels: Labels::default(),
+            is_drained: false,
         };
         let keys = |settings: Option<&NodeSettings>| tickets(settings, Some(&own)).unwrap().keys;
         let fabrics = [[2; 32], [3; 32]].map(TicketKey::new);

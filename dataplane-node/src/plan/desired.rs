@@ -94,6 +94,7 @@ impl Desired {
             generation,
             name,
             body,
+            announcement: _,
         } = object;
         self.names.insert(key, name);
         self.generations.insert(key, generation);

@@ -10,8 +10,8 @@ use lbfabric_abi::{
     VipService,
 };
 use lbfabric_model::{
-    Affinity, BackendId, Check, FlowKeeping, HealthCheck, Limits, Mode, ObjectKey, ObjectKind,
-    PoolId, PortRange, Ports, Prefix, Protocol, ServiceId, SourceRules, Tunnel,
+    Affinity, BackendId, Check, FlowKeeping, HealthCheck, Labels, Limits, Mode, ObjectKey,
+    ObjectKind, PoolId, PortRange, Ports, Prefix, Protocol, ServiceId, SourceRules, Tunnel,
     snapshot::{NodeBackend, NodePool, NodeService, NodeSettings},
 };
 
@@ -98,6 +98,8 @@ pub(crate) fn settings() -> NodeSettings {
         cookie_key: None,
         hash_key: *b"0123456789abcdef",
         sources: Vec::new(),
+        labels: Labels::default(),
+        is_drained: false,
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn fabric(told: [bool; 2]) -> v1::FabricSpec {
         nodes: vec![v1::NodeSpec {
             name: "lb1".to_owned(),
             source_addresses: NODES.map(str::to_owned).to_vec(),
+            ..v1::NodeSpec::default()
         }],
         ..v1::FabricSpec::default()
     }

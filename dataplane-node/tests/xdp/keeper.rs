@@ -49,8 +49,7 @@ impl Agent {
         let settings = Object::Settings(v1::NodeSettings {
             hash_key: b"0123456789abcdef".to_vec(),
             source_addresses: Vec::new(),
-            ticket_keys: vec![],
-            cookie_key: None,
+            ..v1::NodeSettings::default()
         });
         agent.set(ObjectKind::Settings, 0, settings);
         agent

@@ -7,8 +7,8 @@ use prost::Message as _;
 
 use super::{EncodedObject, digest_of_object};
 use crate::{
-    CertificateId, Generation, HealthCheck, PoolId, PortRange, Ports, Prefix, Proxy, QuicServerId,
-    SourceRules, Tunnel,
+    Announcement, CertificateId, Generation, HealthCheck, PoolId, PortRange, Ports, Prefix, Proxy,
+    QuicServerId, SourceRules, Tunnel,
     snapshot::ANY_PORT,
     state::{StoredCertificate, StoredPool, StoredService},
     wire_enum::WireEnum as _,
@@ -79,6 +79,7 @@ pub(super) fn encode_service(
         proxy: service.proxy.as_ref().map(Proxy::to_spec),
         certificate_ids: certificates.iter().map(|id| id.0).collect(),
         route_pool_ids: route_pools.iter().map(|id| id.0).collect(),
+        announce: service.announcement.as_ref().map(Announcement::to_spec),
     };
     encode(
         stored.generation,

@@ -10,6 +10,7 @@ use crate::{
     snapshot::{NodeProxy, NodeService, SnapshotBody, SnapshotObject},
 };
 
+mod announcement;
 mod balancing;
 mod routes;
 mod sound_proxy;
@@ -192,6 +193,7 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
                 limits,
                 source_rules,
                 proxy: None,
+                announcement: object.announcement,
             };
             prop_assert_eq!(&read, stored);
         }
@@ -218,6 +220,7 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
             let named: Vec<_> = named.map(|name| state.pool(name).unwrap().id).collect();
             prop_assert_eq!(named, route_pools);
             prop_assert_eq!(&stored.proxy, &Some(proxy));
+            prop_assert_eq!(&stored.announcement, &object.announcement);
             prop_assert!(certificates.is_empty());
         }
         SnapshotBody::Settings(_) | SnapshotBody::ServerVips(_) | SnapshotBody::Certificate(_) => {}

@@ -8,6 +8,7 @@ impl Service {
         let mut refuse = |field: &str, reason: String| {
             violations.push(Violation::new(format!("{path}.{field}"), reason));
         };
+        self.check_announcement(&mut refuse);
         if let ServiceMode::L7(_) = self.mode {
             self.check_engine(&mut refuse);
             return;

@@ -11,7 +11,9 @@ use lbfabric_abi::{
 use lbfabric_proto::v1;
 
 use super::{
-    FabricState, certificates,
+    FabricState,
+    announcements::Announcements,
+    certificates,
     claimed_ports::{Claimed, ClaimedPorts},
     endpoints::Endpoints,
     engine_vips::EngineVips,
@@ -66,6 +68,7 @@ pub(super) fn against_state(
     candidate.check_vips(&mut violations);
     candidate.check_nesting(&mut violations);
     candidate.check_engine_vips(&mut violations);
+    candidate.check_announcements(&mut violations);
     candidate.check_told_clients(&mut violations);
     candidate.check_answered_ports(&mut violations);
     candidate.check_backend_addresses(&mut violations);
@@ -259,6 +262,15 @@ impl<'a> Candidate<'a> {
             vips.add(path.as_deref(), service);
         }
         violations.extend(vips.violations());
+    }
+
+    /// Services agree on how their VIPs are announced.
+    fn check_announcements(&self, violations: &mut Vec<Violation>) {
+        let mut announcements = Announcements::default();
+        for (path, service) in self.services.values() {
+            announcements.add(path.as_deref(), service);
+        }
+        violations.extend(announcements.violations());
     }
 
     /// Where servers believe what connections say of their clients, all that come there must come from services that say it.

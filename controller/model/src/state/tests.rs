@@ -5,6 +5,7 @@ use crate::{
     snapshot::{ServerVips, SnapshotBody, SnapshotObject},
 };
 
+mod announcements;
 mod certificates;
 mod engine;
 mod l4_features;
@@ -54,6 +55,7 @@ fn fabric() -> v1::FabricSpec {
         nodes: vec![v1::NodeSpec {
             name: "n1".into(),
             source_addresses: vec!["10.0.0.9".into()],
+            ..v1::NodeSpec::default()
         }],
         ..v1::FabricSpec::default()
     }

@@ -3,13 +3,18 @@
 use lbfabric_proto::v1;
 use proptest::prelude::*;
 
-use super::{balancing::balancing, routes::routes, sound_proxy::sound_proxy};
+use super::{
+    announcement::{announcement, node, sound_announcement},
+    balancing::balancing,
+    routes::routes,
+    sound_proxy::sound_proxy,
+};
 
-fn name() -> impl Strategy<Value = String> {
+pub(super) fn name() -> impl Strategy<Value = String> {
     prop_oneof![9 => "[a-d]", 1 => "[a-c-]{0,2}|\\PC{0,4}"]
 }
 
-fn address() -> impl Strategy<Value = String> {
+pub(super) fn address() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (0u8..8).prop_map(|n| format!("10.0.0.{n}")),
         4 => (0u8..8).prop_map(|n| format!("fd00::{n}")),
@@ -144,6 +149,7 @@ fn options() -> impl Strategy<Value = v1::ServiceSpec> {
     });
     let sources = || prop::collection::vec(prop_oneof![3 => prefix(), 1 => vip()], 0..3);
     (
+        prop::option::weighted(0.2, announcement()),
         prop::option::weighted(0.2, tunnel),
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.2),
@@ -154,6 +160,7 @@ fn options() -> impl Strategy<Value = v1::ServiceSpec> {
     )
         .prop_map(
             |(
+                announce,
                 tunnel,
                 clamp_mss,
                 client_address_option,
@@ -170,6 +177,7 @@ fn options() -> impl Strategy<Value = v1::ServiceSpec> {
                     allow_sources,
                     deny_sources,
                     proxy,
+                    announce,
                     ..v1::ServiceSpec::default()
                 }
             },
@@ -257,18 +265,12 @@ fn wild_fabric() -> impl Strategy<Value = v1::FabricSpec> {
     (
         prop::collection::vec(pool(), 0..4),
         prop::collection::vec(service(), 0..4),
-        prop::collection::vec((name(), prop::collection::vec(address(), 0..3)), 0..2),
+        prop::collection::vec(node(), 0..2),
     )
         .prop_map(|(pools, services, nodes)| v1::FabricSpec {
             pools,
             services,
-            nodes: nodes
-                .into_iter()
-                .map(|(name, source_addresses)| v1::NodeSpec {
-                    name,
-                    source_addresses,
-                })
-                .collect(),
+            nodes,
             ..v1::FabricSpec::default()
         })
 }
@@ -418,8 +420,9 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
         prop::option::of(limits),
         sources,
         of(proxy),
+        prop::option::of(sound_announcement()),
     )
-        .prop_map(|(tunnel, limits, sources, proxy)| {
+        .prop_map(|(tunnel, limits, sources, proxy, announce)| {
             // Bit 4 is in the prefix of every length.
             let text = |(n, bits): &(u8, u8)| format!("10.0.{}.0/{bits}", n << 4);
             let (allow, deny): (Vec<_>, Vec<_>) = sources.iter().partition(|(n, _)| n % 2 == 0);
@@ -429,6 +432,7 @@ fn sound_options() -> impl Strategy<Value = v1::ServiceSpec> {
                 allow_sources: allow.into_iter().map(text).collect(),
                 deny_sources: deny.into_iter().map(text).collect(),
                 proxy,
+                announce,
                 ..v1::ServiceSpec::default()
             }
         })

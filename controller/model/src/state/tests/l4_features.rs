@@ -360,10 +360,12 @@ fn servers_know_which_nodes_tell_them_clients_and_where() {
                 v1::NodeSpec {
                     name: "lb1".to_owned(),
                     source_addresses: vec!["192.0.2.1".to_owned(), "2001:db8::1".to_owned()],
+                    ..v1::NodeSpec::default()
                 },
                 v1::NodeSpec {
                     name: "lb2".to_owned(),
                     source_addresses: vec!["192.0.2.2".to_owned()],
+                    ..v1::NodeSpec::default()
                 },
             ],
             ..fabric()
