@@ -177,7 +177,7 @@ pool:
             "f:8:5: services[0].backend_port: `backend_port` is there already, in line 7; remove one of them",
             "f:9:5: services[0].colour: unknown field; the fields here are `name`, `vips`, `ports`, `protocol`, `mode`, \
              `pool`, `affinity`, `backend_port`, `tunnel`, `clamp_mss`, `client_address_option`, `limits`, `allow_sources`, \
-             `deny_sources`, `proxy`",
+             `deny_sources`, `proxy`, `announce`",
             "f:11:16: services[1].clamp_mss: expected `true` or `false`, found a text; write true without quotes",
             "f:12:28: services[1].client_address_option: expected `true` or `false`, found `yes`",
             "f:13:30: services[1].tunnel.encapsulation: `gre` is no encapsulation; did you mean `gue`? use one of `ipip`, `gue`",
