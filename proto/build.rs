@@ -5,6 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 const PUBLIC: &[&str] = &[
     "lbfabric/v1/fabric.proto",
     "lbfabric/v1/fabric_service.proto",
+    "lbfabric/v1/lease_service.proto",
     "lbfabric/v1/node_service.proto",
     "lbfabric/v1/observe.proto",
 ];

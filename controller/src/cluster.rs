@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, error::Error as _, sync::Arc};
 
-use lbfabric_model::{Command, Outcome};
+use lbfabric_model::{Command, LeaseCommand, Outcome};
 use lbfabric_proto::internal::v1::{
     self as internal, peer_service_client::PeerServiceClient, propose_response, read_index_response,
 };
@@ -278,6 +278,11 @@ fn is_repeatable(command: &Command) -> bool {
     match command {
         Command::Apply(apply) => apply.expected_generation.is_none(),
         Command::SetHashKey(_) | Command::AddTicketKey { .. } | Command::SetCookieKey(_) => true,
+        // A VIP is given away once: the second one would come too late.
+        Command::Lease(lease) => match lease {
+            LeaseCommand::Assign(_) => false,
+            LeaseCommand::Admit(_) | LeaseCommand::Wish(..) => true,
+        },
         // The second one would find nothing to delete.
         Command::Delete(_) => false,
     }

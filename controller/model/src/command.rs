@@ -3,7 +3,7 @@ use lbfabric_proto::{
     v1,
 };
 
-use crate::{Document, Generation, SecretKey, Violation};
+use crate::{Document, Generation, LeaseCommand, SecretKey, Violation};
 
 /// An entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Command {
     },
     /// Set the key of cookies that keep clients with their servers; the first one counts.
     SetCookieKey(SecretKey),
+    /// Change who answers for VIPs. No generation comes of it.
+    Lease(LeaseCommand),
 }
 
 /// Create or change objects, all or none.
@@ -115,6 +117,10 @@ impl TryFrom<internal::Command> for Command {
                 let key = secret(set.key.as_ref(), "set_cookie_key.key")?;
                 Ok(Self::SetCookieKey(key))
             }
+            Some(command::Command::Lease(lease)) => {
+                let lease = LeaseCommand::try_from(lease).map_err(|violation| vec![violation])?;
+                Ok(Self::Lease(lease))
+            }
             None => Err(vec![Violation::new("command", "it is of no known kind")]),
         }
     }
@@ -181,6 +187,7 @@ impl From<&Command> for internal::Command {
                     key: Some(key.to_proto()),
                 })
             }
+            Command::Lease(lease) => command::Command::Lease(lease.into()),
         };
         Self {
             command: Some(command),

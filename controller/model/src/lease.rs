@@ -38,9 +38,12 @@ mod message;
 mod moment;
 mod owner;
 mod placement;
+mod stored;
 mod timers;
+mod wire;
 mod witness;
 
+pub(crate) use self::stored::address;
 pub use self::{
     assignments::{Assign, Assignment, Assignments, Epoch},
     leader::{Leader, LeaderAction},

@@ -7,6 +7,7 @@ mod check;
 mod claimed_ports;
 mod endpoints;
 mod engine_vips;
+mod leases;
 mod nesting;
 mod restore;
 mod stored;
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lbfabric_abi::{BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
 use lbfabric_proto::v1;
 
+pub use self::leases::{LeaseCommand, Leases, VipWish};
 pub(crate) use self::stored::{Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
     BackendId, CERTIFICATES_MAX, CertificateId, Command, Generation, Name, Node, Outcome, PoolId,
@@ -38,6 +40,7 @@ pub struct FabricState {
     pool_ids: IdAllocator,
     backend_ids: IdAllocator,
     certificate_ids: IdAllocator,
+    leases: Arc<Leases>,
 }
 
 impl Default for FabricState {
@@ -56,6 +59,7 @@ impl Default for FabricState {
             pool_ids: IdAllocator::new(POOLS_MAX),
             backend_ids: IdAllocator::new(BACKENDS_MAX),
             certificate_ids: IdAllocator::new(CERTIFICATES_MAX),
+            leases: Arc::default(),
         }
     }
 }
@@ -89,12 +93,15 @@ impl FabricState {
                 {
                     next.generation = index;
                     *self = next;
+                } else if next.leases != self.leases {
+                    *self = next;
                 }
                 let generation = match command {
                     Command::AddTicketKey { .. } | Command::SetCookieKey(_) => self.generation,
-                    Command::Apply(_) | Command::Delete(_) | Command::SetHashKey(_) => {
-                        self.objects_generation
-                    }
+                    Command::Apply(_)
+                    | Command::Delete(_)
+                    | Command::SetHashKey(_)
+                    | Command::Lease(_) => self.objects_generation,
                 };
                 Outcome::Applied {
                     generation,
@@ -129,6 +136,11 @@ impl FabricState {
     /// The key of cookies that keep clients with their servers.
     pub fn cookie_key(&self) -> Option<&SecretKey> {
         self.cookie_key.as_ref()
+    }
+
+    /// Who answers for VIPs.
+    pub fn leases(&self) -> &Arc<Leases> {
+        &self.leases
     }
 
     /// The keys of TLS sessions' tickets.

@@ -107,6 +107,28 @@ impl Assignments {
         self.nodes.get(node).map_or(Epoch(0), |it| it.version)
     }
 
+    /// All nodes that have or had VIPs, with the version of what they have.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (&Name, Epoch)> {
+        self.nodes.iter().map(|(node, it)| (node, it.version))
+    }
+
+    /// What was there once, from its parts.
+    pub(crate) fn restore(
+        vips: impl IntoIterator<Item = (IpAddr, Assignment)>,
+        versions: impl IntoIterator<Item = (Name, Epoch)>,
+    ) -> Self {
+        let mut restored = Self::default();
+        for (node, version) in versions {
+            restored.nodes.entry(node).or_default().version = version;
+        }
+        for (vip, assignment) in vips {
+            let node = restored.nodes.entry(assignment.owner.clone()).or_default();
+            node.vips.insert(vip, assignment.epoch);
+            restored.vips.insert(vip, assignment);
+        }
+        restored
+    }
+
     /// The VIPs of a node.
     pub fn of(&self, node: &Name) -> impl Iterator<Item = (IpAddr, Epoch)> {
         let vips = self.nodes.get(node).into_iter().flat_map(|it| &it.vips);

@@ -55,6 +55,10 @@ impl FabricState {
                 self.cookie_key.get_or_insert_with(|| key.clone());
                 Ok(Vec::new())
             }
+            Command::Lease(lease) => {
+                Arc::make_mut(&mut self.leases).execute(index, lease)?;
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -360,6 +364,7 @@ impl FabricState {
                 v1::Kind::Pool => self.remove_pool(&name),
                 v1::Kind::Node => {
                     self.nodes.remove(&name);
+                    Arc::make_mut(&mut self.leases).forget(&name);
                 }
                 v1::Kind::Certificate => self.remove_certificate(&name),
                 v1::Kind::Unspecified => {}

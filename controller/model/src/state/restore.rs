@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lbfabric_abi::{BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
 use lbfabric_proto::internal::v1 as internal;
 
-use super::{FabricState, Stored, StoredCertificate, StoredPool, StoredService};
+use super::{FabricState, Leases, Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
     BackendId, CERTIFICATES_MAX, Certificate, CertificateId, Generation, Name, Node, Pool, PoolId,
     SecretKey, Service, ServiceId, TicketKeys, Violation, id::IdAllocator,
@@ -26,6 +26,7 @@ impl FabricState {
             pool_ids,
             backend_ids,
             certificate_ids,
+            leases,
         } = self;
         internal::StateSnapshot {
             generation: generation.0,
@@ -74,6 +75,7 @@ impl FabricState {
             ticket_period: ticket_keys.period(),
             objects_generation: objects_generation.0,
             cookie_key: cookie_key.as_ref().map(SecretKey::to_proto),
+            leases: Some(leases.to_stored()),
         }
     }
 
@@ -102,6 +104,8 @@ impl FabricState {
         if cookie_key == Some(None) {
             violations.push(Violation::new("cookie_key", "32 bytes are right"));
         }
+        let leases = Leases::from_stored(snapshot.leases.unwrap_or_default());
+        let leases = leases.map_err(|violation| violations.push(violation));
         if !violations.is_empty() {
             return Err(violations);
         }
@@ -134,6 +138,7 @@ impl FabricState {
             hash_key,
             ticket_keys: TicketKeys::new(snapshot.ticket_period, ticket_keys.unwrap_or_default()),
             cookie_key: cookie_key.flatten(),
+            leases: Arc::new(leases.unwrap_or_default()),
         })
     }
 }

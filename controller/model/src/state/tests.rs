@@ -9,6 +9,7 @@ mod announcements;
 mod certificates;
 mod engine;
 mod l4_features;
+mod leases;
 mod routes;
 
 fn backend(name: &str, addresses: &[&str]) -> v1::BackendSpec {
