@@ -20,7 +20,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CARGO ?= cargo
 BINARIES := -p lbfabric -p lbfabric-controller -p lbfabric-node
 PACKAGES := -p lbfabric -p lbfabric-abi -p lbfabric-bgp -p lbfabric-chaos -p lbfabric-controller \
-            -p lbfabric-model -p lbfabric-node -p lbfabric-proto -p lbfabric-proxy -p lbfabric-routing
+            -p lbfabric-lease -p lbfabric-model -p lbfabric-node -p lbfabric-proto -p lbfabric-proxy -p lbfabric-routing
 # Namespaces and XDP need root; cargo itself does not.
 ifneq ($(shell id -u),0)
 SUDO := sudo -E env PATH=$(PATH)

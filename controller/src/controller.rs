@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use lbfabric_lease::LeaseThread;
 use lbfabric_proto::{
     internal::v1::peer_service_server::PeerServiceServer,
     v1::{
@@ -7,19 +8,22 @@ use lbfabric_proto::{
         node_service_server::NodeServiceServer,
     },
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time};
-use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Server,
-    server::{Router, TcpIncoming},
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+    time,
 };
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::Router};
 use tracing::{error, info, warn};
 
 use crate::{
     cluster::Cluster,
     compiler,
     fabric_service::FabricServer,
-    founder, health,
+    founder, health, lease,
     node_registry::NodeRegistry,
     node_service::NodeServer,
     peer_channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_PEER_MESSAGE_BYTES},
@@ -64,6 +68,8 @@ pub struct Controller {
     stopping: CancellationToken,
     finished: watch::Receiver<Option<Finished>>,
     server: JoinHandle<()>,
+    /// Ends by itself with the member's part in the consensus, at the latest when this is dropped.
+    leases: Option<LeaseThread>,
 }
 
 /// How a member ended.
@@ -104,6 +110,9 @@ pub enum StartError {
     /// Consensus.
     #[error("cannot take part in the cluster")]
     Raft(#[from] StartRaftError),
+    /// The thread for leases.
+    #[error("cannot start a thread for leases")]
+    Leases(#[source] io::Error),
     /// The API's own description.
     #[error("cannot serve the API's description")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -165,7 +174,11 @@ impl Controller {
         tokio::spawn(ticket_keeper::keep(id, cluster));
 
         let (finish, finished) = watch::channel(None);
-        let server = tokio::spawn(serve(router, listener, stopping.clone()));
+        let (acceptor, calls, connections) = lease::Acceptor::new(listener);
+        let leases = lease::start(id, members, raft.clone(), connections);
+        let leases = leases.map_err(StartError::Leases)?;
+        tokio::spawn(acceptor.run());
+        let server = tokio::spawn(serve(router, calls, stopping.clone()));
         tokio::spawn(supervise(raft.clone(), stopping.clone(), finish));
         info!(member = id, %address, "listening");
         Ok(Self {
@@ -174,6 +187,7 @@ impl Controller {
             stopping,
             finished,
             server,
+            leases: Some(leases),
         })
     }
 
@@ -186,6 +200,8 @@ impl Controller {
     pub async fn stop(mut self) {
         self.raft.hand_over().await;
         self.stopping.cancel();
+        // Its thread waits for nothing.
+        drop(self.leases.take());
         self.raft.stop().await;
         if let Err(e) = (&mut self.server).await {
             warn!(error = %e, "the server did not end cleanly");
@@ -250,9 +266,12 @@ fn services(cluster: &Arc<Cluster>, stopping: &CancellationToken) -> Result<Rout
 }
 
 /// Serves until asked to stop, and then for as long as open calls need, within limits.
-async fn serve(router: Router, listener: TcpListener, stopping: CancellationToken) {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = router.serve_with_incoming_shutdown(incoming, stopping.cancelled());
+async fn serve(
+    router: Router,
+    calls: ReceiverStream<io::Result<TcpStream>>,
+    stopping: CancellationToken,
+) {
+    let serving = router.serve_with_incoming_shutdown(calls, stopping.cancelled());
     let overdue = async {
         stopping.cancelled().await;
         time::sleep(STOP_TIMEOUT).await;

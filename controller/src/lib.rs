@@ -19,6 +19,7 @@ mod fabric_service;
 mod founder;
 mod health;
 mod hello;
+mod lease;
 mod logs;
 mod node_registry;
 mod node_service;

@@ -24,7 +24,7 @@ mod types;
 mod view;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -52,7 +52,7 @@ use self::{
     types::{Encoded, TypeConfig},
     view::LastHeard,
 };
-pub(crate) use self::{rpc::RpcError, state_machine::Published, view::RaftView};
+pub(crate) use self::{rpc::RpcError, state_machine::Published, types::Tenure, view::RaftView};
 
 /// How long a stopping leader waits for another member to take over.
 const TRANSFER_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -186,6 +186,24 @@ impl RaftNode {
     /// Follows the replicated state.
     pub(crate) fn published(&self) -> watch::Receiver<Published> {
         self.published.clone()
+    }
+
+    /// The leader that this member has voted for last: it has told nobody that it prefers a later one.
+    pub(crate) fn voted_for(&self) -> Option<Tenure> {
+        self.log.vote().map(|vote| Tenure::of(vote.leader_id()))
+    }
+
+    /// How long ago this member heard from a leader; for the leader: roughly, from a majority.
+    pub(crate) fn heard_leader_ago(&self) -> Option<Duration> {
+        self.heard.ago()
+    }
+
+    /// The members whose majority decides.
+    pub(crate) fn voters(&self) -> BTreeSet<u64> {
+        use openraft::async_runtime::watch::WatchReceiver as _;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().voter_ids().collect()
     }
 
     /// Commits a command, if this member leads.

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::{
     snapshot_dir::SnapshotDir,
-    types::{Encoded, LogId, Membership, RaftSnapshot, SnapshotMeta, TypeConfig, snapshot},
+    types::{Encoded, LogId, Membership, RaftSnapshot, SnapshotMeta, Tenure, TypeConfig, snapshot},
 };
 
 /// The replicated state as of a log entry.
@@ -24,6 +24,8 @@ pub(crate) struct Published {
     pub(crate) state: Arc<FabricState>,
     /// The index of the newest entry that went into it, entries without a command included.
     pub(crate) applied: u64,
+    /// Who led when that entry was made.
+    pub(crate) tenure: Option<Tenure>,
 }
 
 /// Applies committed entries and publishes the state after each batch.
@@ -97,6 +99,7 @@ impl StateMachine {
         self.published.send_replace(Published {
             state: self.state.clone(),
             applied: self.last_applied.map_or(0, |last| last.index),
+            tenure: self.last_applied.map(|last| Tenure::of(&last.leader_id)),
         });
     }
 }

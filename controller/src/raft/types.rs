@@ -26,6 +26,23 @@ pub(crate) type RaftSnapshot = alias::SnapshotOf<TypeConfig, Bytes>;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Encoded(pub(crate) Bytes);
 
+/// A member's time as leader. Of two, one is later than the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tenure {
+    pub(crate) term: u64,
+    /// One term may have several leaders, one after the other.
+    pub(crate) member: u64,
+}
+
+impl Tenure {
+    pub(crate) fn of(leader: &LeaderId) -> Self {
+        Self {
+            term: leader.term,
+            member: leader.node_id,
+        }
+    }
+}
+
 /// A snapshot from its parts.
 pub(crate) fn snapshot(meta: SnapshotMeta, data: Bytes) -> RaftSnapshot {
     Snapshot {

@@ -38,11 +38,13 @@ impl LastHeard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
+    pub(crate) fn ago(&self) -> Option<Duration> {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.map(|at| at.elapsed())
+    }
+
     fn is_recent(&self) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some_and(|at| at.elapsed() < CUT_OFF_AFTER)
+        self.ago().is_some_and(|ago| ago < CUT_OFF_AFTER)
     }
 }
 

@@ -1,0 +1,288 @@
+//! A node's part: the owner's rules with a clock, streams and a map.
+
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use lbfabric_model::{
+    Name,
+    lease::{Adopted, Epoch, Grant, LossPolicy, Moment, Owner, OwnerAction, Timers},
+};
+use lbfabric_proto::v1::{LeaderQuestion, RenewRequest, renew_request, renew_response};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    LeaseThread,
+    link::{self, LinkEvent},
+    now,
+};
+
+/// Events that wait for the thread's task.
+const EVENTS_MAX: usize = 64;
+/// How often a node looks around that has no lease and needs none.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What makes a node answer for VIPs. Its calls do not wait for anything.
+pub trait VipAnswers: Send {
+    /// What the agent before this one answered for, and until when.
+    fn adopted(&mut self) -> Adopted;
+    /// Answer for a VIP and announce it.
+    fn answer(&mut self, vip: IpAddr, epoch: Epoch);
+    /// Do not answer for a VIP any more.
+    fn stop(&mut self, vip: IpAddr);
+    /// What is answered for is until then, whether this agent lives or not.
+    fn until(&mut self, end: Moment);
+}
+
+/// What a node can serve now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether it can serve anything. If not it asks for no lease, and its VIPs go elsewhere.
+    pub is_able: bool,
+    /// The VIPs whose services it has.
+    pub vips: Arc<BTreeSet<IpAddr>>,
+}
+
+/// What a node is told of leases.
+#[derive(Clone, Debug)]
+pub struct NodeLeasesConfig {
+    /// Its name.
+    pub node: Name,
+    /// All controller members, as `host:port`.
+    pub controllers: Vec<String>,
+    /// How long leases last: as controllers have it.
+    pub timers: Timers,
+    /// What it does without controllers.
+    pub policy: LossPolicy,
+}
+
+/// The thread that keeps a node's leases. When it is dropped, it ends as it would with the agent: what is answered for is until the lease's end.
+#[derive(Debug)]
+pub struct NodeLeases {
+    _thread: LeaseThread,
+}
+
+// === impl NodeLeases ===
+
+impl NodeLeases {
+    /// Starts it, in the network namespace of the current thread.
+    pub fn start(
+        config: NodeLeasesConfig,
+        readiness: watch::Receiver<Readiness>,
+        answers: Box<dyn VipAnswers>,
+    ) -> io::Result<Self> {
+        let work = |stop| Keeper::new(config, readiness, answers).run(stop);
+        Ok(Self {
+            _thread: LeaseThread::start(work)?,
+        })
+    }
+}
+
+/// A member, as long as there is a stream to it.
+#[derive(Default)]
+struct Link {
+    requests: Option<mpsc::Sender<RenewRequest>>,
+    /// Whether it says that leases are in use.
+    is_active: bool,
+}
+
+struct Keeper {
+    config: NodeLeasesConfig,
+    owner: Owner,
+    readiness: watch::Receiver<Readiness>,
+    answers: Box<dyn VipAnswers>,
+    links: Vec<Link>,
+    /// Who has granted last, and when.
+    leader: Option<(usize, Moment)>,
+    /// Asked to get ready for.
+    warming: BTreeSet<IpAddr>,
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    fn new(
+        config: NodeLeasesConfig,
+        readiness: watch::Receiver<Readiness>,
+        mut answers: Box<dyn VipAnswers>,
+    ) -> Self {
+        let adopted = answers.adopted();
+        if !adopted.vips.is_empty() {
+            info!(
+                vips = adopted.vips.len(),
+                "goes on answering for VIPs of the agent before"
+            );
+        }
+        let NodeLeasesConfig {
+            node,
+            controllers,
+            timers,
+            policy,
+        } = &config;
+        // The standard library's hasher is seeded by the operating system.
+        let session = RandomState::new().hash_one(0_u8);
+        let owner = Owner::new(now(), node.clone(), session, *timers, *policy, adopted);
+        let links = controllers.iter().map(|_| Link::default()).collect();
+        Self {
+            owner,
+            readiness,
+            answers,
+            links,
+            leader: None,
+            warming: BTreeSet::new(),
+            config,
+        }
+    }
+
+    async fn run(mut self, stop: CancellationToken) {
+        let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+        let mut tasks = JoinSet::new();
+        for (at, address) in self.config.controllers.iter().enumerate() {
+            let node = self.config.node.clone();
+            tasks.spawn(link::follow(at, address.clone(), node, sender.clone()));
+        }
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(event) = events.recv() => self.take(event),
+                Ok(()) = self.readiness.changed() => {}
+                () = time::sleep(wake) => {}
+            }
+            self.tick();
+        }
+    }
+
+    /// Until when nothing has to be done.
+    fn wake(&self) -> Duration {
+        let every = if self.is_asking() || self.owner.end().is_some() {
+            self.config.timers.renew_every()
+        } else {
+            IDLE
+        };
+        let left = self.owner.end().map(|end| end.since(now()));
+        left.map_or(every, |left| left.min(every))
+    }
+
+    /// Whether it wants leases.
+    fn is_asking(&self) -> bool {
+        self.readiness.borrow().is_able && self.links.iter().any(|link| link.is_active)
+    }
+
+    fn tick(&mut self) {
+        let actions = self.owner.tick(now());
+        self.act(actions);
+        let vips = self.readiness.borrow().vips.clone();
+        let ready: Vec<_> = self.warming.intersection(&vips).copied().collect();
+        for vip in ready {
+            self.warming.remove(&vip);
+            let actions = self.owner.ready(now(), vip);
+            self.act(actions);
+        }
+    }
+
+    fn take(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Open(at, requests) => self.links[at].requests = Some(requests),
+            LinkEvent::Closed(at) => {
+                self.links[at] = Link::default();
+                self.leader.take_if(|(leader, _)| *leader == at);
+            }
+            LinkEvent::Said(at, renew_response::Message::Activity(activity)) => {
+                self.links[at].is_active = activity.active;
+            }
+            LinkEvent::Said(at, renew_response::Message::Grant(grant)) => {
+                match Grant::try_from(grant) {
+                    Ok(grant) => {
+                        let now = now();
+                        self.leader = Some((at, now));
+                        let actions = self.owner.granted(now, grant);
+                        self.act(actions);
+                    }
+                    Err(violation) => warn!(%violation, "a grant that is none"),
+                }
+            }
+            LinkEvent::Said(_, renew_response::Message::Answer(answer)) => {
+                let now = now();
+                if answer.nobody_leads {
+                    let asked = Moment::from_nanos(answer.asked_nanos);
+                    let actions = self.owner.nobody_leads(now, answer.controller, asked);
+                    self.act(actions);
+                } else {
+                    self.owner.somebody_leads(now);
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, actions: Vec<OwnerAction>) {
+        for action in actions {
+            match action {
+                OwnerAction::Answer(vip, epoch) => {
+                    info!(%vip, epoch = epoch.0, "answers for a VIP");
+                    self.answers.answer(vip, epoch);
+                }
+                OwnerAction::Stop(vip) => {
+                    info!(%vip, "answers for a VIP no more");
+                    self.answers.stop(vip);
+                }
+                OwnerAction::Until(end) => self.answers.until(end),
+                OwnerAction::Warm(vip) => {
+                    self.warming.insert(vip);
+                }
+                OwnerAction::Request(request) => {
+                    if self.is_asking() {
+                        let request = renew_request::Message::Request(request.to_proto());
+                        self.ask_leader(&request);
+                    }
+                }
+                OwnerAction::AskControllers(asked) => {
+                    let asked_nanos = asked.as_nanos();
+                    let question = LeaderQuestion { asked_nanos };
+                    self.ask_all(&renew_request::Message::Question(question));
+                }
+                // There is no policy yet that it is asked with.
+                OwnerAction::AskPeers(..) => {}
+            }
+        }
+    }
+
+    /// Asks the member that leads, or all if none has granted anything lately: whoever does not lead says nothing.
+    fn ask_leader(&self, message: &renew_request::Message) {
+        let gone_after = self.config.timers.gone_after();
+        let leader = self.leader.filter(|(_, at)| now().since(*at) < gone_after);
+        match leader {
+            Some((at, _)) => self.links[at].send(message),
+            None => self.ask_all(message),
+        }
+    }
+
+    fn ask_all(&self, message: &renew_request::Message) {
+        for link in &self.links {
+            link.send(message);
+        }
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    fn send(&self, message: &renew_request::Message) {
+        if let Some(requests) = &self.requests {
+            let message = Some(message.clone());
+            // A stream without room has questions that wait already.
+            drop(requests.try_send(RenewRequest { message }));
+        }
+    }
+}
