@@ -55,6 +55,8 @@ pub(crate) struct Session {
     incoming: Option<Link>,
     /// Connections that are being closed.
     parting: JoinSet<()>,
+    /// The session before, which has to end first.
+    before: Option<oneshot::Receiver<()>>,
     bfd: Bfd,
     /// More can be sent at once.
     has_more: bool,
@@ -74,6 +76,8 @@ enum Wake {
     Dialled(io::Result<TcpStream>),
     Ready,
     Parted,
+    /// The session before is over.
+    Free,
 }
 
 type Dialling = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
@@ -93,6 +97,7 @@ impl Session {
         name: String,
         setup: NeighborSetup,
         bfd: Option<BfdHandle>,
+        before: Option<oneshot::Receiver<()>>,
     ) -> (Self, mpsc::UnboundedSender<Command>) {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let session = Self {
@@ -107,6 +112,7 @@ impl Session {
             outgoing: None,
             incoming: None,
             parting: JoinSet::new(),
+            before,
             bfd: Bfd {
                 handle: bfd,
                 running: None,
@@ -120,7 +126,9 @@ impl Session {
 
     /// Until it is told to stop.
     pub(crate) async fn run(mut self) {
-        self.step(Event::Start);
+        if self.before.is_none() {
+            self.step(Event::Start);
+        }
         while !self.is_over {
             self.send();
             let wake = self.wait().await;
@@ -136,6 +144,10 @@ impl Session {
                     self.dialling = None;
                     self.step(Event::Failed(Direction::Outgoing));
                 }
+                Wake::Free => {
+                    self.before = None;
+                    self.step(Event::Start);
+                }
                 Wake::Ready | Wake::Parted => {}
             }
             self.hear(Direction::Outgoing);
@@ -145,6 +157,9 @@ impl Session {
         // The partner is told while the last words are sent.
         self.bfd.stop();
         while self.parting.join_next().await.is_some() {}
+        if self.before.is_some() {
+            ended(self.before.as_mut()).await;
+        }
     }
 
     async fn wait(&mut self) -> Wake {
@@ -156,6 +171,7 @@ impl Session {
             () = ready(self.outgoing.as_ref()) => Wake::Ready,
             () = ready(self.incoming.as_ref()) => Wake::Ready,
             Some(_) = self.parting.join_next() => Wake::Parted,
+            () = ended(self.before.as_mut()) => Wake::Free,
             () = until(deadline) => Wake::Ready,
             () = tokio::task::yield_now(), if self.has_more => Wake::Ready,
         }
@@ -386,6 +402,15 @@ impl Drop for Bfd {
 async fn dialled(dialling: Option<&mut Dialling>) -> io::Result<TcpStream> {
     match dialling {
         Some(dialling) => dialling.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the end of another session; for ever if there is none.
+async fn ended(session: Option<&mut oneshot::Receiver<()>>) {
+    match session {
+        // It tells by being dropped.
+        Some(session) => drop(session.await),
         None => std::future::pending().await,
     }
 }

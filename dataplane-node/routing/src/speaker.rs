@@ -47,6 +47,8 @@ struct Speaking {
 struct Running {
     setup: NeighborSetup,
     commands: mpsc::UnboundedSender<Command>,
+    /// Nothing comes of it but its end, when the task's connections are closed.
+    ended: oneshot::Receiver<()>,
 }
 
 /// After how long a port that was in use is tried again.
@@ -152,30 +154,49 @@ impl Speaking {
         let config = Arc::clone(&self.config.borrow_and_update());
         let neighbors = config.neighbors();
         let is_gone = |name: &String, _: &mut Running| !neighbors.contains_key(name);
+        let mut ending = BTreeMap::new();
         for (name, running) in self.sessions.extract_if(.., is_gone) {
             info!(neighbor = name, "BGP neighbor removed");
             running.tell(Command::Stop(Cease::PeerDeconfigured));
+            // It may come back by another name.
+            ending.insert(running.setup.transport.peer, running.ended);
         }
         // Before sessions begin, so that a neighbor that is dialled can dial as well.
         self.listener.configure(&config);
         for (name, setup) in neighbors {
-            match self.sessions.get(name) {
-                Some(running) if running.setup == *setup => continue,
-                Some(running) => running.tell(Command::Stop(Cease::OtherConfigurationChange)),
-                None => {}
+            match self.sessions.remove(name) {
+                Some(running) if running.setup == *setup => {
+                    self.sessions.insert(name.clone(), running);
+                }
+                Some(running) => {
+                    running.tell(Command::Stop(Cease::OtherConfigurationChange));
+                    self.begin(name.clone(), setup.clone(), Some(running.ended));
+                }
+                None => {
+                    let before = ending.remove(&setup.transport.peer);
+                    self.begin(name.clone(), setup.clone(), before);
+                }
             }
-            self.begin(name.clone(), setup.clone());
         }
     }
 
-    fn begin(&mut self, name: String, setup: NeighborSetup) {
+    /// Begins a neighbor's session; after the one before, since the neighbor would take its connection for a second one of that.
+    fn begin(&mut self, name: String, setup: NeighborSetup, before: Option<oneshot::Receiver<()>>) {
         let bfd = self.bfd.clone();
-        let (session, commands) = Session::new(name.clone(), setup.clone(), bfd);
-        let running = Running { setup, commands };
+        let (session, commands) = Session::new(name.clone(), setup.clone(), bfd, before);
+        let (ends, ended) = oneshot::channel();
+        let running = Running {
+            setup,
+            commands,
+            ended,
+        };
         running.tell(Command::Drain(self.table.is_draining()));
         let all = self.table.exported(&name, self.table.all().into());
         running.tell(Command::Routes(all));
-        self.tasks.spawn(session.run());
+        self.tasks.spawn(async move {
+            session.run().await;
+            drop(ends);
+        });
         self.sessions.insert(name, running);
     }
 
@@ -239,7 +260,7 @@ impl Speaking {
             Request::Reset(name, cease) => {
                 if let Some(running) = self.sessions.remove(&name) {
                     running.tell(Command::Stop(cease));
-                    self.begin(name, running.setup);
+                    self.begin(name, running.setup, Some(running.ended));
                 }
             }
             Request::ShutDown(_) => {}
