@@ -59,6 +59,8 @@ if [ "${1:-}" = test ] && [ "$(uname -m)" = x86_64 ]; then
 fi
 if [ "${1:-}" = test ]; then
     need bird2 have bird
+    need frr test -x /usr/lib/frr/bgpd
+    need gobgpd have gobgpd
 fi
 # libFuzzer is written in C++.
 if [ "${1:-}" = verify ] || [ "${1:-}" = fuzz ]; then
@@ -84,11 +86,15 @@ if [ ${#missing[@]} -gt 0 ]; then
     printf 'setup: installing %s\n' "${missing[*]}" >&2
     as_root apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
         fail "apt-get could not install: ${missing[*]} (for cargo-web: add Debian's security suite, or install Rust from rustup)"
-    # Debian starts these on installation; the lab and the benchmark run their own.
-    for service in nginx haproxy bird2; do
+    # Debian starts these on installation; the lab, the tests and the benchmark run their own.
+    for service in nginx haproxy bird2 frr gobgpd; do
         case " ${missing[*]} " in
         *" $service "*)
-            if [ -d /run/systemd/system ]; then as_root systemctl disable --now "${service%2}" >/dev/null 2>&1 || true; fi
+            if [ -d /run/systemd/system ]; then
+                as_root systemctl disable --now "${service%2}" >/dev/null 2>&1 || true
+            elif [ -x "/etc/init.d/${service%2}" ]; then
+                as_root "/etc/init.d/${service%2}" stop >/dev/null 2>&1 || true
+            fi
             ;;
         esac
     done

@@ -1,60 +1,56 @@
-use std::fs;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::process::Command;
 
-use tempfile::TempDir;
+use lbfabric_bgp::Hops;
 
 use crate::namespace::Namespace;
-use crate::network::until;
+use crate::network::{Over, until};
+use crate::node::PATIENCE;
+use crate::path::{Path, numbers, pairs, triples};
+use crate::peering::{Dials, LOCAL_AS, Peering};
+use crate::process::{Daemon, Folder, path};
+use crate::router::{BfdRouter, Router};
 
-/// bird in a namespace, ended when dropped.
+/// bird (Debian's package bird2).
 pub(crate) struct Bird {
-    process: Child,
-    folder: TempDir,
+    _daemon: Daemon,
+    folder: Folder,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// What it calls NOTIFICATIONs of ours.
+const REASONS: [(&str, (u8, u8)); 7] = [
+    ("Hold timer expired", (4, 0)),
+    ("Administrative shutdown", (6, 2)),
+    ("Peer de-configured", (6, 3)),
+    ("Administrative reset", (6, 4)),
+    ("Other configuration change", (6, 6)),
+    ("Connection collision resolution", (6, 7)),
+    ("BFD down", (6, 10)),
+];
 
 // === impl Bird ===
 
 impl Bird {
-    /// Starts it with these protocols beside those that learn of links and write the kernel's tables.
-    pub(crate) fn start(namespace: &Namespace, protocols: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let log = folder.path().join("log");
-        let settings = format!(
-            r#"
-            log "{}" all;
-            router id 192.0.2.254;
-            protocol device {{ scan time 1; }}
-            protocol direct {{ ipv4; ipv6; }}
-            protocol kernel kernel4 {{ merge paths on; ipv4 {{ import none; export where source = RTS_BGP; }}; }}
-            protocol kernel kernel6 {{ merge paths on; ipv6 {{ import none; export where source = RTS_BGP; }}; }}
-            {protocols}
-            "#,
-            log.display()
-        );
-        let file = folder.path().join("bird.conf");
-        fs::write(&file, settings).expect("a file can be written");
-        let socket = folder.path().join("control");
-        let process = Command::new("ip")
-            .args(["netns", "exec", &namespace.name, "bird", "-f", "-c"])
-            .arg(&file)
-            .arg("-s")
-            .arg(&socket)
-            .env("PATH", path())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("these tests need iproute2");
-        let bird = Self { process, folder };
-        until("bird runs (Debian's package bird2)", START_LIMIT, || {
-            bird.try_ask("show status").map(drop)
+    pub(crate) fn start(namespace: &Namespace, peerings: &[Peering]) -> Self {
+        let folder = Folder::new();
+        let settings = folder.write("bird.conf", &settings(&folder, peerings));
+        let socket = folder.file("control");
+        let [settings, socket] = [settings, socket].map(|it| it.display().to_string());
+        let args = ["-f", "-c", &settings, "-s", &socket];
+        let daemon = Daemon::start(namespace, &folder, "bird", &args);
+        let bird = Self {
+            _daemon: daemon,
+            folder,
+        };
+        until("bird runs (Debian's package bird2)", PATIENCE, || {
+            let said = bird.try_ask("show status").map(drop);
+            said.map_err(|error| format!("{error} {}", bird.folder.read("output")))
         });
         bird
     }
 
-    /// What it says to a question.
-    pub(crate) fn ask(&self, question: &str) -> String {
+    fn ask(&self, question: &str) -> String {
         self.try_ask(question)
             .unwrap_or_else(|error| panic!("birdc {question}: {error}"))
     }
@@ -63,7 +59,7 @@ impl Bird {
         let output = Command::new("birdc")
             .env("PATH", path())
             .arg("-s")
-            .arg(self.folder.path().join("control"))
+            .arg(self.folder.file("control"))
             .args(question.split(' '))
             .output()
             .map_err(|error| error.to_string())?;
@@ -74,54 +70,172 @@ impl Bird {
             Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
         }
     }
+}
 
-    /// Its route for the prefix with everything about it; empty if there is none.
-    pub(crate) fn route(&self, prefix: &str) -> String {
+impl Router for Bird {
+    fn paths(&self, prefix: &str) -> Vec<Path> {
+        // Without a route it says so, and fails.
         let said = self.try_ask(&format!("show route for {prefix} all"));
-        said.map_or_else(
-            |_| String::new(),
-            |said| {
-                if said.contains(prefix) {
-                    said
-                } else {
-                    String::new()
-                }
-            },
-        )
+        let said = said.unwrap_or_default();
+        if !said.contains(prefix) {
+            return vec![];
+        }
+        let mut paths = vec![];
+        for line in said.lines() {
+            if line.contains("Type: BGP") {
+                paths.push(Path::default());
+            }
+            if let (Some(path), Some((name, value))) = (paths.last_mut(), line.split_once(": ")) {
+                take(path, name.trim(), value);
+            }
+        }
+        paths
     }
 
-    /// Waits for a route whose description has all of these.
-    pub(crate) fn until_route(&self, prefix: &str, with: &[&str]) -> Duration {
-        until(prefix, Duration::from_secs(30), || {
-            let route = self.route(prefix);
-            let is_there = !route.is_empty() && with.iter().all(|part| route.contains(part));
-            is_there.then_some(()).ok_or_else(|| {
-                let status = self.ask("show protocols all");
-                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                format!("{route}\nexpected: {with:?}\n{status}\n{log}")
-            })
-        })
+    fn count(&self) -> usize {
+        let said = self.ask("show route count table master4 protocol lb0");
+        let first = said
+            .lines()
+            .find_map(|line| line.split(' ').next()?.parse().ok());
+        first.unwrap_or_else(|| panic!("bird counts {said}"))
     }
 
-    /// Waits until there is no route.
-    pub(crate) fn until_no_route(&self, prefix: &str, limit: Duration) -> Duration {
-        until(prefix, limit, || {
-            let route = self.route(prefix);
-            route.is_empty().then_some(()).ok_or(route)
-        })
+    fn heard(&self) -> Option<(u8, u8)> {
+        let log = self.folder.read("log");
+        let (_, said) = log.rsplit_once("Received: ")?;
+        let (_, codes) = REASONS
+            .iter()
+            .find(|(reason, _)| said.starts_with(reason))?;
+        Some(*codes)
+    }
+
+    fn shut_down(&self) {
+        self.ask("disable lb0");
+    }
+
+    fn reset(&self) {
+        self.ask("restart lb0");
+    }
+
+    fn forget(&self) {
+        self.folder.write("bird.conf", &settings(&self.folder, &[]));
+        self.ask("configure");
+    }
+
+    fn state(&self) -> String {
+        let said = self.ask("show protocols all");
+        format!("{said}\n{}", self.folder.read("log"))
     }
 }
 
-impl Drop for Bird {
-    fn drop(&mut self) {
-        // `ip netns exec` has become bird.
-        let _killed = self.process.kill();
-        let _ended = self.process.wait();
+impl BfdRouter for Bird {
+    fn is_bfd_up(&self, node: usize) -> bool {
+        let said = self.ask("show bfd sessions");
+        let number = format!(".{}", node + 1);
+        let number6 = format!("::{}", node + 1);
+        said.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            let is_its = words
+                .next()
+                .is_some_and(|it| it.ends_with(&number) || it.ends_with(&number6));
+            is_its && words.any(|word| word == "Up")
+        })
+    }
+
+    fn stop_bfd(&self) {
+        self.ask("disable bfd1");
     }
 }
 
-/// Where Debian has bird, which is not where all users look.
-fn path() -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    format!("{path}:/usr/sbin")
+/// A line of what it says of a route.
+fn take(path: &mut Path, name: &str, value: &str) {
+    match name {
+        "BGP.next_hop" => {
+            let addresses = value.split_whitespace();
+            path.next_hops = addresses
+                .filter_map(|it| it.parse::<IpAddr>().ok())
+                .collect();
+        }
+        "BGP.as_path" => path.asns = numbers(value),
+        "BGP.med" => path.med = value.trim().parse().ok(),
+        "BGP.local_pref" => path.local_preference = value.trim().parse().ok(),
+        "BGP.community" => path.communities = pairs(value),
+        "BGP.ext_community" => path.route_targets = pairs(value),
+        "BGP.large_community" => path.large_communities = triples(value),
+        "BGP.aggregator" => {
+            let (id, number) = value.split_once(" AS").unwrap_or_default();
+            path.aggregator = number.trim().parse().ok().zip(id.parse().ok());
+        }
+        _ => {}
+    }
+}
+
+fn settings(folder: &Folder, peerings: &[Peering]) -> String {
+    let mut text = format!(
+        r#"
+        log "{}" all;
+        router id 192.0.2.254;
+        protocol device {{ scan time 1; }}
+        protocol direct {{ ipv4; ipv6; }}
+        protocol kernel kernel4 {{ merge paths on; ipv4 {{ import none; export where source = RTS_BGP; }}; }}
+        protocol kernel kernel6 {{ merge paths on; ipv6 {{ import none; export where source = RTS_BGP; }}; }}
+        protocol static {{ ipv4; route 0.0.0.0/0 unreachable; }}
+        protocol static {{ ipv6; route ::/0 unreachable; }}
+        "#,
+        folder.file("log").display()
+    );
+    if peerings.iter().any(|peering| peering.has_bfd) {
+        let timers = "interval 50 ms; multiplier 3;";
+        let links = format!("interface \"eth0\" {{ {timers} }}; multihop {{ {timers} }};");
+        writeln!(text, "protocol bfd {{ {links} }}").expect("strings take everything");
+    }
+    for (number, peering) in peerings.iter().enumerate() {
+        text += &neighbor(number, peering);
+    }
+    text
+}
+
+fn neighbor(number: usize, peering: &Peering) -> String {
+    let (local, node) = (peering.router(), peering.node(number));
+    let mut text = format!(
+        "protocol bgp lb{number} {{ local {local} as {}; neighbor {node} as {LOCAL_AS}; hold time {}; connect delay time 1; connect retry time 2; error wait time 1, 4; ",
+        peering.router_as(),
+        peering.hold_time_secs,
+    );
+    let mut add = |part: &str| writeln!(text, "{part};").expect("strings take everything");
+    if peering.over == Over::LinkLocal {
+        add("interface \"eth0\"");
+    }
+    if peering.dials == Dials::Node {
+        add("passive on");
+    }
+    if let Some(secret) = peering.secret {
+        add(&format!("password \"{secret}\""));
+    }
+    if let Some(hops) = peering.multihop() {
+        add(&format!("multihop {hops}"));
+    } else {
+        add("direct");
+    }
+    if let Hops::Proven(_) = peering.hops {
+        add("ttl security on");
+    }
+    if peering.has_bfd {
+        add("bfd on");
+    }
+    let extended = if peering.extended_next_hop {
+        "extended next hop on; "
+    } else {
+        ""
+    };
+    let give = |default| {
+        if peering.gives_default {
+            format!("import all; next hop self; export where net = {default};")
+        } else {
+            "import all; export none;".to_owned()
+        }
+    };
+    add(&format!("ipv4 {{ {extended}{} }}", give("0.0.0.0/0")));
+    add(&format!("ipv6 {{ {} }}", give("::/0")));
+    text + "}\n"
 }

@@ -1,11 +1,9 @@
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lbfabric_bgp::{
-    Attributes, AttributesSpec, Hops, NeighborConfig, NeighborSpec, NextHops, PerFamily, Prefix,
-    Transport,
-};
+use lbfabric_bgp::{Attributes, AttributesSpec, End, Prefix, State};
 use lbfabric_routing::{
     BfdReport, BfdThread, NeighborReport, NeighborSetup, Routes, Speaker, SpeakerConfig,
 };
@@ -13,7 +11,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::namespace::Namespace;
-use crate::network::{ROUTER, node_addresses};
+use crate::network::until;
+use crate::peering::Setup;
 
 /// A speaker with BFD in a namespace, and one neighbor.
 pub(crate) struct Node {
@@ -24,13 +23,14 @@ pub(crate) struct Node {
     runtime: Runtime,
 }
 
-pub(crate) const LOCAL_AS: u32 = 65_010;
 pub(crate) const NEIGHBOR: &str = "router";
+/// For what takes a router a connection or two.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 // === impl Node ===
 
 impl Node {
-    pub(crate) fn start(namespace: &Namespace, setup: NeighborSetup) -> Self {
+    pub(crate) fn start(namespace: &Namespace, setup: Setup) -> Self {
         namespace.within(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -38,7 +38,7 @@ impl Node {
                 .build()
                 .expect("a runtime can be made");
             let bfd = BfdThread::start().expect("the namespace's ports are free");
-            let (config, configs) = watch::channel(Arc::new(speaker(setup)));
+            let (config, configs) = watch::channel(Arc::new(speaker(Some(setup.done()))));
             let (routes, wanted) = watch::channel(Arc::default());
             let speaker = {
                 let _inside = runtime.enter();
@@ -54,8 +54,14 @@ impl Node {
         })
     }
 
-    pub(crate) fn configure(&self, setup: NeighborSetup) {
+    pub(crate) fn configure(&self, setup: Setup) {
+        let setup = Some(setup.done());
         self.config.send_replace(Arc::new(speaker(setup)));
+    }
+
+    /// It has no neighbor any more.
+    pub(crate) fn forget(&self) {
+        self.config.send_replace(Arc::new(speaker(None)));
     }
 
     pub(crate) fn announce(&self, routes: Routes) {
@@ -87,72 +93,49 @@ impl Node {
         }
     }
 
+    /// Waits for a session, the so many-th at least.
+    pub(crate) fn until_established(&self, sessions: u64) {
+        until("a session", PATIENCE, || {
+            let report = self.report();
+            let is_up = report.state == State::Established && report.sessions >= sessions;
+            is_up.then_some(()).ok_or(format!("{report:?}"))
+        });
+    }
+
+    /// Waits until a connection has ended by the router's NOTIFICATION.
+    pub(crate) fn until_told(&self, code: u8, subcode: u8) {
+        self.until_ended(code, subcode, |end| match end {
+            End::Received(it) => Some((it.code(), it.subcode())),
+            End::Sent(_) | End::Lost => None,
+        });
+    }
+
+    /// Waits until a connection has ended by ours.
+    pub(crate) fn until_tells(&self, code: u8, subcode: u8) {
+        self.until_ended(code, subcode, |end| match end {
+            End::Sent(it) => Some((it.code(), it.subcode())),
+            End::Received(_) | End::Lost => None,
+        });
+    }
+
+    fn until_ended(&self, code: u8, subcode: u8, codes: impl Fn(&End) -> Option<(u8, u8)>) {
+        let what = format!("an end with {code}/{subcode}");
+        until(&what, PATIENCE, || {
+            let end = self.report().last_end;
+            let is_so = end.as_ref().and_then(|(_, end)| codes(end)) == Some((code, subcode));
+            is_so.then_some(()).ok_or(format!("{end:?}"))
+        });
+    }
+
     fn speaker(&self) -> &Speaker {
         self.speaker.as_ref().expect("it is not shut down")
     }
 }
 
-fn speaker(setup: NeighborSetup) -> SpeakerConfig {
-    let neighbors = BTreeMap::from([(NEIGHBOR.to_owned(), setup)]);
+fn speaker(setup: Option<NeighborSetup>) -> SpeakerConfig {
+    let neighbors = setup.map(|setup| (NEIGHBOR.to_owned(), setup));
+    let neighbors: BTreeMap<_, _> = neighbors.into_iter().collect();
     SpeakerConfig::new(Some(179), neighbors).expect("these settings are valid")
-}
-
-/// How a node's neighbor is set up, before a test changes it.
-pub(crate) struct Setup {
-    pub(crate) spec: NeighborSpec,
-    pub(crate) transport: Transport,
-    pub(crate) bfd: Option<lbfabric_routing::BfdTimers>,
-}
-
-// === impl Setup ===
-
-impl Setup {
-    /// The router as an external neighbor, over IPv4, both families.
-    pub(crate) fn of(number: usize) -> Self {
-        let (ipv4, ipv6) = node_addresses(number);
-        Self {
-            spec: NeighborSpec {
-                local_as: LOCAL_AS,
-                router_id: ipv4.parse().expect("it is an address"),
-                peer_as: 65_020,
-                is_passive: false,
-                hold_time_secs: 90,
-                families: PerFamily::from_each(|_| true),
-                next_hops: NextHops {
-                    ipv4: ipv4.parse::<Ipv4Addr>().ok(),
-                    ipv6: ipv6.parse().ok(),
-                    link_local: None,
-                },
-                extended_next_hop: false,
-                graceful_restart: None,
-                import_default: PerFamily::default(),
-                enforce_first_as: true,
-            },
-            transport: Transport {
-                peer: ROUTER.0.parse().expect("it is an address"),
-                port: 179,
-                local: ipv4.parse().ok(),
-                hops: Hops::Link,
-                md5_secret: None,
-            },
-            bfd: None,
-        }
-    }
-
-    pub(crate) fn over_ipv6(mut self, number: usize) -> Self {
-        self.transport.peer = ROUTER.1.parse().expect("it is an address");
-        self.transport.local = node_addresses(number).1.parse().ok();
-        self
-    }
-
-    pub(crate) fn done(self) -> NeighborSetup {
-        NeighborSetup {
-            config: NeighborConfig::try_from(self.spec).expect("these settings are valid"),
-            transport: self.transport,
-            interface: None,
-            bfd: self.bfd,
-        }
-    }
 }
 
 /// VIPs of both families with the same attributes.

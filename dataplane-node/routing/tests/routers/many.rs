@@ -1,0 +1,57 @@
+//! As many VIPs as a node may have.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lbfabric_bgp::{Attributes, AttributesSpec, Prefix};
+use lbfabric_routing::Routes;
+
+use crate::network::{Network, until};
+use crate::node::Node;
+use crate::peering::Peering;
+use crate::router::{beside, start};
+
+const COUNT: usize = 100_000;
+
+fn many() -> Routes {
+    let attributes = Arc::new(Attributes::try_from(AttributesSpec::default()).expect("it is few"));
+    let first = Ipv4Addr::new(100, 64, 0, 0).to_bits();
+    let vip = |address| {
+        let address = IpAddr::from(Ipv4Addr::from_bits(address));
+        (Prefix::host(address), Arc::clone(&attributes))
+    };
+    let prefixes: BTreeMap<_, _> = (first..).map(vip).take(COUNT).collect();
+    Routes {
+        prefixes,
+        ..Routes::default()
+    }
+}
+
+/// All of them get to the router, and go again.
+fn learns_a_hundred_thousand_vips(kind: &str) {
+    let network = Network::new(1);
+    let peering = Peering::PLAIN;
+    let router = start(kind, &network, &[peering]);
+    let node = Node::start(&network.nodes[0], peering.setup(0));
+    node.until_established(1);
+    let begin = Instant::now();
+    node.announce(many());
+    let sent = until("all are sent", Duration::from_mins(1), || {
+        let report = node.report();
+        let is_sent = report.sent == COUNT && report.is_settled;
+        is_sent.then_some(()).ok_or(format!("{report:?}"))
+    });
+    router.until_count(COUNT);
+    let known = begin.elapsed();
+    let begin = Instant::now();
+    node.announce(Routes::default());
+    router.until_count(0);
+    let gone = begin.elapsed();
+    eprintln!(
+        "{kind}: {COUNT} VIPs sent after {sent:?}, known after {known:?}, gone after {gone:?}"
+    );
+    assert_eq!(node.report().sessions, 1);
+}
+beside!(learns_a_hundred_thousand_vips: bird, frr);
