@@ -1,5 +1,4 @@
-//! Finds the XDP programs' object for `object.rs`: the one in the repository while it is that of the sources, or else a
-//! new one.
+//! Finds the programs' objects for `object.rs`: those in the repository while they are those of the sources, or else new ones.
 
 use std::{
     env, fs,
@@ -10,7 +9,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-const OBJECT: &str = "lbfabric.bpf.o";
+const OBJECTS: [&str; 2] = ["lbfabric.bpf.o", "steering.bpf.o"];
 const HASH: &str = "lbfabric.bpf.sources";
 const SINGLE_SOURCES: [&str; 3] = ["abi/Cargo.toml", "ebpf/Cargo.toml", "ebpf/build.sh"];
 const SOURCE_FOLDERS: [&str; 2] = ["abi/src", "ebpf/src"];
@@ -24,7 +23,10 @@ fn main() {
     let hash = sources_hash(&node).expect("the sources are readable");
     let kept_hash = fs::read_to_string(kept.join(HASH)).unwrap_or_default();
     if kept_hash.trim_end() == hash {
-        fs::copy(kept.join(OBJECT), out.join(OBJECT)).expect("the object lies beside its hash");
+        for object in OBJECTS {
+            fs::copy(kept.join(object), out.join(object))
+                .expect("the objects lie beside their hash");
+        }
     } else {
         build(&kept.join("build.sh"), &out);
     }
@@ -33,7 +35,12 @@ fn main() {
         .iter()
         .chain(&SOURCE_FOLDERS)
         .copied()
-        .chain([LOCK, "ebpf/lbfabric.bpf.o", "ebpf/lbfabric.bpf.sources"]);
+        .chain([
+            LOCK,
+            "ebpf/lbfabric.bpf.o",
+            "ebpf/steering.bpf.o",
+            "ebpf/lbfabric.bpf.sources",
+        ]);
     for path in watched {
         directive(&format!("cargo::rerun-if-changed={path}"));
     }
@@ -94,8 +101,9 @@ fn build(script: &Path, out: &Path) {
         .expect("a shell is there");
     assert!(
         output.status.success(),
-        "dataplane-node/ebpf/{OBJECT} is not that of the sources beside it, and building it here failed. \
+        "dataplane-node/ebpf/{} is not that of the sources beside it, and building it here failed. \
          `make ebpf` builds it where the BPF toolchain is installed:\n{}",
+        OBJECTS[0],
         String::from_utf8_lossy(&output.stderr)
     );
 }

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds the XDP programs.
+# Builds the XDP programs, and the one that steers connections.
 #
-#   build.sh [FOLDER]     builds FOLDER/lbfabric.bpf.o and writes FOLDER/lbfabric.bpf.sources, the hash of what it was built
-#                         from; without FOLDER those kept in the repository, beside this file
+#   build.sh [FOLDER]     builds FOLDER/lbfabric.bpf.o and FOLDER/steering.bpf.o, and writes FOLDER/lbfabric.bpf.sources, the
+#                         hash of what they were built from; without FOLDER those kept in the repository, beside this file
 #   build.sh --hash       prints that hash
 #   build.sh --bench FOLDER  builds FOLDER/bench.bpf.o: the programs of `make bench-l4`, never kept
 #
@@ -90,4 +90,5 @@ if [ $package = lbfabric-ebpf-bench ]; then
     exit
 fi
 cp "$build_folder/$target/release/$package" "$output/lbfabric.bpf.o"
+cp "$build_folder/$target/release/lbfabric-steering" "$output/steering.bpf.o"
 echo "$hash" >"$output/lbfabric.bpf.sources"

@@ -27,7 +27,7 @@ use crate::{
     AccessLogTarget, NodeConfig,
     chain::Chain,
     controller,
-    engine::{EngineDriver, Watching, remove_answer_rules},
+    engine::{EngineDriver, Watching, remove_routing},
     hand_over::{self, HandOverFailed, Offer, Predecessor, Successor},
     health::Probers,
     netlink::NetworkWatch,
@@ -493,7 +493,7 @@ pub async fn detach(
         let setup = ServerSetup::open(state_dir, network.requests.clone());
         let setup = setup.map_err(|error| failed(&error))?;
         setup.undo().await.map_err(|error| failed(&error))?;
-        let removed = remove_answer_rules(&network.requests).await;
+        let removed = remove_routing(&network.requests).await;
         removed.map_err(|error| failed(&error))?;
     }
     Ok(())

@@ -9,6 +9,7 @@
 mod answers;
 mod follow;
 mod requests;
+mod steered;
 mod table;
 
 pub(crate) use answers::AnswerRule;

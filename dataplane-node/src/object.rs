@@ -16,6 +16,9 @@ pub const LOAD_BALANCER: &str = "lbfabric_lb";
 /// holds it any more.
 pub const PROGRAMS: &str = "PROGRAMS";
 
+/// The program that gives the connections of VIPs that are configured nowhere to the layer-7 engine.
+pub const STEERING: &str = "lbfabric_steer";
+
 /// A signal that arrives while the kernel checks a program ends the check with `EAGAIN`. That many times it is asked again.
 const LOAD_ATTEMPTS: usize = 50;
 
@@ -49,6 +52,11 @@ pub enum LoadError {
 /// maps of [`lbfabric_abi`], aligned as aya's loader needs it.
 pub fn object() -> &'static [u8] {
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbfabric.bpf.o"))
+}
+
+/// The ELF object with the program [`STEERING`] and its maps, aligned as aya's loader needs it.
+pub fn steering() -> &'static [u8] {
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steering.bpf.o"))
 }
 
 /// Loads all programs of a load balancer and joins them: [`LOAD_BALANCER`] is ready to run, as long as somebody holds

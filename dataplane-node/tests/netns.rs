@@ -88,6 +88,8 @@ mod take_over;
 mod told_client;
 #[path = "netns/traffic.rs"]
 mod traffic;
+#[path = "netns/transparent_listening.rs"]
+mod transparent_listening;
 #[path = "netns/transparent_site.rs"]
 mod transparent_site;
 #[path = "netns/two_nics.rs"]

@@ -75,10 +75,10 @@ pub use prefix::Prefix;
 pub use proxy::{
     AccessLog, AccessLogFormat, Algorithm, AlgorithmName, Authorities, Balancing, Carries,
     ClientCertificatePolicy, ClientCertificates, Forwarded, ForwardedPolicy, HashOn, HeadLimits,
-    Http2, IdleConnections, OutlierEjection, PoolField, Proxy, ProxyProtocol, ProxyProtocolHeader,
-    ProxyProtocolOthers, ProxyTimeouts, RequestQuestion, RetryBudget, Routing, SameSite,
-    ServerLimits, ServerTls, ServerVerification, Sni, SniOthers, SniRoute, StickyCookie, Tls,
-    TlsVersion, Trace, UdpRelay,
+    Http2, IdleConnections, Listening, OutlierEjection, PoolField, Proxy, ProxyProtocol,
+    ProxyProtocolHeader, ProxyProtocolOthers, ProxyTimeouts, RequestQuestion, RetryBudget, Routing,
+    SameSite, ServerLimits, ServerTls, ServerVerification, Sni, SniOthers, SniRoute, StickyCookie,
+    Tls, TlsVersion, Trace, UdpRelay,
 };
 pub use quic_server_id::QuicServerId;
 pub use secret_key::SecretKey;

@@ -12,6 +12,7 @@ mod carries;
 mod client_certificates;
 mod field_edits;
 mod http2;
+mod listening;
 mod number;
 mod outliers;
 mod proxy_protocol;
@@ -35,6 +36,7 @@ pub use balancing::{Algorithm, AlgorithmName, Balancing, HashOn, RetryBudget};
 pub use carries::Carries;
 pub use client_certificates::{ClientCertificatePolicy, ClientCertificates};
 pub use http2::Http2;
+pub use listening::Listening;
 pub use outliers::OutlierEjection;
 pub use proxy_protocol::{ProxyProtocol, ProxyProtocolHeader, ProxyProtocolOthers};
 pub use request_question::RequestQuestion;
@@ -61,6 +63,8 @@ pub struct Proxy {
     pub http2: Http2,
     /// What connections carry.
     pub carries: Carries,
+    /// Where its connections are taken.
+    pub listening: Listening,
     /// How datagrams are relayed; in services of UDP and only there.
     pub udp: Option<UdpRelay>,
     /// Which server gets a request, and what servers are spared.
@@ -149,6 +153,7 @@ impl Proxy {
             tls,
             http2,
             carries,
+            listening,
             udp,
             balancing,
             access_log,
@@ -175,6 +180,7 @@ impl Proxy {
             .as_ref()
             .map(|sni| Sni::parse(sni, &format!("{path}.sni"), violations));
         let carries = Carries::parse(*carries, path, violations);
+        let listening = Listening::parse(*listening, path, violations);
         let udp = udp.map(|udp| UdpRelay::parse(udp, &format!("{path}.udp"), violations));
         let forwarded = forwarded.unwrap_or_default();
         let forwarded = Forwarded::parse(forwarded, &format!("{path}.forwarded"), violations);
@@ -212,15 +218,13 @@ impl Proxy {
             },
             http2: Http2::parse(http2.unwrap_or_default()),
             carries: carries?,
+            listening: listening?,
             udp,
             balancing,
             access_log,
             trace,
             proxy_protocol: proxy_protocol?,
-            server_tls: match server_tls {
-                Some(tls) => Some(tls?),
-                None => None,
-            },
+            server_tls: server_tls.map_or(Some(None), |tls| tls.map(Some))?,
             sni,
             routing,
         })
@@ -235,6 +239,7 @@ impl Proxy {
             tls,
             http2,
             carries,
+            listening,
             udp,
             balancing,
             access_log,
@@ -251,6 +256,7 @@ impl Proxy {
             tls: tls.as_ref().map(Tls::to_spec),
             http2: Some(http2.to_spec()),
             carries: carries.to_proto().into(),
+            listening: listening.to_proto().into(),
             udp: udp.map(UdpRelay::to_spec),
             balancing: Some(balancing.to_spec()),
             access_log: access_log.map(AccessLog::to_spec),
@@ -295,6 +301,7 @@ impl Proxy {
             tls,
             http2,
             carries,
+            listening,
             udp,
             balancing,
             access_log,
@@ -314,6 +321,7 @@ impl Proxy {
             sni.fields(fields);
         }
         fields.put("proxy.carries", carries.name());
+        fields.put("proxy.listening", listening.name());
         if let Some(log) = access_log {
             log.fields(fields);
         }

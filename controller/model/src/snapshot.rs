@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod announced;
+mod proxied;
 
 /// How [`Ports::Any`] travels: as a range that is none, so that a node which does not know it refuses the service.
 pub(crate) const ANY_PORT: v1::NodePortRange = v1::NodePortRange {
@@ -129,10 +130,10 @@ pub struct NodeCertificate {
 /// A service of layer 7 as a node needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeProxy {
-    /// Its addresses.
-    pub vips: Vec<IpAddr>,
-    /// Its ports.
-    pub ports: Vec<PortRange>,
+    /// Its addresses; prefixes only where it listens transparently.
+    pub vips: Vec<Prefix>,
+    /// Its ports; every port only where it listens transparently, and with `backend_port`.
+    pub ports: Ports,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Who the servers see.
@@ -352,65 +353,8 @@ fn named<T: WireEnum>(value: T::Proto, field: &'static str) -> Result<T, DecodeS
 fn decode_service(proto: &v1::NodeServiceObject) -> Result<SnapshotBody, DecodeSnapshotError> {
     match named(proto.mode(), "service.mode")? {
         ServiceMode::L4(mode) => Ok(SnapshotBody::Service(decode_l4(mode, proto)?)),
-        ServiceMode::L7(mode) => Ok(SnapshotBody::Proxy(Box::new(decode_l7(mode, proto)?))),
+        ServiceMode::L7(mode) => Ok(SnapshotBody::Proxy(Box::new(proxied::decode(mode, proto)?))),
     }
-}
-
-fn decode_l7(
-    mode: ProxyMode,
-    proto: &v1::NodeServiceObject,
-) -> Result<NodeProxy, DecodeSnapshotError> {
-    let proxy = proto.proxy.as_ref().ok_or(Field("service.proxy"))?;
-    let mut violations = Vec::new();
-    let parsed = Proxy::parse(proxy, "service.proxy", &mut violations);
-    let proxy = parsed.filter(|_| violations.is_empty());
-    let ports = match decode_ports(&proto.ports) {
-        Some(Ports::Ranges(ranges)) => ranges,
-        Some(Ports::Any) | None => return Err(Field("service.ports")),
-    };
-    let protocol = named(proto.protocol(), "service.protocol")?;
-    let has_udp = proxy.as_ref().is_some_and(|proxy| proxy.udp.is_some());
-    if protocol == Protocol::Any || has_udp != (protocol == Protocol::Udp) {
-        return Err(Field("service.protocol"));
-    }
-    Ok(NodeProxy {
-        vips: decode_addresses(&proto.vips, "service.vips")?,
-        ports,
-        protocol,
-        mode,
-        pool: PoolId(proto.pool_id),
-        route_pools: decode_route_pools(proxy.as_ref(), proto)?,
-        backend_port: decode_backend_port(proto)?,
-        certificates: decode_certificate_ids(proxy.as_ref(), proto)?,
-        proxy: proxy.ok_or(Field("service.proxy"))?,
-    })
-}
-
-fn decode_route_pools(
-    proxy: Option<&Proxy>,
-    proto: &v1::NodeServiceObject,
-) -> Result<Vec<PoolId>, DecodeSnapshotError> {
-    let named = proxy.map_or(0, |proxy| proxy.pools().len());
-    let ids = &proto.route_pool_ids;
-    if ids.len() != named {
-        return Err(Field("service.route_pool_ids"));
-    }
-    Ok(ids.iter().copied().map(PoolId).collect())
-}
-
-fn decode_certificate_ids(
-    proxy: Option<&Proxy>,
-    proto: &v1::NodeServiceObject,
-) -> Result<Vec<CertificateId>, DecodeSnapshotError> {
-    let tls = proxy.and_then(|proxy| proxy.tls.as_ref());
-    let server_tls = proxy.and_then(|proxy| proxy.server_tls.as_ref());
-    let for_servers = server_tls.and_then(|tls| tls.certificate.as_ref());
-    let ids = &proto.certificate_ids;
-    let for_clients = tls.map_or(0, |tls| tls.certificates.len());
-    if ids.len() != for_clients + usize::from(for_servers.is_some()) {
-        return Err(Field("service.certificate_ids"));
-    }
-    Ok(ids.iter().copied().map(CertificateId).collect())
 }
 
 fn decode_certificate(proto: v1::NodeCertificate) -> Result<NodeCertificate, DecodeSnapshotError> {

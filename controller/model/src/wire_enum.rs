@@ -2,7 +2,7 @@ use lbfabric_proto::v1;
 
 use crate::{
     AccessLogFormat, Affinity, AlgorithmName, Carries, ClientCertificatePolicy, Encapsulation,
-    ForwardedPolicy, Mode, OuterSource, Protocol, ProxyMode, ProxyProtocolHeader,
+    ForwardedPolicy, Listening, Mode, OuterSource, Protocol, ProxyMode, ProxyProtocolHeader,
     ProxyProtocolOthers, SameSite, ServerVerification, ServiceMode, SniOthers, TlsVersion,
     Violation,
 };
@@ -102,6 +102,16 @@ impl WireEnum for Carries {
         ),
     ];
     const DEFAULT: Option<Self> = Some(Self::Http);
+}
+
+impl WireEnum for Listening {
+    type Proto = v1::Listening;
+    const FIELD: &'static str = "listening";
+    const VALUES: &'static [(Self, v1::Listening, &'static str)] = &[
+        (Self::Addresses, v1::Listening::Addresses, "addresses"),
+        (Self::Transparent, v1::Listening::Transparent, "transparent"),
+    ];
+    const DEFAULT: Option<Self> = Some(Self::Addresses);
 }
 
 impl WireEnum for ClientCertificatePolicy {

@@ -35,6 +35,9 @@
 //! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`], [`FlowEvent`] or [`OptionEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
+//! | `STEERED` | LPM trie | [`Steered`] | [`SteeredTo`] |
+//! | `STEERING_SOCKETS` | socket map of [`Steered::SOCKETS`] | [`Steered::socket`] | a socket of the layer-7 engine |
+//! | `STEERING_COUNTERS` | per-CPU array | [`SteeringEvent`] index | `u64` lookups |
 //! | `PROGRAMS` | program array | [`NextProgram`] index | a program; each load of the programs has its own |
 #![no_std]
 
@@ -58,6 +61,7 @@ mod ring;
 mod service;
 mod session;
 mod settings;
+mod steering;
 
 pub use address::Address;
 pub use backend::{Backend, NextHop};
@@ -82,3 +86,4 @@ pub use session::{
     SessionRecord, SessionState, SessionTick, SessionWord, fold6, session_of_end,
 };
 pub use settings::Settings;
+pub use steering::{Steered, SteeredTo, SteeringEvent};

@@ -6,7 +6,8 @@ use aya::Pod;
 use crate::{
     Address, Backend, ClientAddress, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatCursor,
     PoolRing, QuicServer, Reverse, RingSlot, Session, SessionLine, SessionRecord, SessionWord,
-    Settings, SourcePrefix, SourceTokens, Traffic, VipNetwork, VipPort6, VipService,
+    Settings, SourcePrefix, SourceTokens, Steered, SteeredTo, Traffic, VipNetwork, VipPort6,
+    VipService,
 };
 
 macro_rules! pod {
@@ -40,6 +41,8 @@ pod!(
     Settings,
     SourcePrefix,
     SourceTokens,
+    Steered,
+    SteeredTo,
     Traffic,
     VipNetwork,
     VipPort6,

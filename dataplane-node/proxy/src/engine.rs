@@ -18,6 +18,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     config::ProxyConfig,
     counters::{Registry, Traffic},
+    steering::{self, SteeredTable, SteeredVip},
     udp::{HandedRelay, TakenDatagrams, UdpService},
     upstream::SharedPools,
     worker::{Command, WorkerThread},
@@ -32,6 +33,10 @@ pub struct Engine {
     workers: Vec<WorkerThread>,
     shared: SharedPools,
     drain: Duration,
+    /// By which steered connections come, one of all workers': of IPv4, and of IPv6.
+    steering: [Option<TcpListener>; 2],
+    /// Of an engine before this one.
+    taken_steering: Vec<TcpListener>,
 }
 
 /// Names a service of the engine.
@@ -57,6 +62,8 @@ pub struct EngineConfig {
 pub struct EngineService {
     /// The addresses to listen at. They need not be the machine's own yet.
     pub listen: Vec<SocketAddr>,
+    /// What has no listener: see [`Engine::steer`].
+    pub steered: Vec<SteeredVip>,
     /// What it does.
     pub proxy: Arc<ProxyConfig>,
 }
@@ -117,6 +124,9 @@ impl Engine {
     ) -> io::Result<Self> {
         let mut parts: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
         let mut of_address: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        let is_steering = |it: &mut TcpListener| steering::family(it).is_some();
+        let mut listeners = listeners;
+        let taken_steering = listeners.extract_if(.., is_steering).collect();
         for listener in listeners {
             // Each address had one for each worker then.
             let turn = of_address.entry(listener.local_addr()?).or_default();
@@ -131,7 +141,32 @@ impl Engine {
             workers: workers.collect::<io::Result<_>>()?,
             shared,
             drain,
+            steering: [None, None],
+            taken_steering,
         })
+    }
+
+    /// Makes workers take connections to addresses that nobody listens at, of IPv4 and of IPv6, and gives the sockets that somebody has to give
+    /// them to: of a family it is one of several that listen at the same address.
+    pub fn steer(&mut self, families: [bool; 2]) -> io::Result<[Option<&TcpListener>; 2]> {
+        for (family, is_wanted) in families.into_iter().enumerate() {
+            let is_ipv4 = family == 0;
+            let is_its = |it: &mut TcpListener| steering::family(it) == Some(is_ipv4);
+            let mut all: Vec<_> = self.taken_steering.extract_if(.., is_its).collect();
+            if !is_wanted || self.steering[family].is_some() {
+                continue;
+            }
+            if all.is_empty() {
+                all = steering::listeners(is_ipv4, self.workers.len())?;
+            }
+            self.steering[family] = Some(all[0].try_clone()?);
+            for (turn, listener) in all.into_iter().enumerate() {
+                // One that has ended is told of by the next configuration.
+                let _told = self.workers[turn % self.workers.len()].send(Command::Steer(listener));
+            }
+        }
+        let [v4, v6] = &self.steering;
+        Ok([v4.as_ref(), v6.as_ref()])
     }
 
     /// Takes no more connections, and gives what it listens with to who takes them from now on. The connections that there are have so
@@ -190,16 +225,19 @@ impl Engine {
     /// Makes the workers serve this and nothing else, and gives what cannot be served, or not everywhere. No request in progress is
     /// touched: those of a service that has changed end as they began, and what a service had of connections to servers stays.
     pub async fn apply(&self, config: EngineConfig) -> BTreeMap<ServiceKey, ApplyError> {
+        let steered = Arc::new(SteeredTable::new(&config.services));
         let config = Arc::new(config);
         let replies: Vec<_> = self
             .workers
             .iter()
             .map(|worker| {
                 let (reply, answer) = oneshot::channel();
-                let config = Arc::clone(&config);
-                worker
-                    .send(Command::Apply { config, reply })
-                    .then_some(answer)
+                let command = Command::Apply {
+                    config: Arc::clone(&config),
+                    steered: Arc::clone(&steered),
+                    reply,
+                };
+                worker.send(command).then_some(answer)
             })
             .collect();
         let deadline = Instant::now() + WORKER_PATIENCE;
@@ -251,6 +289,8 @@ impl Engine {
             workers,
             shared: _,
             drain,
+            steering: _,
+            taken_steering: _,
         } = self;
         // A worker begins to end when nobody can tell it anything any more.
         let ends: Vec<_> = workers.into_iter().map(WorkerThread::end).collect();

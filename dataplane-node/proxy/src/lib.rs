@@ -26,6 +26,7 @@ mod scratch;
 mod secured;
 mod site;
 mod socket;
+mod steering;
 mod stream;
 mod tcp;
 pub mod tls;
@@ -45,6 +46,7 @@ pub use counters::Traffic;
 pub use engine::{ApplyError, Engine, EngineConfig, EngineService, HandOverError, ServiceKey};
 pub use http2::{Allowance, Http2Config, ServerProtocol};
 pub use routing::rate_clock;
+pub use steering::SteeredVip;
 pub use tcp::{InvalidServerNames, ServerNames, SniFound, SniRoute, SniTable, Unrouted};
 pub use transparent::{ClientsBeside, TransparentConfig};
 pub use udp::{

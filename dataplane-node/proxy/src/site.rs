@@ -234,7 +234,8 @@ impl Site {
         }
     }
 
-    fn take(self: &Rc<Self>, socket: TcpStream, from: SocketAddr) {
+    /// A connection has come.
+    pub(crate) fn take(self: &Rc<Self>, socket: TcpStream, from: SocketAddr) {
         let current = self.current();
         let arrived = Arrived {
             socket,
@@ -354,7 +355,7 @@ impl Drop for Place {
 }
 
 /// Whether an error concerns the connection that was to be accepted, and not the listener.
-fn is_of_one(error: &io::Error) -> bool {
+pub(crate) fn is_of_one(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

@@ -21,7 +21,7 @@ pub struct TransparentConfig {
     /// Subnets of servers, which answer clients there past the node: such clients are served from the node's own address.
     pub beside: Vec<Prefix>,
     /// The service's own addresses: clients on the node itself come from there.
-    pub vips: Vec<IpAddr>,
+    pub vips: Vec<Prefix>,
     /// The ports that the kernel gives to connections by itself, `net.ipv4.ip_local_port_range`.
     pub local_ports: RangeInclusive<u16>,
     /// Who was served from the node's own address.
@@ -38,7 +38,7 @@ impl TransparentConfig {
     /// Where a client's connections to servers come from; none: from the node's own address.
     pub(crate) fn source(&self, client: SocketAddr) -> Option<Source> {
         let address = client.ip();
-        if !is_of_a_host(address) || self.vips.contains(&address) {
+        if !is_of_a_host(address) || self.vips.iter().any(|vip| vip.contains(address)) {
             return None;
         }
         if self.beside.iter().any(|subnet| subnet.contains(address)) {
@@ -94,7 +94,7 @@ mod tests {
                 .map(|it| it.parse::<IpAddr>().unwrap())
                 .map(|it| Prefix::around(it, if it.is_ipv4() { 24 } else { 64 }).unwrap())
                 .into(),
-            vips: vec!["10.99.0.1".parse().unwrap()],
+            vips: vec!["10.99.0.1".parse::<IpAddr>().unwrap().into()],
             local_ports: 32_768..=60_999,
             served_beside: Arc::default(),
         }

@@ -17,12 +17,14 @@ use tokio::{
     task,
     time::{Instant, sleep},
 };
+use tracing::error;
 
 use crate::{
     config::ProxyConfig,
     counters::{Counters, Registry},
     engine::{ApplyError, EngineConfig, ServiceKey},
     site::{Current, Site},
+    steering::{SteeredTable, Steering},
     udp::{HandedRelay, TakenDatagrams, UdpSites},
     upstream::SharedPools,
 };
@@ -37,8 +39,12 @@ pub(crate) enum Command {
     /// To serve this and nothing else.
     Apply {
         config: Arc<EngineConfig>,
+        /// Whose connections are that nobody listens for.
+        steered: Arc<SteeredTable>,
         reply: oneshot::Sender<Vec<(ServiceKey, ApplyError)>>,
     },
+    /// To take what comes by this listener, wherever it was to.
+    Steer(std::net::TcpListener),
     /// To take no more connections, and to give away what it listens with.
     HandOver {
         limit: Duration,
@@ -66,6 +72,7 @@ struct Worker {
     datagrams: UdpSites,
     is_handed_over: bool,
     sites: BTreeMap<SocketAddr, Listening>,
+    steering: Rc<Steering>,
     /// Listeners of an engine before this one, until the first configuration has said which of them are wanted.
     taken_over: Vec<std::net::TcpListener>,
     taken_datagrams: TakenDatagrams,
@@ -108,6 +115,7 @@ impl WorkerThread {
                 let worker = Worker {
                     services: BTreeMap::new(),
                     sites: BTreeMap::new(),
+                    steering: Rc::default(),
                     datagrams: UdpSites::default(),
                     is_handed_over: false,
                     taken_over,
@@ -153,8 +161,19 @@ impl Worker {
         while let Some(command) = told.recv().await {
             // Who asked may have lost patience.
             match command {
-                Command::Apply { config, reply } => {
-                    let _heard = reply.send(self.apply(&config));
+                Command::Apply {
+                    config,
+                    steered,
+                    reply,
+                } => {
+                    let failed = self.apply(&config);
+                    self.steering.follow(steered);
+                    let _heard = reply.send(failed);
+                }
+                Command::Steer(listener) => {
+                    if let Err(error) = self.steering.listen(listener) {
+                        error!(%error, "connections that are steered wait");
+                    }
                 }
                 Command::HandOver { limit, reply } => {
                     (self.drain, self.is_handed_over) = (limit, true);
@@ -171,6 +190,7 @@ impl Worker {
             self.datagrams.end();
         }
         self.drain_except(&EngineConfig::default());
+        self.steering.end();
         // Datagrams that nobody has taken over go on for as long as connections may.
         let is_busy = |worker: &Self| {
             !worker.datagrams.is_empty() || worker.leaving.iter().any(|it| it.has_connections())
@@ -192,6 +212,9 @@ impl Worker {
                 Some(had) if Arc::ptr_eq(&had.config, &service.proxy) => Rc::clone(had),
                 had => self.renew(*key, &service.proxy, had),
             };
+            if !service.steered.is_empty() {
+                self.steering.serve(*key, &current);
+            }
             for address in &service.listen {
                 let result = match served.entry(*address) {
                     Entry::Vacant(entry) => {
@@ -220,7 +243,13 @@ impl Worker {
             let copy = listener.as_fd().try_clone_to_owned()?;
             Ok(std::net::TcpListener::from(copy))
         });
-        let copies = copies.collect::<io::Result<_>>()?;
+        let mut copies = copies.collect::<io::Result<Vec<_>>>()?;
+        let (steering, steered) = self.steering.hand_over()?;
+        copies.extend(steering);
+        for site in steered {
+            site.hand_over(self.drain);
+            self.leaving.push(site);
+        }
         for (_, Listening { site, .. }) in std::mem::take(&mut self.sites) {
             site.hand_over(self.drain);
             self.leaving.push(site);
@@ -237,6 +266,10 @@ impl Worker {
             .sites
             .extract_if(.., |address, _| !wanted.contains(address))
         {
+            site.drain(self.drain);
+            self.leaving.push(site);
+        }
+        for site in self.steering.leave_except(&config.services) {
             site.drain(self.drain);
             self.leaving.push(site);
         }

@@ -129,6 +129,7 @@ fn to(servers: &[&Server]) -> ProxyConfig {
 fn config(address: SocketAddr, proxy: &Arc<ProxyConfig>) -> EngineConfig {
     let service = EngineService {
         listen: vec![address],
+        steered: Vec::new(),
         proxy: Arc::clone(proxy),
     };
     EngineConfig {
@@ -265,6 +266,7 @@ fn what_cannot_be_listened_at_is_told_and_the_rest_is_served() {
         let proxy = Arc::new(to(&[&server]));
         let service = |listen: &[SocketAddr]| EngineService {
             listen: listen.to_vec(),
+            steered: Vec::new(),
             proxy: Arc::clone(&proxy),
         };
         let second = ServiceKey { part: 1, ..KEY };

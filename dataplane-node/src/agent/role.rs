@@ -174,6 +174,7 @@ impl RoleState {
                 let health = situation.health.view();
                 let around = Surroundings {
                     subnets: &situation.network.subnets,
+                    own: &situation.network.on_node,
                     local_ports: kernel_ports(),
                 };
                 let refused = lb.engine.apply(situation.desired, &health, around).await;
@@ -248,6 +249,7 @@ impl RoleState {
                 if let Some(maps) = maps {
                     report.counters = report::counters(maps.counters()?);
                 }
+                report.counters.extend(lb.engine.steering_counts());
             }
             Self::Server(server) => {
                 if let Some(maps) = server.program.maps() {

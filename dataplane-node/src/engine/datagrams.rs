@@ -12,10 +12,7 @@ use lbfabric_model::{
 use lbfabric_proto::v1;
 use lbfabric_proxy::{ServiceKey, UdpConfig, UdpCounters, UdpService};
 
-use super::{
-    wanted::{Place, address_of},
-    watching::Watching,
-};
+use super::{place::Place, wanted::address_of, watching::Watching};
 use crate::plan::{Health, HealthView};
 
 /// A part of a service: its VIPs of a family at one port.

@@ -8,6 +8,7 @@ use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
 use lbfabric_proto::v1;
 use lbfabric_proxy::{
     ClientsBeside, Engine, EngineConfig, EngineService, HandedRelay, ProxyConfig, ServiceKey,
+    SteeredVip,
     tls::{ServerTlsConfig, TicketKey, TlsConfig},
 };
 use tracing::{error, warn};
@@ -16,7 +17,9 @@ use super::{
     answers::{AnswerRules, AnswersError},
     datagrams::{DatagramPart, ToldDatagrams},
     files,
+    local_routes::LocalRoutes,
     routes::RouteTables,
+    steering::Steering,
     tls::{ClientTls, Made, ServerTls},
     transparent::Surroundings,
     wanted::{Behaviour, Part, Wanted},
@@ -33,7 +36,7 @@ use crate::{
 /// How long connections of a service that is gone may go on, and its VIPs stay for them.
 const DRAIN: Duration = Duration::from_secs(10);
 /// What failed is tried again after this time.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How often routing rules are looked after, also if nothing says that one has gone: other programs of the machine may think that all of them are
 /// theirs.
 const LOOK: Duration = Duration::from_mins(1);
@@ -42,9 +45,11 @@ const BESIDE_TOLD: Duration = Duration::from_mins(10);
 
 /// Keeps the engine, and the VIPs that it listens at, as they are to be.
 pub(crate) struct EngineDriver {
-    engine: Engine,
+    pub(super) engine: Engine,
     setup: ServerSetup,
     answers: AnswerRules,
+    pub(super) local_routes: LocalRoutes,
+    pub(super) steering: Steering,
     /// Clients that servers could not see, by service.
     beside: BTreeMap<ServiceId, Arc<ClientsBeside>>,
     /// The interfaces that clients come in by.
@@ -55,7 +60,7 @@ pub(crate) struct EngineDriver {
     server_tls: Made<ServerTls, ServerTlsConfig>,
     routes: RouteTables,
     /// What the engine was told last.
-    told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
+    pub(super) told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
     told_datagrams: ToldDatagrams,
     members: BTreeMap<ServiceId, Vec<BackendId>>,
     /// What the engine could not do then.
@@ -82,7 +87,9 @@ impl EngineDriver {
         Ok(Self {
             engine: Engine::take_over(listeners, workers, DRAIN)?,
             setup,
-            answers: AnswerRules::new(requests),
+            answers: AnswerRules::new(requests.clone()),
+            local_routes: LocalRoutes::new(requests),
+            steering: Steering::default(),
             beside: BTreeMap::new(),
             interfaces: interfaces.to_vec(),
             ticket_key: TicketKey::random(),
@@ -103,10 +110,19 @@ impl EngineDriver {
         &self.engine
     }
 
-    /// The part that listens at an address, and its configuration.
-    pub(super) fn part_at(&self, at: SocketAddr) -> Option<(ServiceKey, &Behaviour, &ProxyConfig)> {
-        let mut told = self.told.iter();
-        let (key, (behaviour, service)) = told.find(|(_, (_, it))| it.listen.contains(&at))?;
+    /// The part of a service that has the connections to an address, and its configuration.
+    pub(super) fn part_at(
+        &self,
+        ServiceId(id): ServiceId,
+        at: SocketAddr,
+    ) -> Option<(ServiceKey, &Behaviour, &ProxyConfig)> {
+        let first = ServiceKey { id, part: 0 };
+        let mut told = self.told.range(first..).take_while(|(key, _)| key.id == id);
+        let has_port = |it: &SteeredVip| it.port.is_none_or(|port| port.get() == at.port());
+        let (key, (behaviour, service)) = told.find(|(_, (_, it))| {
+            let mut steered = it.steered.iter();
+            it.listen.contains(&at) || steered.any(|it| it.vip.contains(at.ip()) && has_port(it))
+        })?;
         Some((*key, behaviour, &service.proxy))
     }
 
@@ -137,6 +153,7 @@ impl EngineDriver {
             mut parts,
             datagrams,
             vips,
+            steered,
             members,
             mut refusals,
         } = wanted;
@@ -152,11 +169,14 @@ impl EngineDriver {
         }
         self.tell(parts, datagrams).await;
         refusals.extend(self.failed.clone());
+        if let Err(error) = self.steer(&steered, around.own).await {
+            self.refuse_steered(desired, &error, &mut refusals);
+        }
         if brought.is_ok() {
             self.release(&answers).await;
         }
         if let Ok(held) = held
-            && let Err(error) = self.move_vips(&vips, &held).await
+            && let Err(error) = self.move_vips(&vips, &held, !steered.is_empty()).await
         {
             self.refuse_all(desired, &error, &mut refusals);
         }
@@ -202,6 +222,7 @@ impl EngineDriver {
             };
             part.behaviour = behaviour.clone();
             part.listen.clone_from(&service.listen);
+            part.steered.clone_from(&service.steered);
             true
         });
         self.wake_by(RETRY);
@@ -224,12 +245,14 @@ impl EngineDriver {
         }
     }
 
+    /// `has_others`: there are VIPs on no interface, too.
     async fn move_vips(
         &mut self,
         vips: &BTreeSet<Prefix>,
         held: &BTreeSet<Prefix>,
+        has_others: bool,
     ) -> Result<(), SetupError> {
-        if !vips.is_empty()
+        if (has_others || !vips.is_empty())
             && let Err(error) = self.setup.apply_settings(&self.interfaces)
         {
             // Without them the node may answer ARP requests for the VIPs: said, and the operator can set them.
@@ -251,7 +274,9 @@ impl EngineDriver {
             && parts.iter().all(|(key, part)| {
                 let told = self.told.get(key);
                 told.is_some_and(|(behaviour, service)| {
-                    *behaviour == part.behaviour && service.listen == part.listen
+                    *behaviour == part.behaviour
+                        && service.listen == part.listen
+                        && service.steered == part.steered
                 })
             });
         if is_same {
@@ -265,6 +290,7 @@ impl EngineDriver {
         for (key, part) in parts {
             let Part {
                 listen,
+                steered,
                 behaviour,
                 answers: _,
             } = part;
@@ -278,7 +304,11 @@ impl EngineDriver {
                     }
                 },
             };
-            let service = EngineService { listen, proxy };
+            let service = EngineService {
+                listen,
+                steered,
+                proxy,
+            };
             self.told.insert(key, (behaviour, service));
         }
         let told = &self.told;
@@ -365,7 +395,7 @@ impl EngineDriver {
         self.wake_by(RETRY);
     }
 
-    fn wake_by(&mut self, time: Duration) {
+    pub(super) fn wake_by(&mut self, time: Duration) {
         let at = Instant::now() + time;
         self.wake_at = Some(self.wake_at.map_or(at, |other| other.min(at)));
     }
@@ -444,9 +474,14 @@ impl EngineDriver {
 
     /// Lets connections end, and takes away what was put on the machine.
     pub(crate) async fn stop(self) -> Result<(), SetupError> {
+        // Whoever comes now is refused.
+        drop(self.steering);
         self.engine.stop().await;
         if let Err(error) = self.answers.undo().await {
             error!(error = %Chain(&error), "routing rules are not all taken away");
+        }
+        if let Err(error) = self.local_routes.undo().await {
+            error!(error = %Chain(&error), "local routes are not all taken away");
         }
         self.setup.undo().await
     }

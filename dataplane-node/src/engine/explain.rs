@@ -11,7 +11,7 @@ mod servers;
 use std::net::SocketAddr;
 
 use lbfabric_model::{
-    Carries, ObjectKey, ObjectKind, PacketQuestion, Protocol, ProxyMode, snapshot::NodeProxy,
+    Carries, ObjectKey, ObjectKind, PacketQuestion, Ports, Protocol, ProxyMode, snapshot::NodeProxy,
 };
 use lbfabric_proto::v1;
 use lbfabric_proxy::{Engine, ServiceKey};
@@ -49,8 +49,12 @@ impl EngineDriver {
         health: &HealthView,
     ) -> Option<v1::Explanation> {
         let to = question.destination;
-        let mut proxies = desired.proxies.iter();
-        let (&id, service) = proxies.find(|(_, it)| listens_at(it, to, question.protocol))?;
+        let proxies = desired.proxies.iter();
+        let fitting = proxies.filter_map(|(id, it)| {
+            let fit = fit(it, to, question.protocol)?;
+            Some((fit, id, it))
+        });
+        let (_, &id, service) = fitting.max_by_key(|(fit, ..)| *fit)?;
         let name = name_of(desired, ObjectKind::Service, id.0);
         let mut told = Told::of(service, &name, question);
         let told_of = |key: ServiceKey| Asked {
@@ -68,7 +72,7 @@ impl EngineDriver {
             let part = self.told_datagrams().part_at(to);
             part.map(|(key, part)| told_of(key).datagrams(service, &part.config, &mut told))
         } else {
-            let part = self.part_at(to);
+            let part = self.part_at(id, to);
             part.map(|(key, behaviour, proxy)| told_of(key).connection(behaviour, proxy, &mut told))
         };
         if end.is_none() && refused.is_none() {
@@ -140,13 +144,16 @@ impl Told {
     }
 }
 
-/// Whether a service is for clients that come there.
-fn listens_at(service: &NodeProxy, to: SocketAddr, protocol: Protocol) -> bool {
+/// How well a service fits clients that come there: by the length of its VIP, and then whether it names the port; none: not at all.
+fn fit(service: &NodeProxy, to: SocketAddr, protocol: Protocol) -> Option<(u8, bool)> {
     let has_port =
         |range: &lbfabric_model::PortRange| (range.first..=range.last).contains(&to.port());
-    service.protocol == protocol
-        && service.vips.contains(&to.ip())
-        && service.ports.iter().any(has_port)
+    if service.protocol != protocol || !service.ports.ranges().iter().any(has_port) {
+        return None;
+    }
+    let vips = service.vips.iter().filter(|vip| vip.contains(to.ip()));
+    let bits = vips.map(|vip| vip.bits()).max()?;
+    Some((bits, service.ports != Ports::Any))
 }
 
 /// What an object is called; its id, if it has no name.

@@ -454,6 +454,7 @@ pub(super) fn build(spec: &v1::FabricSpec) -> bool {
     };
     let around = Surroundings {
         subnets: &[],
+        own: &[],
         local_ports: (32_768, 60_999),
     };
     let (health, before) = (HealthView::default(), BTreeMap::new());

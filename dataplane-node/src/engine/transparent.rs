@@ -12,13 +12,15 @@ use lbfabric_model::{
 };
 use lbfabric_proxy::{ClientsBeside, ProxyConfig, ServiceKey, TransparentConfig};
 
-use super::wanted::Wanted;
+use super::{place::Place, wanted::Wanted};
 
 /// What of the node itself counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Surroundings<'a> {
     /// The networks that it has addresses in.
     pub(crate) subnets: &'a [Prefix],
+    /// Its addresses.
+    pub(crate) own: &'a [IpAddr],
     /// The first and the last port that the kernel gives to connections by itself.
     pub(crate) local_ports: (u16, u16),
 }
@@ -28,7 +30,7 @@ pub(crate) struct Surroundings<'a> {
 pub(super) struct Transparent {
     /// The servers' networks that the node is in, too.
     beside: Vec<Prefix>,
-    vips: Vec<IpAddr>,
+    vips: Vec<Prefix>,
     local_ports: (u16, u16),
 }
 
@@ -58,14 +60,13 @@ impl Wanted {
             part: u32::MAX,
             ..first
         };
-        for (_, part) in self.parts.range_mut(first..=last) {
+        for (key, part) in self.parts.range_mut(first..=last) {
             part.behaviour.transparent = Some(transparent.clone());
-            for listen in &part.listen {
-                let port = service.backend_port.map_or(listen.port(), u16::from);
-                let servers = servers.iter().filter(|it| it.is_ipv4() == listen.is_ipv4());
-                part.answers
-                    .extend(servers.map(|it| SocketAddr::new(*it, port)));
-            }
+            let place = Place::of(*key);
+            let port = place.server_port(service);
+            let servers = servers.iter().filter(|it| it.is_ipv6() == place.v6);
+            part.answers
+                .extend(servers.map(|it| SocketAddr::new(*it, port)));
         }
     }
 

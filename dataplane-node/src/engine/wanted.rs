@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lbfabric_model::{
-    BackendId, Carries, ForwardedPolicy, ObjectKey, ObjectKind, PoolId, Prefix, Proxy, ProxyMode,
-    ProxyProtocol, ProxyProtocolHeader, ProxyProtocolOthers, ServiceId, UdpRelay,
+    BackendId, Carries, ForwardedPolicy, Listening, ObjectKey, ObjectKind, PoolId, Prefix, Proxy,
+    ProxyMode, ProxyProtocol, ProxyProtocolHeader, ProxyProtocolOthers, ServiceId, UdpRelay,
     snapshot::{NodeBackend, NodePool, NodeProxy},
 };
 use lbfabric_proxy::{
     ForwardedConfig, Http2Config, Protocol, ProxyConfig, ServerConfig, ServerProtocol, ServiceKey,
-    SniTable, StickyKey, Timeouts,
+    SniTable, SteeredVip, StickyKey, Timeouts,
     http1::{self, HeadLimits},
     proxy_protocol::{Others, ProxyProtocolConfig, Version},
     route::RouteTable,
@@ -20,6 +20,7 @@ use lbfabric_proxy::{
 use super::{
     balancing::{ServicePool, pool_config, servers_of, sticky_key},
     datagrams::{DatagramPart, datagram_part},
+    place::{Place, beside},
     routes::RouteTables,
     sni,
     tls::{ClientTls, ServerTls, tickets},
@@ -32,6 +33,8 @@ use crate::plan::{Desired, HealthView};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) listen: Vec<SocketAddr>,
+    /// Where it has connections without listening.
+    pub(super) steered: Vec<SteeredVip>,
     pub(super) behaviour: Behaviour,
     /// Whose answers to clients are to come to this node: all servers of the pool, as those that get no requests any more may have
     /// connections.
@@ -77,13 +80,6 @@ struct ChosenPool<'a> {
     servers: Vec<&'a NodeBackend>,
 }
 
-/// What the parts of a service differ in: a port of its VIPs of a family.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) port: u16,
-    pub(super) v6: bool,
-}
-
 /// What the engine is to do.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
@@ -91,6 +87,8 @@ pub(super) struct Wanted {
     /// Of services that relay datagrams.
     pub(super) datagrams: BTreeMap<ServiceKey, DatagramPart>,
     pub(super) vips: BTreeSet<Prefix>,
+    /// Those that are to be on no interface.
+    pub(super) steered: BTreeSet<Prefix>,
     /// The servers of each service that get requests.
     pub(super) members: BTreeMap<ServiceId, Vec<BackendId>>,
     /// Services that cannot be served, and why.
@@ -114,7 +112,8 @@ impl Wanted {
         for (id, service) in &desired.proxies {
             let members = before.get(id);
             let was_member = |server: BackendId| members.is_none_or(|it| it.contains(&server));
-            match Parts::of(*id, service, desired, health, was_member, tickets.as_ref()) {
+            let parts = Parts::of(*id, service, desired, health, was_member, tickets.as_ref());
+            match parts.and_then(|it| beside(service, around.subnets).map(|()| it)) {
                 Ok(parts) => {
                     wanted.add(*id, &parts, health);
                     if service.mode == ProxyMode::Transparent {
@@ -141,8 +140,11 @@ impl Wanted {
                 self.parts.insert(key, parts.part(place));
             }
         }
-        self.vips
-            .extend(service.vips.iter().copied().map(Prefix::from));
+        let vips = match service.proxy.listening {
+            Listening::Addresses => &mut self.vips,
+            Listening::Transparent => &mut self.steered,
+        };
+        vips.extend(&service.vips);
         let servers = parts.pools.iter().flat_map(|pool| &pool.servers);
         self.members
             .insert(id, servers.map(|server| server.id).collect());
@@ -236,8 +238,13 @@ impl<'a> Parts<'a> {
             ring_slots: chosen.pool.slots,
             servers: chosen.servers.iter().filter_map(config).collect(),
         };
+        let (listen, steered) = match service.proxy.listening {
+            Listening::Addresses => (place.listen(&service.vips), Vec::new()),
+            Listening::Transparent => (Vec::new(), place.steered(&service.vips)),
+        };
         Part {
-            listen: place.listen(&service.vips),
+            listen,
+            steered,
             answers: BTreeSet::new(),
             behaviour: Behaviour {
                 name: self.name.clone(),
@@ -259,38 +266,6 @@ impl<'a> Parts<'a> {
         let servers: Vec<_> = servers.filter(|server| server.weight > 0).collect();
         let service = (&self.name, self.service);
         datagram_part(place, service, relay, &servers, (own.pool, health))
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    /// Those of a service.
-    fn all(service: &NodeProxy) -> impl Iterator<Item = Self> {
-        let families = [false, true].into_iter();
-        let families = families.filter(|v6| service.vips.iter().any(|vip| vip.is_ipv6() == *v6));
-        families.flat_map(|v6| {
-            let ports = service.ports.iter().flat_map(|it| it.first..=it.last);
-            ports.map(move |port| Self { port, v6 })
-        })
-    }
-
-    fn key(self, id: ServiceId) -> ServiceKey {
-        ServiceKey {
-            id: id.0,
-            part: u32::from(self.port) << 1 | u32::from(self.v6),
-        }
-    }
-
-    /// Where clients come.
-    pub(super) fn listen(self, vips: &[IpAddr]) -> Vec<SocketAddr> {
-        let vips = vips.iter().filter(|vip| vip.is_ipv6() == self.v6);
-        vips.map(|vip| SocketAddr::new(*vip, self.port)).collect()
-    }
-
-    /// Where servers listen.
-    pub(super) fn server_port(self, service: &NodeProxy) -> u16 {
-        service.backend_port.map_or(self.port, u16::from)
     }
 }
 
@@ -366,6 +341,7 @@ impl Behaviour {
                     balancing,
                     access_log: _,
                     trace: _,
+                    listening: _,
                     routing: _,
                 },
             tls: _,

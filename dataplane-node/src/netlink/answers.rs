@@ -17,7 +17,7 @@ use rtnetlink::{
 use super::requests::{NetlinkError, Requests, failed};
 
 /// Whose rules and routes they are, as `ip rule` and `ip route` say (`proto`): nobody else's are touched.
-const PROTOCOL: RouteProtocol = RouteProtocol::Other(108);
+pub(super) const PROTOCOL: RouteProtocol = RouteProtocol::Other(108);
 /// The rules' priority: behind the node's own addresses (0), before what an operator decides by source addresses.
 const PRIORITY: u32 = 108;
 /// The table whose only route makes every address the node's own.

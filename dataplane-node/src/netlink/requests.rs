@@ -200,7 +200,7 @@ impl Requests {
 }
 
 /// A route that makes all addresses of a prefix the node's own.
-fn local_route(ifindex: u32, prefix: Prefix) -> RouteMessage {
+pub(super) fn local_route(ifindex: u32, prefix: Prefix) -> RouteMessage {
     let bits = prefix.bits();
     let mut message = match prefix.address() {
         IpAddr::V4(v4) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()

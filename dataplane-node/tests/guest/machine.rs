@@ -23,8 +23,8 @@ const DEADLINE: Duration = Duration::from_mins(10);
 const MEMORY: &str = "1G";
 const SYSTEM: &str = "qemu-system-x86_64";
 /// What init and the tests call.
-const PROGRAMS: [&str; 9] = [
-    "sh", "mount", "insmod", "ip", "stat", "rm", "cat", "nsenter", "ethtool",
+const PROGRAMS: [&str; 10] = [
+    "sh", "mount", "insmod", "ip", "stat", "rm", "cat", "nsenter", "ethtool", "curl",
 ];
 
 /// What the guest runs first. It must not end: the kernel panics then, which ends the machine as well.

@@ -95,7 +95,7 @@ fn row_11_a_vip_is_pinged_while_its_server_is_healthy() {
 }
 
 /// Sends an echo request and takes what has come back so far; whether there was a reply.
-fn ping(socket: &UdpSocket, vip: IpAddr) -> bool {
+pub(crate) fn ping(socket: &UdpSocket, vip: IpAddr) -> bool {
     let (request, reply, header) = if vip.is_ipv4() {
         // With its checksum; over IPv6, the kernel makes it.
         ([8, 0, 0xe5, 0xcb, 0x12, 0x34, 0, 0], 0, 20)

@@ -13,3 +13,10 @@ fn the_agent_attaches_adopts_and_undoes() {
         "told_client::programs_see_their_clients_until_nobody_asks_for_it",
     ]);
 }
+
+#[test]
+fn connections_are_given_to_the_engine() {
+    machine::run(&[
+        "transparent_listening::whole_prefixes_and_any_port_are_served_and_nothing_stays_behind",
+    ]);
+}

@@ -99,8 +99,13 @@ fn within(namespace: &Namespace, command: &[&str]) -> String {
 
 /// What a client's `curl` gets from a target, if it gets anything.
 pub(crate) fn curl(client: &Namespace, target: &str) -> Option<String> {
+    curl_in(&client.name, target)
+}
+
+/// The same from a namespace by its name, for other threads.
+pub(crate) fn curl_in(client: &str, target: &str) -> Option<String> {
     let output = Command::new("nsenter")
-        .arg(format!("--net=/var/run/netns/{}", client.name))
+        .arg(format!("--net=/var/run/netns/{client}"))
         .args([
             "curl",
             "--silent",

@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::{
     Apply, Command, CompiledFabric, Document, FabricState, Generation, Mode, NodeFacts, ObjectKey,
-    Outcome, Ports, Role, Service, ServiceMode, digest_of_whole,
+    Outcome, Role, Service, ServiceMode, digest_of_whole,
     snapshot::{NodeProxy, NodeService, SnapshotBody, SnapshotObject},
 };
 
@@ -211,8 +211,8 @@ fn check_decoded(state: &FabricState, bytes: &[u8]) -> Result<(), TestCaseError>
             } = *service;
             let mut services = state.services().map(|stored| &stored.service);
             let stored = services.find(|s| s.name.as_str() == object.name).unwrap();
-            prop_assert!(stored.vips.iter().map(|vip| vip.address()).eq(vips));
-            prop_assert_eq!(&stored.ports, &Ports::Ranges(ports));
+            prop_assert_eq!(&stored.vips, &vips);
+            prop_assert_eq!(&stored.ports, &ports);
             prop_assert_eq!(stored.protocol, protocol);
             prop_assert_eq!(stored.mode, ServiceMode::L7(mode));
             prop_assert_eq!(stored.backend_port, backend_port);

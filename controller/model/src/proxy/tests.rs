@@ -45,6 +45,7 @@ fn what_is_said_is_kept() {
             servers: true,
         }),
         carries: v1::Carries::Tcp.into(),
+        listening: v1::Listening::Transparent.into(),
         udp: Some(v1::UdpRelaySpec {
             idle_ms: 1,
             max_sessions: 65_536,

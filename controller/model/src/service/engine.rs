@@ -1,16 +1,20 @@
 //! What a service of the layer-7 engine allows.
 
 use super::Service;
-use crate::{Affinity, Ports, wire_enum::WireEnum as _};
+use crate::{Affinity, Listening, Ports, Protocol, wire_enum::WireEnum as _};
 
-/// Sockets that a service may listen with on each worker of a node: one for each VIP and port.
+/// Sockets that a service may listen with on each worker of a node: one for each VIP and port. Or entries of its for where
+/// connections go, if it listens transparently.
 const LISTEN_ADDRESSES_MAX: usize = 1_024;
 
 impl Service {
     pub(super) fn check_engine(&self, refuse: &mut impl FnMut(&str, String)) {
         let mode = self.mode.name();
         self.check_carried(refuse);
-        self.check_listen_addresses(refuse);
+        match self.listening() {
+            Listening::Addresses => self.check_listen_addresses(refuse),
+            Listening::Transparent => self.check_steered(refuse),
+        }
         for (field, is_set) in [
             ("affinity", self.affinity != Affinity::FiveTuple),
             ("tunnel", self.tunnel.is_some()),
@@ -35,6 +39,26 @@ impl Service {
         }
     }
 
+    pub(crate) fn listening(&self) -> Listening {
+        self.proxy
+            .as_ref()
+            .map_or_else(Listening::default, |it| it.listening)
+    }
+
+    /// Connections to VIPs that are configured nowhere.
+    fn check_steered(&self, refuse: &mut impl FnMut(&str, String)) {
+        if self.ports == Ports::Any {
+            if self.backend_port.is_none() && self.protocol != Protocol::Udp {
+                refuse(
+                    "backend_port",
+                    "clients may come to any port: say at which one servers listen".to_owned(),
+                );
+            }
+            return;
+        }
+        self.check_number(refuse, "entries");
+    }
+
     /// The engine listens with a socket of its own at each address and port.
     fn check_listen_addresses(&self, refuse: &mut impl FnMut(&str, String)) {
         let mode = self.mode.name();
@@ -43,7 +67,7 @@ impl Service {
                 refuse(
                     &format!("vips[{i}]"),
                     format!(
-                        "`{mode}` listens at addresses, and {vip} is a prefix: name the addresses, or use a layer-4 mode"
+                        "`{mode}` listens at addresses, and {vip} is a prefix: name the addresses, or let `proxy.listening` be `transparent`"
                     ),
                 );
             }
@@ -51,10 +75,16 @@ impl Service {
         if self.ports == Ports::Any {
             refuse(
                 "ports",
-                format!("`{mode}` listens at ports: name them, or use a layer-4 mode"),
+                format!(
+                    "`{mode}` listens at ports: name them, or let `proxy.listening` be `transparent`"
+                ),
             );
             return;
         }
+        self.check_number(refuse, "sockets");
+    }
+
+    fn check_number(&self, refuse: &mut impl FnMut(&str, String), what: &str) {
         let width = |first: u16, last: u16| usize::from(last - first) + 1;
         let ranges = self.ports.ranges().iter();
         let ports: usize = ranges.map(|range| width(range.first, range.last)).sum();
@@ -63,7 +93,7 @@ impl Service {
             refuse(
                 "ports",
                 format!(
-                    "{ports} ports at {} VIPs are {addresses} sockets, {LISTEN_ADDRESSES_MAX} at most: name fewer, or split the service",
+                    "{ports} ports at {} VIPs are {addresses} {what}, {LISTEN_ADDRESSES_MAX} at most: name fewer, or split the service",
                     self.vips.len()
                 ),
             );

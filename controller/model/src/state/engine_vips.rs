@@ -1,7 +1,4 @@
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use crate::{Prefix, Protocol, Service, ServiceMode, Violation};
 
@@ -32,9 +29,10 @@ impl<'a> EngineVips<'a> {
         let mut found = Vec::new();
         for (path, service) in &self.listening {
             for (v, vip) in service.vips.iter().enumerate() {
+                // Within its own VIP the engine leaves packets to whom they are for.
                 let mut over = lengths
-                    .iter()
-                    .filter_map(|bits| self.taker(service, vip.address(), *bits));
+                    .range(..=vip.bits())
+                    .filter_map(|bits| self.taker(service, *vip, *bits));
                 let Some((their_path, their_vip, other)) = over.next_back() else {
                     continue;
                 };
@@ -60,13 +58,13 @@ impl<'a> EngineVips<'a> {
     fn taker(
         &self,
         service: &Service,
-        vip: IpAddr,
+        vip: Prefix,
         bits: u8,
     ) -> Option<(Option<&'a str>, Prefix, &'a Service)> {
-        let prefix = Prefix::around(vip, bits)?;
+        let prefix = Prefix::around(vip.address(), bits)?;
         let (path, other) = self.packets.get(&prefix)?.iter().find(|(_, other)| {
             // The same VIP, port and protocol is a mistake of its own.
-            let is_same = prefix.is_single() && other.protocol == service.protocol;
+            let is_same = prefix == vip && other.protocol == service.protocol;
             let has_protocol =
                 other.protocol == service.protocol || other.protocol == Protocol::Any;
             let mut ports = service.ports.ranges().iter();

@@ -93,6 +93,7 @@ pub(crate) fn run(serving: &Serving) {
     let services = (1..).zip(parts).map(|(id, (listens, proxy))| {
         let service = EngineService {
             listen: vec![listens],
+            steered: Vec::new(),
             proxy: Arc::new(proxy),
         };
         (ServiceKey { id, part: 0 }, service)

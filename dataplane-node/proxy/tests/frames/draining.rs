@@ -56,6 +56,7 @@ fn a_service_that_goes_answers_what_was_asked() {
     let engine = Engine::start(1, Duration::from_secs(20)).unwrap();
     let service = EngineService {
         listen: vec![address],
+        steered: Vec::new(),
         proxy: Arc::new(to(server)),
     };
     let config = EngineConfig {

@@ -65,6 +65,7 @@ fn said(proxy: v1::ProxySpec, request: Option<v1::RequestQuestion>) -> v1::Expla
     let desired = told(&spec(proxy)).expect("the API takes it");
     let around = Surroundings {
         subnets: &[],
+        own: &[],
         local_ports: (32_768, 60_999),
     };
     let (health, before) = (HealthView::default(), BTreeMap::new());

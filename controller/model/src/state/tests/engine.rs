@@ -315,3 +315,54 @@ fn a_servers_port_answers_clients_for_one_kind_of_service() {
     let paths: Vec<_> = violations.iter().map(|v| v.path.as_str()).collect();
     assert_eq!(paths, ["services[0].pool"]);
 }
+
+fn steered(service: v1::ServiceSpec) -> v1::ServiceSpec {
+    v1::ServiceSpec {
+        proxy: Some(v1::ProxySpec {
+            listening: v1::Listening::Transparent.into(),
+            ..v1::ProxySpec::default()
+        }),
+        ..service
+    }
+}
+
+#[test]
+fn prefixes_and_every_port_are_listened_at_transparently() {
+    let to = |port, service| v1::ServiceSpec {
+        backend_port: port,
+        ..service
+    };
+    let good = [
+        to(80, steered(engine("e", "198.0.0.0/8", "any"))),
+        steered(engine("e", "2001:db8::/32", "80")),
+        steered(engine("e", "198.51.100.7", "1-1024")),
+    ];
+    for service in good {
+        assert_eq!(mistakes(vec![service.clone()]), [""; 0], "{service:?}");
+    }
+    let udp = v1::ServiceSpec {
+        protocol: v1::Protocol::Udp.into(),
+        ..steered(engine("e", "198.51.100.7", "53"))
+    };
+    for (service, field) in [
+        (engine("e", "198.51.0.0/16", "80"), "vips[0]"),
+        (to(80, engine("e", "198.51.100.7", "any")), "ports"),
+        (steered(engine("e", "198.51.0.0/16", "any")), "backend_port"),
+        (steered(engine("e", "198.51.0.0/16", "1-1025")), "ports"),
+        (udp, "proxy.listening"),
+    ] {
+        let path = format!("services[0].{field}");
+        assert_eq!(mistakes(vec![service.clone()]), [path], "{service:?}");
+    }
+}
+
+#[test]
+fn packets_inside_of_the_engines_prefix_are_whose_they_are() {
+    let whole = || steered(engine("e", "198.51.0.0/16", "80"));
+    let inside = vec![whole(), packets("p", "198.51.100.0/24", "80")];
+    assert_eq!(mistakes(inside), [""; 0]);
+    let around = vec![whole(), packets("p", "198.0.0.0/8", "any")];
+    assert_eq!(mistakes(around), ["services[0].vips[0]"]);
+    let same = vec![whole(), packets("p", "198.51.0.0/16", "80")];
+    assert_eq!(mistakes(same), ["services[1].vips[0]"]);
+}

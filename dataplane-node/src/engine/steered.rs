@@ -1,0 +1,78 @@
+//! VIPs that are on no interface.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    time::Instant,
+};
+
+use lbfabric_model::{Listening, Prefix, ServiceId};
+use tracing::warn;
+
+use super::{
+    driver::{EngineDriver, RETRY},
+    local_routes::LocalRoutesError,
+    steering::{self, SteeringError},
+};
+use crate::{chain::Chain, plan::Desired};
+
+/// Connections to VIPs that are on no interface cannot be brought to the engine.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SteerError {
+    #[error("listen for connections to VIPs that are on no interface")]
+    Listen(#[source] io::Error),
+    #[error(transparent)]
+    Program(#[from] SteeringError),
+    #[error(transparent)]
+    Routes(#[from] LocalRoutesError),
+}
+
+impl EngineDriver {
+    /// Brings connections to VIPs that are on no interface to the engine, which has been told of them: those of a service that is gone
+    /// are looked up as others first, and come here no more when their last connections have had time to end.
+    pub(super) async fn steer(
+        &mut self,
+        vips: &BTreeSet<Prefix>,
+        own: &[IpAddr],
+    ) -> Result<(), SteerError> {
+        let services = || self.told.values().map(|(_, service)| service);
+        let steered = services().flat_map(|it| &it.steered);
+        let entries = steering::entries(steered, services().flat_map(|it| &it.listen), own);
+        let families = [true, false].map(|v4| vips.iter().any(|vip| vip.is_ipv4() == v4));
+        let sockets = self.engine.steer(families).map_err(SteerError::Listen)?;
+        self.steering.follow(&entries, sockets)?;
+        let next = self.local_routes.follow(vips, Instant::now()).await?;
+        if let Some(next) = next {
+            self.wake_by(next.saturating_duration_since(Instant::now()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse_steered(
+        &mut self,
+        desired: &Desired,
+        error: &SteerError,
+        refusals: &mut BTreeMap<ServiceId, String>,
+    ) {
+        let reason = Chain(error).to_string();
+        warn!(%reason, "services that listen transparently are not as desired");
+        for (id, service) in &desired.proxies {
+            if service.proxy.listening == Listening::Transparent {
+                refusals.entry(*id).or_insert_with(|| reason.clone());
+            }
+        }
+        self.wake_by(RETRY);
+    }
+
+    /// What the program that steers connections has counted, by name.
+    pub(crate) fn steering_counts(&self) -> BTreeMap<String, u64> {
+        let counts = self.steering.counts();
+        let counts = counts
+            .inspect_err(|error| warn!(error = %Chain(error), "connections that were steered"));
+        let counts = counts.into_iter().flatten();
+        counts
+            .map(|(name, count)| (format!("engine-{name}"), count))
+            .collect()
+    }
+}
