@@ -11,6 +11,7 @@ use rustbgpd_wire::validate::{
 use rustbgpd_wire::{NotificationCode, UpdateMessage};
 
 use crate::attributes::is_next_hop;
+use crate::foreign::without_foreign;
 use crate::{Family, Moment, Negotiated, NeighborConfig, Notification, PerFamily, Prefix};
 
 /// A neighbor's default route.
@@ -87,6 +88,13 @@ impl Imports {
         message: &UpdateMessage,
     ) -> Result<Vec<DefaultRouteChange>, Notification> {
         let is_internal = config.is_internal();
+        let known = without_foreign(&message.path_attributes, negotiated.families);
+        let is_whole = known.is_none();
+        let known = known.map(|path_attributes| UpdateMessage {
+            path_attributes,
+            ..message.clone()
+        });
+        let message = known.as_ref().unwrap_or(message);
         let parsed = message.parse_revised(negotiated.four_byte_as, is_internal, false, &[]);
         let parsed = parsed.map_err(|error| Notification::unreadable(None, &error))?;
         let faults = parsed.malformed.iter().map(|fault| fault.disposition);
@@ -116,7 +124,8 @@ impl Imports {
                 let is_wanted = *config.spec().import_default.of(family);
                 self.set(family, route.filter(|_| is_wanted), &mut changes);
             }
-            if read.ended == Some(family) {
+            // What is left of another family's message is no mark.
+            if is_whole && read.ended == Some(family) {
                 self.drop_stale(family, &mut changes);
             }
         }
@@ -258,19 +267,21 @@ fn validate(
         !is_internal,
         options,
     );
-    match valid {
-        Ok(()) => Ok(None),
-        Err(UpdateError {
-            subcode,
-            data,
-            disposition: ErrorDisposition::SessionReset,
-        }) => Err(Notification::new(
-            NotificationCode::UpdateMessage,
-            subcode,
-            data,
-        )),
-        Err(error) => Ok(Some(error.disposition)),
+    let Err(error) = valid else {
+        return Ok(None);
+    };
+    let UpdateError {
+        subcode,
+        data,
+        disposition,
+    } = error;
+    // RFC 7606 has nothing to say of well-known attributes that we do not know; the codec would withdraw their routes.
+    let is_unknown = subcode == update_subcode::UNRECOGNIZED_WELLKNOWN;
+    if is_unknown || disposition == ErrorDisposition::SessionReset {
+        let code = NotificationCode::UpdateMessage;
+        return Err(Notification::new(code, subcode, data));
     }
+    Ok(Some(disposition))
 }
 
 fn malformed_list() -> Notification {

@@ -36,6 +36,7 @@ mod chance;
 mod config;
 mod export;
 mod family;
+mod foreign;
 mod framing;
 mod fsm;
 mod import;

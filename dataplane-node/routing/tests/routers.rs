@@ -14,6 +14,8 @@ mod bird;
 mod frr;
 #[path = "routers/gobgp.rs"]
 mod gobgp;
+#[path = "routers/malformed.rs"]
+mod malformed;
 #[path = "routers/many.rs"]
 mod many;
 #[path = "../../tests/netns/namespace.rs"]
@@ -33,6 +35,10 @@ mod process;
 mod restart;
 #[path = "routers/router.rs"]
 mod router;
+#[path = "routers/script.rs"]
+mod script;
+#[path = "routers/scripted.rs"]
+mod scripted;
 #[path = "routers/security.rs"]
 mod security;
 #[path = "routers/sessions.rs"]

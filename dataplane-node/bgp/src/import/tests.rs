@@ -224,6 +224,30 @@ fn an_error_in_prefixes_ends_the_session() {
     // MP_UNREACH_NLRI twice.
     let twice = [0x80, 15, 3, 0, 2, 1, 0x80, 15, 3, 0, 2, 1];
     assert_eq!(refusal(&message(&[], &[], &twice, &[])), Err((3, 1)));
+    // It claims to be one that everybody knows (RFC 4271 section 6.3).
+    let unknown = message(&[], &attributes(), &[0x40, 99, 1, 7], &[0]);
+    assert_eq!(refusal(&unknown), Err((3, 2)));
+}
+
+#[test]
+fn other_families_are_neither_read_nor_taken_for_marks() {
+    // Withdrawn routes of EVPN that nobody could read.
+    let evpn = [0x80, 15, 6, 0, 25, 70, 1, 2, 3];
+    let mut imports = known();
+    imports.end(at(1), &restarting(true), true);
+    imports.begin(&restarting(true));
+    assert_eq!(feed(&mut imports, &message(&[], &[], &evpn, &[])), []);
+    assert!(imports.route(Family::Ipv4).is_some());
+    let end = message(&[], &[], &[], &[]);
+    assert_eq!(feed(&mut imports, &end).len(), 1);
+    // A default route of a family that was not agreed on.
+    let reach = default_ipv6("2001:db8::2", None);
+    let attributes = [reach, attributes().remove(0), path(&[PEER_AS])];
+    let ipv6 = message(&[], &attributes, &[], &[]);
+    let mut agreed = negotiated();
+    agreed.families.ipv6 = false;
+    let changes = Imports::default().update(&config(|_| ()), &agreed, &ipv6);
+    assert_eq!(changes, Ok(vec![]));
 }
 
 fn restarting(preserved: bool) -> Negotiated {
