@@ -71,7 +71,7 @@ fn is_known(path: &Path, relation: Relation, next_hop: IpAddr) -> bool {
 
 /// Both families over each, inside and outside of the AS: learnt, changed, withdrawn, and all gone after a good-bye.
 fn learns_all_attributes(kind: &str) {
-    let of = |relation| Over::ROUTED.map(|over| (relation, over));
+    let of = |relation| Over::ALL.map(|over| (relation, over));
     let cases = [Relation::External, Relation::Internal].map(of);
     all_at_once(cases.as_flattened(), |(relation, over)| {
         let (relation, over) = (*relation, *over);

@@ -43,8 +43,11 @@ fn met(kind: &str, network: &Network, peering: Peering) -> (Box<dyn BfdRouter>, 
 
 /// Both sides notice a cut in a fraction of the hold time, and we say why we end the session.
 fn notices_a_silent_loss(kind: &str) {
-    for over in Over::ROUTED {
+    for over in Over::ALL {
         for hops in [Hops::Link, Hops::UpTo(8)] {
+            if over == Over::LinkLocal && hops != Hops::Link {
+                continue;
+            }
             let peering = Peering {
                 over,
                 hops,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::bird::Bird;
 use crate::frr::Frr;
 use crate::gobgp::Gobgp;
-use crate::network::{Network, until};
+use crate::network::{Network, Over, until};
 use crate::node::PATIENCE;
 use crate::path::Path;
 use crate::peering::Peering;
@@ -48,6 +48,15 @@ pub(crate) fn start(kind: &str, network: &Network, peerings: &[Peering]) -> Box<
         "frr" => Box::new(Frr::start(&network.router, peerings)),
         "gobgp" => Box::new(Gobgp::start(&network.router, peerings)),
         other => panic!("no router is called {other}"),
+    }
+}
+
+/// Addresses between which a router dials, and has secrets. FRR (8.4) dials none of a link unless it has learnt it from there, and
+/// gobgpd (3.10) sets no secrets for them.
+pub(crate) fn addresses(kind: &str) -> Vec<Over> {
+    match kind {
+        "bird" => Over::ALL.to_vec(),
+        _ => Over::ROUTED.to_vec(),
     }
 }
 

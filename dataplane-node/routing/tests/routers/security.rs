@@ -8,17 +8,16 @@ use crate::namespace::Namespace;
 use crate::network::{Network, Over, all_at_once, throughout, until};
 use crate::node::{Node, PATIENCE, routes};
 use crate::peering::{Dials, Peering, Setup};
-use crate::router::{beside, start};
+use crate::router::{addresses, beside, start};
 
 const VIP: &str = "203.0.113.1";
 const PREFIX: &str = "203.0.113.1/32";
 
-/// Both families, whoever dials.
-fn ways(run: impl Fn(Over, Dials) + Sync) {
+/// Addresses of each kind, whoever dials.
+fn ways(kind: &str, run: impl Fn(Over, Dials) + Sync) {
     let both = |over| [Dials::Node, Dials::Router].map(|dials| (over, dials));
-    all_at_once(Over::ROUTED.map(both).as_flattened(), |(over, dials)| {
-        run(*over, *dials);
-    });
+    let ways = addresses(kind).into_iter().flat_map(both);
+    all_at_once(ways, |(over, dials)| run(over, dials));
 }
 
 /// The router learns nothing by the node's setup, since packets are dropped, as a counter of one of both kernels proves; in which
@@ -51,7 +50,7 @@ fn meets(kind: &str, peering: Peering) {
 
 /// TCP-MD5 (RFC 2385).
 fn needs_the_secret(kind: &str) {
-    ways(|over, dials| {
+    ways(kind, |over, dials| {
         let peering = Peering {
             over,
             dials,
@@ -69,7 +68,7 @@ beside!(needs_the_secret: bird, frr, gobgp);
 
 /// GTSM (RFC 5082): packets that leave with a TTL of 1, as those of an external neighbor do otherwise, are too far away.
 fn needs_the_distance(kind: &str) {
-    ways(|over, dials| {
+    ways(kind, |over, dials| {
         let peering = Peering {
             over,
             dials,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use lbfabric_bgp::{AttributesSpec, State};
 use lbfabric_routing::Routes;
 
-use crate::network::{Network, Over, all_at_once, throughout};
+use crate::network::{Network, all_at_once, throughout};
 use crate::node::{Node, PATIENCE, routes};
 use crate::peering::{Dials, Peering};
-use crate::router::{Router, beside, start};
+use crate::router::{Router, addresses, beside, start};
 
 const VIP: &str = "203.0.113.1";
 const PREFIX: &str = "203.0.113.1/32";
@@ -29,8 +29,7 @@ fn met(kind: &str, network: &Network, peering: Peering) -> (Box<dyn Router>, Nod
 /// Whoever dials, there is one session.
 fn meets_either_way(kind: &str) {
     let of = |over| [Dials::Router, Dials::Both].map(|dials| (over, dials));
-    all_at_once(Over::ROUTED.map(of).as_flattened(), |(over, dials)| {
-        let (over, dials) = (*over, *dials);
+    all_at_once(addresses(kind).into_iter().flat_map(of), |(over, dials)| {
         let network = Network::new(1);
         let peering = Peering {
             over,
