@@ -2,6 +2,7 @@ mod map_writer;
 mod program;
 mod progress;
 mod removal;
+mod replaced;
 mod report;
 mod role;
 mod run;
@@ -21,14 +22,14 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::{
     AccessLogTarget, NodeConfig,
     chain::Chain,
     controller,
     engine::{EngineDriver, Watching, remove_routing},
-    hand_over::{self, HandOverFailed, Offer, Predecessor, Successor},
+    hand_over::{self, HandOverFailed, Offer, Predecessor},
     health::Probers,
     netlink::NetworkWatch,
     seeing::{Admin, AdminAddress, Collector, Followers, asker},
@@ -185,7 +186,7 @@ impl NodeAgent {
         let run = async move {
             let (agent, successor) = agent.run().await;
             if let Some(successor) = successor {
-                Box::pin(hand_over(agent, lock, successor)).await;
+                Box::pin(replaced::hand_over(agent, lock, successor)).await;
             } else {
                 Box::pin(tidy_up(agent)).await;
                 drop(lock);
@@ -284,66 +285,6 @@ async fn take_over(config: &NodeConfig, network: &NetworkWatch) -> Result<TakenO
         .and_then(|taken| taken)
         .map_err(StartError::TakeOver)?;
     Ok((listeners, Some(predecessor)))
-}
-
-/// Lets another agent take this one's place, and finishes the connections that there are.
-async fn hand_over(agent: Agent, lock: File, mut successor: Successor) {
-    let Agent {
-        config,
-        role,
-        network,
-        mut tasks,
-        stop,
-        ..
-    } = agent;
-    info!("another agent takes over");
-    tasks.shutdown().await;
-    let mut engine = match role {
-        RoleState::LoadBalancer(lb) => Some(lb.engine),
-        RoleState::Server(_) => None,
-    };
-    let given = match &mut engine {
-        Some(engine) => engine.hand_over(config.hand_over_time).await,
-        None => Ok(Vec::new()),
-    };
-    drop(network);
-    let told = given.and_then(|listeners| {
-        let given = successor.give(&listeners);
-        drop(lock);
-        given.and_then(|()| successor.finish())
-    });
-    let is_told = told.is_ok();
-    if let Err(error) = told {
-        // Whoever starts an agent now finds the folder free, and programs, maps and VIPs as they are.
-        error!(error = %Chain(&error), "the other agent has not taken over");
-    }
-    if let Some(engine) = engine {
-        let finish = async {
-            if is_told && engine.has_datagrams() {
-                let giving = give_datagrams(&engine, successor);
-                match tokio::time::timeout(config.hand_over_time, giving).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        warn!(error = %Chain(&error), "the other agent has not taken sessions of datagrams");
-                    }
-                    Err(_late) => info!("the other agent wants no datagrams"),
-                }
-            }
-            engine.finish().await;
-        };
-        tokio::select! {
-            () = finish => {}
-            () = stop.cancelled() => {}
-        }
-    }
-}
-
-/// Relays datagrams until the other agent goes on with them.
-async fn give_datagrams(engine: &EngineDriver, successor: Successor) -> io::Result<()> {
-    let mut successor = successor.wants_datagrams().await?;
-    let relays = engine.hand_over_datagrams().await;
-    let given = tokio::task::spawn_blocking(move || successor.give_datagrams(&relays));
-    given.await.map_err(io::Error::other).flatten()
 }
 
 fn open_log(config: &NodeConfig) -> io::Result<AccessLog> {

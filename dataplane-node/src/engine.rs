@@ -20,6 +20,7 @@ mod local_routes;
 mod place;
 #[cfg(test)]
 mod proptests;
+mod replaced;
 mod route_parts;
 mod routes;
 mod sni;

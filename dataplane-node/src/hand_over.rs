@@ -7,7 +7,8 @@
 //!   ◄── '.' ─────────────────────              has let go of the state folder; finishes its connections, relays datagrams
 //!   ── 'D' ──────────────────────►             once the new one has its configuration
 //!   ◄── 'R' with a socket, each with so many 'S' with sessions as it needs
-//!   ◄── '.' ─────────────────────              ends with its last connection
+//!   ◄── '.' ─────────────────────
+//!   ── end ──────────────────────►             once the new one gives connections to the listeners; ends with its last connection
 //! ```
 //!
 //! Programs and maps are pinned, and go on by themselves. Connections and datagrams that come in between wait in the sockets.
@@ -63,9 +64,14 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 pub(crate) struct Successor(UnixStream);
 
-/// The agent before this one, which relays datagrams until it is asked for them.
+/// The agent before this one, which relays datagrams until it is asked for them, and has connections given to its listeners as long as there
+/// is this.
 #[derive(Debug)]
-pub(crate) struct Predecessor(UnixStream);
+pub(crate) struct Predecessor {
+    stream: UnixStream,
+    /// It has been asked for what relays datagrams.
+    is_asked: bool,
+}
 
 /// Nothing was taken over.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +191,16 @@ impl Successor {
         }
     }
 
+    /// Waits until it has all that it needs.
+    pub(crate) async fn wants_nothing(self) -> io::Result<()> {
+        self.0.set_nonblocking(true)?;
+        let mut stream = tokio::net::UnixStream::from_std(self.0)?;
+        match stream.read(&mut [0]).await? {
+            0 => Ok(()),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
     /// Gives it that.
     pub(crate) fn give_datagrams(&mut self, relays: &[HandedRelay]) -> io::Result<()> {
         for HandedRelay { socket, sessions } in relays {
@@ -205,12 +221,15 @@ impl Successor {
 // === impl Predecessor ===
 
 impl Predecessor {
-    /// What it relays datagrams with, and does not any more.
-    pub(crate) fn datagrams(mut self) -> io::Result<Vec<HandedRelay>> {
-        self.0.write_all(&[DATAGRAMS])?;
+    /// What it relays datagrams with, and does not any more; it gives it once.
+    pub(crate) fn datagrams(&mut self) -> io::Result<Vec<HandedRelay>> {
         let mut relays: Vec<HandedRelay> = Vec::new();
+        if std::mem::replace(&mut self.is_asked, true) {
+            return Ok(relays);
+        }
+        self.stream.write_all(&[DATAGRAMS])?;
         loop {
-            let (message, mut files) = part(&self.0)?;
+            let (message, mut files) = part(&self.stream)?;
             match (message, relays.last_mut()) {
                 (Some(RELAY), _) => relays.push(HandedRelay {
                     socket: files.pop().ok_or(io::ErrorKind::InvalidData)?.into(),
@@ -236,13 +255,13 @@ impl Predecessor {
 
     fn facts(&mut self) -> io::Result<String> {
         let mut length = [0; 4];
-        self.0.read_exact(&mut length)?;
+        self.stream.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length);
         if length > FACTS_MAX {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut facts = vec![0; length as usize];
-        self.0.read_exact(&mut facts)?;
+        self.stream.read_exact(&mut facts)?;
         String::from_utf8(facts).map_err(io::Error::other)
     }
 }
@@ -266,7 +285,10 @@ fn receive(mut stream: UnixStream) -> io::Result<(Vec<TcpListener>, Predecessor)
         listeners.extend(files.into_iter().map(TcpListener::from));
         match message {
             Some(LISTENERS) => {}
-            Some(DONE) => return Ok((listeners, Predecessor(stream))),
+            Some(DONE) => {
+                let is_asked = false;
+                return Ok((listeners, Predecessor { stream, is_asked }));
+            }
             Some(_) => return Err(io::ErrorKind::InvalidData.into()),
             None => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
@@ -319,7 +341,7 @@ mod tests {
         successor.give(&listeners).expect("it takes them");
         drop(listeners);
         successor.finish().expect("it hears it");
-        let (taken, predecessor) = taken.join().expect("no panic").expect("taken over");
+        let (taken, mut predecessor) = taken.join().expect("no panic").expect("taken over");
         let of_taken = taken.iter().map(|it| it.local_addr().expect("it is bound"));
         assert_eq!(of_taken.collect::<Vec<_>>(), addresses);
         let (_, from) = taken[LISTENERS_MAX].accept().expect("it waits");
@@ -338,10 +360,10 @@ mod tests {
             socket: socket(),
             sessions: (0..count).map(session).collect(),
         });
-        let asked = thread::spawn(move || predecessor.datagrams());
+        let asked = thread::spawn(move || predecessor.datagrams().map(|it| (it, predecessor)));
         let mut successor = successor.wants_datagrams().await.expect("it wants them");
         successor.give_datagrams(&relays).expect("it takes them");
-        let got = asked.join().expect("no panic").expect("they come");
+        let (got, predecessor) = asked.join().expect("no panic").expect("they come");
         let facts = |relays: &[HandedRelay]| -> Vec<_> {
             let sessions = relays.iter().flat_map(|it| &it.sessions);
             let addresses = sessions.map(|it| (it.socket.local_addr().ok(), it.facts));
@@ -349,6 +371,12 @@ mod tests {
         };
         assert_eq!(facts(&got), facts(&relays));
         assert_eq!(got[1].sessions.len(), usize::from(count));
+
+        let mut waiting = Box::pin(successor.wants_nothing());
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
+        assert!(early.is_err(), "the other one is still there");
+        drop(predecessor);
+        waiting.await.expect("it has gone");
     }
 
     #[tokio::test]

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
 use lbfabric_proto::v1;
 use lbfabric_proxy::{
-    ClientsBeside, Engine, EngineConfig, EngineService, HandedRelay, ProxyConfig, ServiceKey,
-    SteeredVip,
+    ClientsBeside, Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey, SteeredVip,
     tls::{ServerTlsConfig, TicketKey, TlsConfig},
 };
 use tracing::{error, warn};
@@ -61,7 +60,7 @@ pub(crate) struct EngineDriver {
     routes: RouteTables,
     /// What the engine was told last.
     pub(super) told: BTreeMap<ServiceKey, (Behaviour, EngineService)>,
-    told_datagrams: ToldDatagrams,
+    pub(super) told_datagrams: ToldDatagrams,
     members: BTreeMap<ServiceId, Vec<BackendId>>,
     /// What the engine could not do then.
     failed: BTreeMap<ServiceId, String>,
@@ -69,7 +68,7 @@ pub(crate) struct EngineDriver {
     wake_at: Option<Instant>,
     watching: Watching,
     /// The agent before this one, which relays datagrams until this one has services of theirs.
-    predecessor: Option<Predecessor>,
+    pub(super) predecessor: Option<Predecessor>,
 }
 
 impl EngineDriver {
@@ -342,20 +341,6 @@ impl EngineDriver {
         }
     }
 
-    /// Goes on with what the agent before this one relays datagrams with, if it still does.
-    async fn take_datagrams(&mut self) {
-        let Some(predecessor) = self.predecessor.take() else {
-            return;
-        };
-        let given = tokio::task::spawn_blocking(|| predecessor.datagrams()).await;
-        match given.map_err(io::Error::other).flatten() {
-            Ok(relays) => self.engine.take_datagrams(relays),
-            Err(error) => {
-                warn!(error = %Chain(&error), "sessions of datagrams are not taken over");
-            }
-        }
-    }
-
     /// Lets go of what is counted of services and servers that there are no more.
     fn forget(&self) {
         let mut servers: BTreeMap<Arc<str>, BTreeSet<String>> = BTreeMap::new();
@@ -433,27 +418,6 @@ impl EngineDriver {
             transparent.warning(&clients, &service.proxy)
         });
         warning.into_iter().collect()
-    }
-
-    /// Takes no more connections, and gives what takes them; those that there are have so long.
-    pub(crate) async fn hand_over(&mut self, limit: Duration) -> io::Result<Vec<TcpListener>> {
-        let given = self.engine.hand_over(limit).await;
-        given.map_err(io::Error::other)
-    }
-
-    /// Whether it relays datagrams.
-    pub(crate) fn has_datagrams(&self) -> bool {
-        self.told_datagrams.names().next().is_some()
-    }
-
-    /// Stops relaying datagrams, and gives what they are relayed with.
-    pub(crate) async fn hand_over_datagrams(&self) -> Vec<HandedRelay> {
-        self.engine.hand_over_datagrams().await
-    }
-
-    /// Waits until the connections have ended; what was put on the machine is another agent's now.
-    pub(crate) async fn finish(self) {
-        self.engine.stop().await;
     }
 
     /// Adds what was seen of services' requests.

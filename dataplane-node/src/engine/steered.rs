@@ -40,8 +40,17 @@ impl EngineDriver {
         let steered = services().flat_map(|it| &it.steered);
         let entries = steering::entries(steered, services().flat_map(|it| &it.listen), own);
         let families = [true, false].map(|v4| vips.iter().any(|vip| vip.is_ipv4() == v4));
-        let sockets = self.engine.steer(families).map_err(SteerError::Listen)?;
+        let sockets = if self.told.is_empty() {
+            // What was taken over waits for the first configuration.
+            [None, None]
+        } else {
+            self.engine.steer(families).map_err(SteerError::Listen)?
+        };
         self.steering.follow(&entries, sockets)?;
+        if self.steering.is_running() {
+            // Its program gave connections to the same listeners so far.
+            self.predecessor = None;
+        }
         let next = self.local_routes.follow(vips, Instant::now()).await?;
         if let Some(next) = next {
             self.wake_by(next.saturating_duration_since(Instant::now()));

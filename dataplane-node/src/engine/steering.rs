@@ -130,6 +130,10 @@ impl Steering {
         running.write(wanted)
     }
 
+    pub(super) const fn is_running(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What it has counted.
     pub(super) fn counts(&self) -> Result<BTreeMap<&'static str, u64>, SteeringError> {
         let Some(running) = &self.0 else {

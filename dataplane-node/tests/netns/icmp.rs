@@ -11,7 +11,7 @@ use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt,
     sockopt::{Ipv4RecvErr, Ipv6RecvErr},
 };
-use socket2::{Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpSocket,
@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     fixture::{DEADLINE, eventually},
     icmp_network::{DOWNLOAD, Network, VIPS, attach, collect, inside, upload},
+    namespace::Namespace,
 };
 
 /// An error in a socket's queue: its number, what it says, and whom it comes from.
@@ -92,6 +93,22 @@ fn row_11_a_vip_is_pinged_while_its_server_is_healthy() {
         }
         agent.stop().await;
     });
+}
+
+/// Pings an address from a namespace until it answers.
+pub(crate) async fn eventually_pinged(client: &Namespace, address: &str) {
+    let vip: IpAddr = address.parse().expect("an address");
+    let socket = client.within(|| {
+        let (domain, protocol) = if vip.is_ipv4() {
+            (Domain::IPV4, Protocol::ICMPV4)
+        } else {
+            (Domain::IPV6, Protocol::ICMPV6)
+        };
+        Socket::new(domain, Type::RAW, Some(protocol)).expect("the tests run as root")
+    });
+    socket.set_nonblocking(true).expect("set");
+    let socket = UdpSocket::from(socket);
+    eventually("an echo", || ping(&socket, vip).then_some(())).await;
 }
 
 /// Sends an echo request and takes what has come back so far; whether there was a reply.

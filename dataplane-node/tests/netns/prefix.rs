@@ -1,9 +1,11 @@
-//! A VIP that is a whole prefix, in `l4-dsr`: a client of its own, the load balancer, and a server with the server agent.
+//! VIPs that are whole prefixes, configured nowhere, with every port, in each mode of layer 4: a client of its own, the load balancer, and a
+//! server with the server agent.
 //!
 //! ```text
 //! client ct0 10.77.0.2 ──── 10.77.0.1 lb1, node, lb0 10.88.0.1 ──── 10.88.0.2 sv0, server
 //! ```
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,9 @@ use lbfabric_proto::v1;
 
 use crate::{
     fixture::{Fixture, eventually, remove_pins},
+    icmp::eventually_pinged,
+    icmp_network::{attach, inside},
+    l7_reverse::vips_of,
     namespace::{Namespace, run},
     played_controller::PlayedController,
     specs,
@@ -32,14 +37,36 @@ const TARGETS: [&str; 5] = [
     "[2001:db8:99:ffff::1]:80",
 ];
 
-fn spec() -> v1::FabricSpec {
+/// What a server sees as its own address.
+fn seen(mode: v1::Mode, target: &str) -> String {
+    let at: SocketAddr = target.parse().expect("an address and a port");
+    let server = if at.is_ipv4() { "10.88.0.2" } else { "fd88::2" };
+    match mode {
+        v1::Mode::L4Dnat | v1::Mode::L4Fullnat => {
+            SocketAddr::new(server.parse().expect("an address"), at.port()).to_string()
+        }
+        _ => target.to_owned(),
+    }
+}
+
+/// What its packets are counted as.
+fn verdict(mode: v1::Mode) -> &'static str {
+    match mode {
+        v1::Mode::L4Dnat => "l4-dnat",
+        v1::Mode::L4Fullnat => "l4-fullnat",
+        v1::Mode::L4Tunnel => "l4-tunnel",
+        _ => "l4-dsr",
+    }
+}
+
+fn spec(mode: v1::Mode) -> v1::FabricSpec {
     v1::FabricSpec {
         pools: vec![specs::pool()],
         services: vec![v1::ServiceSpec {
             name: "all".to_owned(),
             vips: vec![V4.to_owned(), V6.to_owned()],
             ports: vec!["any".to_owned()],
-            mode: v1::Mode::L4Dsr.into(),
+            mode: mode.into(),
             pool: "web".to_owned(),
             ..v1::ServiceSpec::default()
         }],
@@ -152,11 +179,11 @@ impl Drop for Pins {
 }
 
 /// The server agent, until somebody says that it has to stop.
-async fn serve_prefix(fixture: &Fixture, stop: &AtomicBool) {
+async fn serve_prefix(fixture: &Fixture, mode: v1::Mode, stop: &AtomicBool) {
     let pins = Pins(Path::new("/sys/fs/bpf").join(&fixture.peer.name));
     let state = tempfile::tempdir().expect("a temporary folder");
     let mut controller = PlayedController::start().await;
-    controller.apply(&spec());
+    controller.apply(&spec(mode));
     let config = NodeConfig {
         name: "s1".to_owned(),
         interfaces: vec!["sv0".to_owned()],
@@ -184,8 +211,29 @@ async fn serve_prefix(fixture: &Fixture, stop: &AtomicBool) {
 
 #[test]
 fn row_23_a_prefix_is_served_by_a_server_with_its_agent() {
+    serves_a_prefix(v1::Mode::L4Dsr);
+}
+
+#[test]
+fn row_23_a_prefix_is_served_through_a_tunnel() {
+    serves_a_prefix(v1::Mode::L4Tunnel);
+}
+
+#[test]
+fn row_23_a_prefix_is_served_by_destination_nat() {
+    serves_a_prefix(v1::Mode::L4Dnat);
+}
+
+#[test]
+fn row_23_a_prefix_is_served_by_full_nat() {
+    serves_a_prefix(v1::Mode::L4Fullnat);
+}
+
+fn serves_a_prefix(mode: v1::Mode) {
     let fixture = Fixture::new();
     let client = client_of(&fixture);
+    // What a program sends back over a veth arrives only where a program is.
+    let _passing = inside(&client, || attach("lbfabric_pass", "ct0", &fixture.pin_dir));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for port in [80, 8080] {
@@ -202,10 +250,10 @@ fn row_23_a_prefix_is_served_by_a_server_with_its_agent() {
                 .build();
             runtime
                 .expect("a runtime")
-                .block_on(serve_prefix(&fixture, &stop));
+                .block_on(serve_prefix(&fixture, mode, &stop));
         });
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            balance(&fixture, &client);
+            balance(&fixture, &client, mode);
         }));
         // The listeners wait for a connection before they look.
         stop.store(true, Ordering::Relaxed);
@@ -226,10 +274,10 @@ fn row_23_a_prefix_is_served_by_a_server_with_its_agent() {
 }
 
 /// The load balancer's side, and the client's requests.
-fn balance(fixture: &Fixture, client: &Namespace) {
+fn balance(fixture: &Fixture, client: &Namespace, mode: v1::Mode) {
     fixture.run(|| async {
         let mut controller = PlayedController::start().await;
-        controller.apply(&spec());
+        controller.apply(&spec(mode));
         let config = NodeConfig {
             interfaces: vec!["lb0".to_owned(), "lb1".to_owned()],
             ..fixture.config(Role::LoadBalancer, controller.address)
@@ -237,13 +285,17 @@ fn balance(fixture: &Fixture, client: &Namespace) {
         let agent = fixture.start(config).await;
         for target in TARGETS {
             let answer = eventually(target, || curl(client, target)).await;
-            assert_eq!(answer, target);
+            assert_eq!(answer, seen(mode, target), "{target}");
         }
+        for vip in ["203.0.113.200", "2001:db8:99:8000::77"] {
+            eventually_pinged(client, vip).await;
+        }
+        assert_eq!(vips_of(&fixture.node), BTreeSet::new());
         let sent = |report: &v1::NodeReport| {
             let count = |name: &str| report.counters.get(name).copied().unwrap_or_default();
-            count("l4-dsr") > 0 && report.refusals.is_empty()
+            count(verdict(mode)) > 0 && report.refusals.is_empty()
         };
-        eventually("packets by DSR", || controller.report_if(sent)).await;
+        eventually("packets by the mode", || controller.report_if(sent)).await;
         agent.stop().await;
     });
 }

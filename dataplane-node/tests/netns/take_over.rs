@@ -5,6 +5,8 @@
 mod clients;
 #[path = "take_over/datagrams.rs"]
 mod datagrams;
+#[path = "take_over/steered.rs"]
+mod steered;
 
 use std::{
     fs,

@@ -6,8 +6,8 @@
 
 use std::{
     collections::BTreeSet,
-    io::{Read as _, Write as _},
-    net::{IpAddr, TcpListener, UdpSocket},
+    io::{self, Read as _, Write as _},
+    net::TcpListener,
     sync::{Mutex, PoisonError},
     thread,
     time::Instant,
@@ -15,22 +15,22 @@ use std::{
 
 use lbfabric_node::{NodeAgent, Role};
 use lbfabric_proto::v1;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::spawn_blocking;
 
 use crate::{
     fixture::{DEADLINE, Fixture, attached, eventually},
-    icmp::ping,
+    icmp::eventually_pinged,
     l7_reverse::vips_of,
     namespace::Namespace,
     played_controller::PlayedController,
     prefix::{curl, curl_in},
     specs,
+    transparent_site::{self, CLIENTS, Conversation},
 };
 
 const PROGRAM: &str = "lbfabric_steer";
 /// The kernel lists programs of all namespaces.
-static ALONE: Mutex<()> = Mutex::new(());
+pub(crate) static ALONE: Mutex<()> = Mutex::new(());
 
 struct Site {
     fixture: Fixture,
@@ -62,6 +62,7 @@ impl Site {
             (&client, "default", "77::1"),
             (&fixture.node, "10.77.0.0/24 fd77::/64", "66::1"),
             (&router, "10.96.0.0/12 fd99::/32", "66::2"),
+            (&router, "11.0.0.0/8 fd98::/16", "66::2"),
         ] {
             let (net, host) = via.split_once("::").expect("network and host");
             let mut to = to.split(' ');
@@ -105,21 +106,6 @@ impl Site {
         }
     }
 
-    async fn ping(&self, address: &str) {
-        let vip: IpAddr = address.parse().expect("an address");
-        let socket = self.client.within(|| {
-            let (domain, protocol) = if vip.is_ipv4() {
-                (Domain::IPV4, Protocol::ICMPV4)
-            } else {
-                (Domain::IPV6, Protocol::ICMPV6)
-            };
-            Socket::new(domain, Type::RAW, Some(protocol)).expect("the tests run as root")
-        });
-        socket.set_nonblocking(true).expect("set");
-        let socket = UdpSocket::from(socket);
-        eventually("an echo", || ping(&socket, vip).then_some(())).await;
-    }
-
     /// What an agent may have put there.
     fn machine(&self) -> BTreeSet<String> {
         let node = &self.fixture.node;
@@ -155,7 +141,7 @@ fn serve(site: &Site, address: &str, word: &'static str) {
     });
 }
 
-fn service(name: &str, vips: &[&str], port: &str, to: u32) -> v1::ServiceSpec {
+pub(crate) fn service(name: &str, vips: &[&str], port: &str, to: u32) -> v1::ServiceSpec {
     v1::ServiceSpec {
         name: name.to_owned(),
         vips: vips.iter().map(|it| (*it).to_owned()).collect(),
@@ -167,7 +153,7 @@ fn service(name: &str, vips: &[&str], port: &str, to: u32) -> v1::ServiceSpec {
     }
 }
 
-fn transparent(service: v1::ServiceSpec) -> v1::ServiceSpec {
+pub(crate) fn transparent(service: v1::ServiceSpec) -> v1::ServiceSpec {
     let proxy = v1::ProxySpec {
         listening: v1::Listening::Transparent.into(),
         ..v1::ProxySpec::default()
@@ -183,6 +169,7 @@ fn spec() -> v1::FabricSpec {
         pools: vec![specs::pool()],
         services: vec![
             transparent(service("all", &["10.99.0.0/16", "fd99::/32"], "any", 80)),
+            transparent(service("wide", &["11.0.0.0/8", "fd98::/16"], "any", 80)),
             transparent(service("part", &["10.99.8.0/24"], "8080", 81)),
             service("listens", &["10.99.7.7"], "80", 82),
         ],
@@ -190,7 +177,7 @@ fn spec() -> v1::FabricSpec {
     }
 }
 
-fn programs() -> usize {
+pub(crate) fn programs() -> usize {
     let all = aya::programs::loaded_programs().filter_map(Result::ok);
     all.filter(|it| it.name_as_str() == Some(PROGRAM)).count()
 }
@@ -219,6 +206,8 @@ fn whole_prefixes_and_any_port_are_served_and_nothing_stays_behind() {
                 ("10.99.255.255:65535", "all4"),
                 ("[fd99::1]:443", "all6"),
                 ("[fd99:0:ffff::9]:7", "all6"),
+                ("11.255.255.254:1", "all4"),
+                ("[fd98:ffff::9]:1", "all6"),
                 // The longer prefix that has the port.
                 ("10.99.8.1:8080", "part"),
                 ("10.99.8.1:8081", "all4"),
@@ -229,7 +218,7 @@ fn whole_prefixes_and_any_port_are_served_and_nothing_stays_behind() {
                 assert_eq!(site.ask(target).await, word, "{target}");
             }
             for address in ["10.99.3.4", "fd99:0:1::5"] {
-                site.ping(address).await;
+                eventually_pinged(&site.client, address).await;
             }
             assert_eq!(
                 vips_of(&site.fixture.node),
@@ -260,6 +249,47 @@ fn whole_prefixes_and_any_port_are_served_and_nothing_stays_behind() {
         agent.stop().await;
         assert_eq!(site.machine(), before);
         eventually("no program", || (programs() == 0).then_some(())).await;
+    });
+}
+
+#[test]
+fn servers_see_clients_of_a_whole_prefix() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let site = transparent_site::Site::new();
+    site.fixture.run(|| async {
+        let before = site.machine();
+        let mut controller = PlayedController::start().await;
+        let all = v1::ServiceSpec {
+            mode: v1::Mode::L7Transparent.into(),
+            ..transparent(service("all", &["10.99.0.0/16", "fd99::/32"], "any", 80))
+        };
+        controller.apply(&v1::FabricSpec {
+            pools: vec![specs::probed_pool()],
+            services: vec![all],
+            ..v1::FabricSpec::default()
+        });
+        let config = site.fixture.config(Role::LoadBalancer, controller.address);
+        let agent = site.fixture.start(config).await;
+        eventually("the service", || {
+            controller.report_if(transparent_site::is_applied)
+        })
+        .await;
+        for (vips, at) in [
+            (["10.99.0.0:80", "10.99.255.7:8080"], 0),
+            (["[fd99::]:443", "[fd99:0:ffff::7]:80"], 1),
+        ] {
+            for (vip, client) in vips.into_iter().zip(CLIENTS) {
+                let conversation = || -> io::Result<_> {
+                    let mut client = Conversation::open(client[at], vip)?;
+                    Ok((client.address(), client.ask()?.1, client.ask()?.1))
+                };
+                let (own, first, second) = site.clients.within(conversation).expect("answers");
+                assert_eq!([first, second], [own; 2], "{vip}");
+            }
+        }
+        assert_eq!(vips_of(&site.fixture.node), BTreeSet::new());
+        agent.stop().await;
+        assert_eq!(site.machine(), before);
     });
 }
 
