@@ -6,6 +6,7 @@
 # make ebpf     compiles the XDP programs anew, after a change in dataplane-node/ebpf or dataplane-node/abi
 # make bench-l4 what a packet costs in the XDP programs, against Katran's figures; BENCH="--rounds 31" and other options
 # make bench-agent  how long the node agent takes to write the maps, 10,000 services among them; BENCH as above
+# make bench-failover for how long VIPs are not served when something happens to nodes, beside keepalived and bird; BENCH as above
 # make bench-l7 the layer-7 engine against HAProxy and nginx, requests for each second of a core; BENCH as above
 # make fuzz-packets generated frames for ten minutes, each compared with a reference; SECONDS=60 and SEED=7 for others
 # make fuzz-l7  the layer-7 engine's parsers, each for ten minutes; SECONDS_EACH=60, TARGETS="http1 path" and JOBS=1 for others
@@ -28,7 +29,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent bench-l7 \
+.PHONY: help setup demo lab build test verify advisories fix ebpf bench-l4 bench-agent bench-failover bench-l7 \
         fuzz-packets fuzz-l7 fuzz-control fuzz-routing check-leases
 
 help:
@@ -86,6 +87,13 @@ bench-l4:
 
 bench-agent: setup
 	$(CARGO) bench --locked -p lbfabric-node --bench agent -- --out $(CARGO_TARGET_DIR)/bench $(BENCH)
+
+# All in namespaces that it makes. It takes about 20 minutes; BENCH="--only lbfabric --rounds 3" for less.
+bench-failover:
+	@deploy/setup.sh bench
+	$(CARGO) build --release --locked -p lbfabric -p lbfabric-controller -p lbfabric-node
+	$(CARGO) bench --locked -p lbfabric-chaos --bench failover -- \
+		--programs $(CARGO_TARGET_DIR)/release --out $(CARGO_TARGET_DIR)/bench $(BENCH)
 
 # Proxies on core 1, clients and their server on core 0; BENCH="--core 3 --client-core 2" for others.
 bench-l7:

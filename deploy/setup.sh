@@ -5,7 +5,7 @@
 #   deploy/setup.sh          what building and the lab need
 #   deploy/setup.sh test     also what the tests need: a Linux 6.1 kernel, unpacked into a cache folder, and an emulator to boot it
 #   deploy/setup.sh verify   also what `make verify` needs
-#   deploy/setup.sh bench    also what `make bench-l7` needs: the proxies to compare with, and clients
+#   deploy/setup.sh bench    also what `make bench-l7` and `make bench-failover` need: what they compare with, and clients
 #   deploy/setup.sh fuzz     also what building fuzz targets needs
 #   deploy/setup.sh ebpf     also what compiling the XDP programs needs
 set -euo pipefail
@@ -69,6 +69,8 @@ fi
 if [ "${1:-}" = bench ]; then
     need haproxy have haproxy
     need wrk have wrk
+    need keepalived have keepalived
+    need bird2 have bird
 fi
 if [ "${1:-}" = ebpf ]; then
     need rustc-web test -x /usr/bin/rustc
@@ -87,7 +89,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     as_root apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
         fail "apt-get could not install: ${missing[*]} (for cargo-web: add Debian's security suite, or install Rust from rustup)"
     # Debian starts these on installation; the lab, the tests and the benchmark run their own.
-    for service in nginx haproxy bird2 frr gobgpd; do
+    for service in nginx haproxy bird2 frr gobgpd keepalived; do
         case " ${missing[*]} " in
         *" $service "*)
             if [ -d /run/systemd/system ]; then
