@@ -14,6 +14,7 @@ mod machine;
 mod xdp {
     mod affinity;
     mod answers;
+    mod arp;
     mod checksums;
     mod churn;
     mod clamp;
@@ -44,6 +45,7 @@ mod xdp {
     mod icmp_packets;
     mod keeper;
     mod kernel;
+    mod leases;
     #[cfg(target_arch = "x86_64")]
     mod linux_6_1;
     mod loads;
@@ -53,6 +55,7 @@ mod xdp {
     mod nat_flows;
     mod nat_room;
     mod nat_states;
+    mod neighbor_discovery;
     mod network;
     mod outer_source;
     mod packets;

@@ -35,6 +35,7 @@ const MAPS: [&str; 23] = [
     "SERVER_VIPS",
     "TOLD_PORTS",
     "TOLD_BY",
+    "LEASED_VIPS",
     "CLIENT_ADDRESSES",
     "COUNTERS",
     "SERVICE_COUNTERS",

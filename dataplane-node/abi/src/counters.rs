@@ -76,6 +76,17 @@ counted! {
         TooBig = 13 => "icmp-too-big",
         /// A client was told that its packet's time to live has ended here.
         TimeExceeded = 14 => "icmp-time-exceeded",
+        /// An ARP request for a VIP, answered.
+        ArpReply = 15 => "arp-reply",
+        /// A neighbor solicitation for a VIP, answered.
+        NeighborAdvertisement = 16 => "nd-advertisement",
+        /// Other ARP: passed to the kernel untouched.
+        PassArp = 17 => "pass-arp",
+        /// Another neighbor solicitation or advertisement: passed to the kernel untouched.
+        PassNeighborDiscovery = 18 => "pass-nd",
+        /// ARP, or neighbor discovery, by which another host takes itself for the owner of a VIP that this node holds: noted in
+        /// `VIP_CLAIMS`, and passed to the kernel untouched.
+        PassVipClaim = 19 => "pass-vip-claim",
     }
 }
 
@@ -136,6 +147,12 @@ counted! {
         /// A flow of destination NAT with exact state that the server could not tell from another one: the same client address
         /// and port, to another VIP.
         ExactStateClash = 25 => "drop-exact-state-clash",
+        /// An ARP request or a neighbor solicitation for a leased VIP that another node holds, or nobody.
+        VipNotHeld = 26 => "drop-vip-not-held",
+        /// An ARP request or a neighbor solicitation for a VIP that the node holds, after the end of its lease.
+        LeaseOver = 27 => "drop-lease-over",
+        /// An ARP request or a neighbor solicitation for a leased VIP of a form that the RFCs tell not to answer.
+        BadSolicitation = 28 => "drop-bad-solicitation",
     }
 }
 

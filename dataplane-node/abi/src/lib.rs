@@ -32,6 +32,10 @@
 //! | `TOLD_PORTS` | array of [`GUE_PORT_WORDS`] | TCP port / 64 | `u64`, a bit for each port |
 //! | `TOLD_BY` | hash | [`Address`] of a node | `u32`, always 1 |
 //! | `CLIENT_ADDRESSES` | LRU hash | [`Flow`] node to server | [`ClientAddress`] |
+//! | `LEASED_VIPS` | hash | [`Address`] | [`LeasedVip`] |
+//! | `LEASE` | array of 1 | 0 | `u64`, the lease's end in nanoseconds of `CLOCK_BOOTTIME`; zero if there is none |
+//! | `LINKS` | hash | interface index | [`LinkAddress`] |
+//! | `VIP_CLAIMS` | LRU hash | [`VipClaim`] | [`ClaimsSeen`] |
 //! | `COUNTERS` | per-CPU array | [`Verdict`], [`DropReason`], [`FlowEvent`] or [`OptionEvent`] index | `u64` packets |
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
@@ -51,6 +55,7 @@ mod filter;
 mod flow_hash;
 mod flow_table;
 mod guard;
+mod lease;
 mod limits;
 mod nat;
 mod next_program;
@@ -75,6 +80,7 @@ pub use filter::{FILTER_WORDS, FilterBit, FilterRegion};
 pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};
 pub use flow_table::{FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
 pub use guard::{Guard, RateLimit, SOURCE_WAYS, SourcePrefix, SourceTokens, TOKEN_UNITS};
+pub use lease::{ClaimsSeen, LeasedVip, LinkAddress, VipClaim};
 pub use limits::*;
 pub use nat::{Flow, Reverse};
 pub use next_program::NextProgram;

@@ -59,6 +59,12 @@ const _: () = assert!(TOLD_BY_MAX as usize == NODES_MAX as usize * 2 * SOURCES_M
 pub const CLIENT_ADDRESSES_MAX: u32 = 1 << 17;
 /// Entries of `VIP_ADDRESSES` and of `SERVER_VIPS`.
 pub const VIP_ADDRESSES_MAX: u32 = 131_072;
+/// Entries of `LEASED_VIPS`: every VIP may be leased.
+pub const LEASED_VIPS_MAX: u32 = VIP_ADDRESSES_MAX;
+/// Entries of `LINKS`: interfaces that carry the program.
+pub const LINKS_MAX: u32 = 1_024;
+/// Entries of `VIP_CLAIMS`: hosts that take themselves for owners of VIPs.
+pub const VIP_CLAIMS_MAX: u32 = 1_024;
 /// Slots of `RINGS` unless the agent is told otherwise: 8 bytes each, 255 pools of the default size.
 pub const RING_SLOTS_DEFAULT: u32 = 1 << 20;
 /// Buckets of `FLOWS` unless the agent is told otherwise, always a power of two: 64 bytes each, a million flows.

@@ -38,6 +38,8 @@ pub enum NextProgram {
     ClientAddress = 15,
     /// Enters a flow of destination NAT with exact state that has no session.
     ExactAdmit = 16,
+    /// ARP, and IPv6's neighbor discovery: answers for the VIPs whose lease the node has.
+    Neighbor = 17,
 }
 
 impl NextProgram {
@@ -60,6 +62,7 @@ impl NextProgram {
         Self::ClientAddress,
         Self::ExactForward,
         Self::ExactAdmit,
+        Self::Neighbor,
     ];
     /// Entries of `PROGRAMS`: the largest index and one.
     pub const SLOTS: u32 = {
@@ -100,6 +103,7 @@ impl NextProgram {
             Self::ClientAddress => "lbfabric_client_address",
             Self::ExactForward => "lbfabric_exact_forward",
             Self::ExactAdmit => "lbfabric_exact_admit",
+            Self::Neighbor => "lbfabric_neighbor",
         }
     }
 }

@@ -4,10 +4,10 @@
 use aya::Pod;
 
 use crate::{
-    Address, Backend, ClientAddress, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard, NatCursor,
-    PoolRing, QuicServer, Reverse, RingSlot, Session, SessionLine, SessionRecord, SessionWord,
-    Settings, SourcePrefix, SourceTokens, Steered, SteeredTo, Traffic, VipNetwork, VipPort6,
-    VipService,
+    Address, Backend, ClaimsSeen, ClientAddress, Endpoint, EndpointPrefix, Flow, FlowBucket, Guard,
+    LeasedVip, LinkAddress, NatCursor, PoolRing, QuicServer, Reverse, RingSlot, Session,
+    SessionLine, SessionRecord, SessionWord, Settings, SourcePrefix, SourceTokens, Steered,
+    SteeredTo, Traffic, VipClaim, VipNetwork, VipPort6, VipService,
 };
 
 macro_rules! pod {
@@ -24,12 +24,15 @@ pod!(
     Address,
     NatCursor,
     Backend,
+    ClaimsSeen,
     ClientAddress,
     Endpoint,
     EndpointPrefix,
     Flow,
     FlowBucket,
     Guard,
+    LeasedVip,
+    LinkAddress,
     PoolRing,
     QuicServer,
     Reverse,
@@ -44,6 +47,7 @@ pod!(
     Steered,
     SteeredTo,
     Traffic,
+    VipClaim,
     VipNetwork,
     VipPort6,
     VipService

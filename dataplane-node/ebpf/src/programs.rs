@@ -8,6 +8,7 @@
 //!                 │     │ └─────► guard ──► choose ──► deliver, fullnat_forward, exact_forward
 //!                 │     ├───────► answer             servers' answers to DNAT
 //!                 │     ├───────► icmp ──► icmp_to_client     echo, and errors about the services' packets
+//!                 │     │          └─────► neighbor            neighbor discovery; ARP comes there directly
 //!                 │     ├───────► fragment ──► deliver
 //!                 │     ├───────► clamp ──► ...      SYNs whose MSS option is to fit the way
 //!                 │     └───────► client_address ──► clamp, fullnat_forward     SYNs that tell the server their client
@@ -48,6 +49,7 @@ mod icmp;
 mod ip;
 mod maps;
 mod martian;
+mod neighbor;
 mod own;
 mod packet;
 mod parse;
@@ -140,6 +142,12 @@ fn lbfabric_icmp(context: XdpContext) -> u32 {
 fn lbfabric_icmp_to_client(context: XdpContext) -> u32 {
     let frame = Frame::new(context);
     exit::leave(&frame, icmp::to_client::handle(&frame))
+}
+
+#[xdp(frags)]
+fn lbfabric_neighbor(context: XdpContext) -> u32 {
+    let frame = Frame::new(context);
+    exit::leave(&frame, neighbor::handle(&frame))
 }
 
 #[xdp(frags)]

@@ -1,6 +1,6 @@
 //! Row 47: every reason to drop a packet has a counter of its own, and a packet that moves it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use lbfabric_abi::{
     Backend, DropReason, Guard, Mode, NextHop, Protocol, RateLimit, RingSlot, Settings,
@@ -8,6 +8,7 @@ use lbfabric_abi::{
 };
 
 use super::{
+    arp::Arp,
     exact_fabric,
     fabric::{
         Fabric, Family, RING_SLOTS, RING_START, SERVER, SERVICE, backend, request, reverse,
@@ -187,6 +188,9 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
         }
         DropReason::ServiceLimit => Some(limited(RateLimit::new(1, 1), RateLimit::default())),
         DropReason::SourceLimit => Some(limited(RateLimit::default(), RateLimit::new(1, 1))),
+        DropReason::VipNotHeld | DropReason::LeaseOver | DropReason::BadSolicitation => {
+            Some(provoke_arp(reason))
+        }
         DropReason::EchoUnserved
         | DropReason::BadQuote
         | DropReason::UnknownFlow
@@ -199,6 +203,19 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
         | DropReason::IcmpRateLimit
         | DropReason::NatTableFull => None,
     }
+}
+
+/// As [`provoke`], for what has to do with leases.
+fn provoke_arp(reason: DropReason) -> (Fabric, Vec<u8>) {
+    let mut fabric = Fabric::with_leases();
+    let mut request = Arp::request();
+    match reason {
+        DropReason::VipNotHeld => fabric.give_up(),
+        DropReason::LeaseOver => fabric.lease_until(Duration::ZERO),
+        DropReason::BadSolicitation => request.sender_mac = [0xff; 6],
+        other => panic!("{other:?} has nothing to do with it"),
+    }
+    (fabric, request.build())
 }
 
 /// As [`provoke`], for what has to do with ICMP.

@@ -24,13 +24,14 @@ pub(crate) const SESSION_LINES: u32 = 512;
 pub(crate) const FLOW_BUCKETS: u32 = 64;
 
 /// Maps that come and go with the programs.
-const NOT_KEPT: [&str; 8] = [
+const NOT_KEPT: [&str; 9] = [
     "PROGRAMS",
     "SCRATCH",
     "ROUTES",
     "SERVICE_TOKENS",
     "SOURCE_TOKENS",
     "RECENT_FLOWS",
+    "VIP_CLAIMS",
     "FRAGMENTS",
     "ICMP_BUDGET",
 ];

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs};
 use super::loads;
 use crate::machine;
 
-/// Every program, a packet of every mode in each direction, the flow table, and ICMP messages of the node's own.
-const TESTS: [&str; 16] = [
+/// Every program, a packet of every mode in each direction, the flow table, ICMP messages of the node's own, and ARP and neighbor discovery.
+const TESTS: [&str; 18] = [
     "xdp::loads::row_42_every_program_stays_far_from_the_verifiers_limit",
     "xdp::dnat::the_destination_becomes_the_server",
     "xdp::answers::dnat_answers_take_every_kind_of_route",
@@ -22,6 +22,8 @@ const TESTS: [&str; 16] = [
     "xdp::told_client::a_syn_of_any_shape_makes_it_forget",
     "xdp::icmp::row_11_a_vip_answers_echo_and_the_node_answers_for_itself",
     "xdp::icmp_own::row_14_the_node_is_a_hop_where_it_routes",
+    "xdp::arp::a_held_vip_is_answered",
+    "xdp::neighbor_discovery::a_held_vip_is_answered",
     "xdp::affinity::unknown_flows_in_a_changed_slot_go_to_base_and_stay_there",
 ];
 

@@ -37,6 +37,7 @@ pub(crate) enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Odd {
     NotIp,
+    Arp,
     /// It ends before the IP header does.
     Short,
     /// The version is not what the Ethernet type says.
@@ -56,6 +57,7 @@ pub(crate) fn read(frame: &[u8]) -> Result<Seen, Odd> {
     match ethertype {
         0x0800 => ipv4(frame, ip),
         0x86dd => ipv6(frame, ip),
+        0x0806 => Err(Odd::Arp),
         _ => Err(Odd::NotIp),
     }
 }

@@ -57,12 +57,15 @@ fn other(family: Family, number: u8, source: SocketAddr, destination: SocketAddr
 fn other_network_protocols() {
     let fabric = Fabric::new(Mode::Dnat);
     let vip = request(Family::V4, Protocol::Tcp).build();
-    // ARP, a VLAN tag, QinQ, LLDP, MPLS, PPPoE, and a length instead of a type, before what would be a packet for a VIP.
-    for ether_type in [0x0806, 0x8100, 0x88a8, 0x88cc, 0x8847, 0x8864, 0x002e] {
+    // A VLAN tag, QinQ, LLDP, MPLS, PPPoE, and a length instead of a type, before what would be a packet for a VIP.
+    for ether_type in [0x8100, 0x88a8, 0x88cc, 0x8847, 0x8864, 0x002e] {
         let mut frame = ethernet([2; 6], [0xff; 6], EtherType(ether_type));
         frame.extend(&vip[ETHERNET..]);
         assert_passed(&fabric, &frame, "pass-not-ip", &format!("{ether_type:#x}"));
     }
+    let mut frame = ethernet([2; 6], [0xff; 6], EtherType::ARP);
+    frame.extend(&vip[ETHERNET..]);
+    assert_passed(&fabric, &frame, "pass-arp", "ARP");
 }
 
 #[test]

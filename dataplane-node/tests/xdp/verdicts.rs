@@ -107,6 +107,7 @@ impl Reference {
             Err(odd) => {
                 let names = match odd {
                     Odd::NotIp => vec!["pass-not-ip"],
+                    Odd::Arp => vec!["pass-arp"],
                     Odd::Short => vec!["pass-not-vip"],
                     // Nobody asks for the version of what concerns nobody.
                     Odd::Version => vec!["pass-not-ip", "pass-not-vip"],
@@ -331,6 +332,10 @@ const fn icmp(family: Family) -> u8 {
 /// A packet of it. Whatever a generated one quotes, it is nothing that the node knows.
 fn control(frame: &[u8], seen: &Seen, is_vip: bool) -> Vec<(&'static str, Way)> {
     let not_served = ("pass-not-served", Way::Pass);
+    let is_discovery = seen.source.is_ipv6() && matches!(frame.get(seen.l4), Some(135 | 136));
+    if is_discovery && seen.end - seen.l4 >= 8 {
+        return vec![("pass-nd", Way::Pass)];
+    }
     if !is_vip {
         return vec![("pass-not-vip", Way::Pass)];
     }

@@ -12,7 +12,7 @@ use super::{
     frame::Frame,
     headers::{Headers, protocol},
     ip::Ip,
-    maps, martian, own,
+    maps, martian, neighbor, own,
     packet::{Family, Packet, Piece, Scratch},
     parse::{self, Unservable},
     quic, ring, tags,
@@ -30,7 +30,7 @@ pub(crate) fn balance(frame: &Frame) -> Step {
     let step = match parse::read(frame, &mut scratch.packet) {
         Ok(()) if scratch.packet.piece == Piece::Later => follow(scratch, settings),
         Ok(()) => find(frame, scratch, settings),
-        Err(unservable) => refuse(unservable, scratch),
+        Err(unservable) => refuse(frame, unservable, scratch),
     };
     // What stays here leaves as it came.
     if let Step::Next(_) = step
@@ -221,10 +221,14 @@ fn slot<I: Ip>(
 
 /// What happens to a frame that no service could take. Only those for a VIP are ever dropped.
 #[inline(always)]
-fn refuse(unservable: Unservable, scratch: &mut Scratch) -> Step {
+fn refuse(frame: &Frame, unservable: Unservable, scratch: &mut Scratch) -> Step {
     let destination = &scratch.packet.flow.destination;
     let verdict = match unservable {
         Unservable::NotIp => Verdict::PassNotIp,
+        Unservable::Arp if neighbor::is_whole_arp(frame, &scratch.packet) => {
+            return Step::Next(NextProgram::Neighbor);
+        }
+        Unservable::Arp => Verdict::PassArp,
         Unservable::Broken(reason) if maps::is_vip(destination) => return Step::Drop(reason),
         Unservable::Protocol if is_icmp(&scratch.packet) => return Step::Next(NextProgram::Icmp),
         Unservable::Protocol if maps::is_vip(destination) => {

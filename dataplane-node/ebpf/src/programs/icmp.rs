@@ -118,6 +118,9 @@ fn by_family<I: Icmp>(frame: &Frame, scratch: &mut Scratch, settings: &Settings)
     if I::is_error(kind) {
         return error::<I>(frame, scratch, &headers, destination);
     }
+    if I::is_neighbor_discovery(kind) {
+        return Step::Next(NextProgram::Neighbor);
+    }
     // What the node itself is asked, it answers itself.
     if kind == I::ECHO_REQUEST && destination.is_vip() && !destination.is_own() {
         return echo::answer(frame, packet, &headers, destination.0);

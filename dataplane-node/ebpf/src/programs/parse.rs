@@ -8,6 +8,7 @@ use super::{
     frame::Frame,
     headers::{ETHERNET, TCP, UDP, protocol, tcp_flags},
     ip::Ip,
+    neighbor,
     packet::{Family, Packet, Piece},
     tags,
     v4::V4,
@@ -17,8 +18,10 @@ use super::{
 /// What a frame is that is no [`Packet`].
 #[derive(Clone, Copy)]
 pub(crate) enum Unservable {
-    /// Neither IPv4 nor IPv6.
+    /// Neither IPv4, IPv6 nor ARP.
     NotIp,
+    /// ARP, at the packet's `ip_at`.
+    Arp,
     /// It ends before it says where it goes.
     NoDestination,
     /// ICMP, which begins at the packet's `l4_at`, or a packet that has to go on elsewhere first. Its
@@ -44,6 +47,7 @@ const READ: u32 = 0;
 const NOT_IP: u32 = 1;
 const NO_DESTINATION: u32 = 2;
 const PROTOCOL: u32 = 3;
+const ARP: u32 = 4;
 
 /// The reasons that there are for [`Unservable::Broken`].
 const REASONS: [DropReason; 2] = [DropReason::Truncated, DropReason::BadLength];
@@ -56,6 +60,7 @@ pub(crate) fn read(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable>
         NOT_IP => Err(Unservable::NotIp),
         NO_DESTINATION => Err(Unservable::NoDestination),
         PROTOCOL => Err(Unservable::Protocol),
+        ARP => Err(Unservable::Arp),
         code => {
             let known = REASONS.into_iter().find(|reason| reason.index() == code);
             Err(Unservable::Broken(
@@ -73,6 +78,7 @@ fn shape(frame: &Frame, packet: &mut Packet) -> u32 {
         Err(Unservable::NotIp) => NOT_IP,
         Err(Unservable::NoDestination) => NO_DESTINATION,
         Err(Unservable::Protocol) => PROTOCOL,
+        Err(Unservable::Arp) => ARP,
         Err(Unservable::Broken(reason)) => reason.index(),
     }
 }
@@ -91,6 +97,7 @@ fn headers(frame: &Frame, packet: &mut Packet) -> Result<(), Unservable> {
                 extensions::read(frame, packet)?;
             }
         }
+        neighbor::ARP_ETHERTYPE => return Err(Unservable::Arp),
         _ => return Err(Unservable::NotIp),
     }
     if packet.piece == Piece::Later {

@@ -5,6 +5,7 @@ use crate::programs::{
     frame::Frame,
     headers::protocol,
     ip::Ip,
+    neighbor,
     v4::V4,
     v6::V6,
 };
@@ -33,6 +34,8 @@ pub(crate) trait Icmp: Ip {
 
     /// Whether a type is that of an error that a sender gets.
     fn is_error(kind: u8) -> bool;
+    /// Whether it is a solicitation or an advertisement of a neighbor's address.
+    fn is_neighbor_discovery(kind: u8) -> bool;
     /// The rest of the header of a too-big message, behind the checksum and as in a frame.
     fn mtu_field(mtu: u32) -> u32;
     /// What a too-big message says; zero if it does not.
@@ -62,6 +65,12 @@ impl Icmp for V4 {
     #[inline(always)]
     fn is_error(kind: u8) -> bool {
         matches!(kind, 3 | 11 | 12)
+    }
+
+    /// It has ARP.
+    #[inline(always)]
+    fn is_neighbor_discovery(_kind: u8) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -106,6 +115,11 @@ impl Icmp for V6 {
     #[inline(always)]
     fn is_error(kind: u8) -> bool {
         matches!(kind, 1..=4)
+    }
+
+    #[inline(always)]
+    fn is_neighbor_discovery(kind: u8) -> bool {
+        matches!(kind, neighbor::SOLICITATION | neighbor::ADVERTISEMENT)
     }
 
     #[inline(always)]
