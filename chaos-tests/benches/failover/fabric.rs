@@ -1,7 +1,6 @@
 //! Ours: three controllers and the agents, driven by the command line.
 
 use std::{
-    fmt::Write as _,
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -19,7 +18,7 @@ use crate::{
     flat::{Network, VIP},
     namespaces::{self, Namespace, finish},
     process::Process,
-    routed::ROUTER,
+    routed::{self, ROUTER},
     until,
 };
 
@@ -84,17 +83,18 @@ impl Fabric {
 
     /// Services with these VIPs that nodes announce to the router.
     pub(crate) fn routed_document(vips: &[String], nodes: &[(&str, &str)]) -> String {
-        let mut text = document(vips, "bgp: {}");
-        text += "nodes:\n";
-        for (name, address) in nodes {
-            write!(
-                text,
-                "  - name: {name}\n    bgp:\n      asn: 65001\n      router_id: {address}\n      neighbors:\n        - name: router\n          \
-                 address: {ROUTER}\n          asn: 65000\n          hold_time_secs: 3\n          bfd: {{interval_ms: 50, multiplier: 3}}\n"
-            )
-            .unwrap();
-        }
-        text
+        document(vips, "bgp: {}") + &speakers(nodes)
+    }
+
+    /// A VIP with a lease, and another one that nodes announce.
+    pub(crate) fn document_of_both() -> String {
+        let mut text = document(&[format!("    vips: [{VIP}]\n")], "lease: {}");
+        text += &service(
+            "routed",
+            &format!("    vips: [{}]\n", routed::VIP),
+            "bgp: {}",
+        );
+        text + &speakers(&routed::NODES)
     }
 
     /// Controllers alone.
@@ -211,13 +211,26 @@ fn document(vips: &[String], announce: &str) -> String {
         "pools:\n  - name: p\n    backends:\n      - name: s\n        addresses: [10.77.0.31]\nservices:\n",
     );
     for (n, vips) in vips.iter().enumerate() {
-        write!(
-            text,
-            "  - name: s{n}\n{vips}    ports: ['80']\n    mode: l4-fullnat\n    pool: p\n    announce: {{{announce}}}\n"
-        )
-        .unwrap();
+        text += &service(&format!("s{n}"), vips, announce);
     }
     text
+}
+
+fn service(name: &str, vips: &str, announce: &str) -> String {
+    format!(
+        "  - name: {name}\n{vips}    ports: ['80']\n    mode: l4-fullnat\n    pool: p\n    announce: {{{announce}}}\n"
+    )
+}
+
+/// Nodes that announce to the router.
+fn speakers(nodes: &[(&str, &str)]) -> String {
+    let nodes = nodes.iter().map(|(name, address)| {
+        format!(
+            "  - name: {name}\n    bgp:\n      asn: 65001\n      router_id: {address}\n      neighbors:\n        - name: router\n          \
+             address: {ROUTER}\n          asn: 65000\n          hold_time_secs: 3\n          bfd: {{interval_ms: 50, multiplier: 3}}\n"
+        )
+    });
+    "nodes:\n".to_owned() + &nodes.collect::<String>()
 }
 
 /// A veth takes what XDP sends out of its other end only if it has a program itself.

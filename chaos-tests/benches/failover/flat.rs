@@ -254,12 +254,12 @@ impl Network {
         new
     }
 
-    fn asker(&self) -> Asker {
+    pub(crate) fn asker(&self) -> Asker {
         Asker::new(&self.watcher, "eth0")
     }
 
     /// Waits until the same node has answered alone for a second, and says which.
-    fn settled_owner(&self) -> usize {
+    pub(crate) fn settled_owner(&self) -> usize {
         let macs: [Mac; 2] = [0, 1].map(|n| mac_of(&self.nodes[n]));
         until("the VIP has one owner", START, || {
             let watch = self.asker().watch(VIP);

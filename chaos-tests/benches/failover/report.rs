@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::facts;
+use crate::{busy::Calm, facts};
 
 /// Everything that a run has found out.
 pub(crate) struct Report {
@@ -13,6 +13,8 @@ pub(crate) struct Report {
     /// The machine's load before and after.
     pub(crate) load: (f64, f64),
     pub(crate) rows: Vec<Row>,
+    /// What was taken for an event when there was none.
+    pub(crate) calm: Option<Calm>,
 }
 
 /// How long one thing took for one system, each time.
@@ -110,7 +112,8 @@ impl Row {
 
 impl Report {
     pub(crate) fn is_met(&self) -> bool {
-        self.rows.iter().all(Row::is_met)
+        let is_calm = self.calm.as_ref().is_none_or(Calm::is_calm);
+        is_calm && self.rows.iter().all(Row::is_met)
     }
 
     /// For people.
@@ -155,6 +158,15 @@ impl Report {
                 );
             }
         }
+        if let Some(calm) = &self.calm {
+            println!(
+                "{} s with all cores busy: {} false take-overs, {} changes of routes  {}",
+                calm.seconds,
+                calm.take_overs,
+                calm.route_changes,
+                if calm.is_calm() { "met" } else { "MISSED" }
+            );
+        }
         println!("{}\n{}", json.display(), svg.display());
     }
 
@@ -181,6 +193,11 @@ impl Report {
             "rounds": self.rounds[0],
             "peer_rounds": self.rounds[1],
             "rows": rows.collect::<Vec<Value>>(),
+            "calm": self.calm.as_ref().map(|it| json!({
+                "seconds": it.seconds,
+                "false_take_overs": it.take_overs,
+                "route_changes": it.route_changes,
+            })),
             "met": self.is_met(),
         });
         format!("{report:#}\n")

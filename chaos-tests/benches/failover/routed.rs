@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// The VIP that both announce.
-const VIP: &str = "203.0.113.7";
-const NODES: [(&str, &str); 2] = [("node0", "10.77.0.11"), ("node1", "10.77.0.12")];
+pub(crate) const VIP: &str = "203.0.113.7";
+pub(crate) const NODES: [(&str, &str); 2] = [("node0", "10.77.0.11"), ("node1", "10.77.0.12")];
 pub(crate) const ROUTER: &str = "10.77.0.1";
 const WHAT: &str = "router loses one of two anycast nodes";
 const START: Duration = Duration::from_mins(1);
@@ -86,7 +86,7 @@ fn announce(programs: &Programs, system: &str, network: &Network, folder: &Path)
 }
 
 /// Waits until the kernel of the router has both ways, and BFD watches over them.
-fn settle(at: &Namespace, router: &Bird, with_bfd: bool) {
+pub(crate) fn settle(at: &Namespace, router: &Bird, with_bfd: bool) {
     until("the router has both ways", START, || {
         let mut command = at.command("ip");
         let ways = finish(command.args(["route", "show", VIP]));
@@ -100,7 +100,7 @@ fn settle(at: &Namespace, router: &Bird, with_bfd: bool) {
 }
 
 /// When the kernel's routes to the VIP change.
-fn route_changes(at: &Namespace) -> Receiver<Instant> {
+pub(crate) fn route_changes(at: &Namespace) -> Receiver<Instant> {
     let mut command = at.command("ip");
     command
         .args(["-o", "monitor", "route"])
