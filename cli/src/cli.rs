@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     client::ClientArgs,
     command::{
-        apply, cert, completions, delete, dev, diff, explain, get, logs, man, nodes, top, validate,
-        watch,
+        apply, cert, completions, delete, dev, diff, explain, get, logs, man, node, nodes, top,
+        validate, vip, watch,
     },
     exit, lab,
 };
@@ -49,6 +49,12 @@ enum Command {
     /// Show how the nodes are.
     #[command(after_long_help = nodes::HELP)]
     Nodes(nodes::NodesArgs),
+    /// Empty a node for maintenance, and take it back.
+    #[command(after_long_help = node::HELP)]
+    Node(node::NodeArgs),
+    /// Show who owns VIPs with leases, and move, pin and drain them.
+    #[command(after_long_help = vip::HELP)]
+    Vip(vip::VipArgs),
     /// Show what services do, as it happens.
     #[command(after_long_help = top::HELP)]
     Top(top::TopArgs),
@@ -86,6 +92,8 @@ impl Cli {
             Command::Delete(args) => delete::run(args, &client).await,
             Command::Watch(args) => watch::run(args, &client).await,
             Command::Nodes(args) => nodes::run(args, &client).await,
+            Command::Node(args) => node::run(args, &client).await,
+            Command::Vip(args) => vip::run(args, &client).await,
             Command::Top(args) => top::run(args, &client).await,
             Command::Logs(args) => logs::run(args, &client).await,
             Command::Explain(args) => explain::run(args, &client).await,

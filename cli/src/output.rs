@@ -9,6 +9,7 @@ mod pools;
 mod services;
 mod style;
 mod table;
+mod vips;
 
 pub use certificates::certificates;
 pub use changes::{changes, is_different};
@@ -19,6 +20,7 @@ pub use pools::pools;
 pub use services::services;
 pub use style::Style;
 pub use table::Table;
+pub use vips::{vip_details, vips};
 
 use std::io::{self, Write as _};
 

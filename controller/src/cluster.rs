@@ -280,7 +280,7 @@ fn is_repeatable(command: &Command) -> bool {
         Command::SetHashKey(_) | Command::AddTicketKey { .. } | Command::SetCookieKey(_) => true,
         // A VIP is given away once: the second one would come too late.
         Command::Lease(lease) => match lease {
-            LeaseCommand::Assign(_) => false,
+            LeaseCommand::Assign(..) => false,
             LeaseCommand::Admit(_) | LeaseCommand::Wish(..) => true,
         },
         // The second one would find nothing to delete.

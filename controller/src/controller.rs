@@ -5,7 +5,7 @@ use lbfabric_proto::{
     internal::v1::peer_service_server::PeerServiceServer,
     v1::{
         FILE_DESCRIPTOR_SET, fabric_service_server::FabricServiceServer,
-        node_service_server::NodeServiceServer,
+        node_service_server::NodeServiceServer, vip_service_server::VipServiceServer,
     },
 };
 use tokio::{
@@ -23,13 +23,15 @@ use crate::{
     cluster::Cluster,
     compiler,
     fabric_service::FabricServer,
-    founder, health, lease,
+    founder, health,
+    lease::{self, LeaseDesk},
     node_registry::NodeRegistry,
     node_service::NodeServer,
     peer_channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_PEER_MESSAGE_BYTES},
     peer_service::PeerServer,
     raft::{RaftConfig, RaftNode, StartRaftError},
     ticket_keeper,
+    vip_service::VipServer,
 };
 
 /// The largest request of the API: a whole fabric at its limits.
@@ -169,13 +171,14 @@ impl Controller {
             .map(Arc::new)
             .map_err(StartError::MemberAddress)?;
         let stopping = CancellationToken::new();
-        let router = services(&cluster, &stopping)?;
+        let (desk, inbox) = LeaseDesk::new();
+        let router = services(&cluster, &desk, &stopping)?;
         tokio::spawn(founder::found(id, cluster.clone()));
         tokio::spawn(ticket_keeper::keep(id, cluster));
 
         let (finish, finished) = watch::channel(None);
         let (acceptor, calls, connections) = lease::Acceptor::new(listener);
-        let leases = lease::start(id, members, raft.clone(), connections);
+        let leases = lease::start(id, members, raft.clone(), inbox, connections);
         let leases = leases.map_err(StartError::Leases)?;
         tokio::spawn(acceptor.run());
         let server = tokio::spawn(serve(router, calls, stopping.clone()));
@@ -224,7 +227,11 @@ impl Drop for Controller {
     }
 }
 
-fn services(cluster: &Arc<Cluster>, stopping: &CancellationToken) -> Result<Router, StartError> {
+fn services(
+    cluster: &Arc<Cluster>,
+    desk: &LeaseDesk,
+    stopping: &CancellationToken,
+) -> Result<Router, StartError> {
     let registry = Arc::new(NodeRegistry::default());
     let raft = cluster.raft();
     let fabric = FabricServiceServer::new(FabricServer {
@@ -242,6 +249,11 @@ fn services(cluster: &Arc<Cluster>, stopping: &CancellationToken) -> Result<Rout
         stopping: stopping.clone(),
         cluster: cluster.clone(),
         registry,
+        desk: desk.clone(),
+    });
+    let vips = VipServiceServer::new(VipServer {
+        cluster: cluster.clone(),
+        desk: desk.clone(),
     });
     let (reporter, health_service) = tonic_health::server::health_reporter();
     tokio::spawn(health::follow(reporter, raft.view(), raft.published()));
@@ -256,6 +268,7 @@ fn services(cluster: &Arc<Cluster>, stopping: &CancellationToken) -> Result<Rout
         .add_service(describe().build_v1().map_err(StartError::Reflection)?)
         .add_service(describe().build_v1alpha().map_err(StartError::Reflection)?)
         .add_service(fabric.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(vips)
         .add_service(nodes.max_decoding_message_size(MAX_NODE_MESSAGE_BYTES))
         .add_service(
             peers

@@ -19,17 +19,25 @@ mod service;
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use lbfabric_lease::LeaseThread;
+use lbfabric_model::lease::LeaderView;
 use lbfabric_proto::{
     internal::v1::witness_service_server::WitnessServiceServer,
     v1::lease_service_server::LeaseServiceServer,
 };
-use tokio::{net::TcpStream, sync::mpsc, task::JoinSet};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tracing::error;
 
-use self::{keeper::Keeper, service::LeaseServer};
+use self::{
+    keeper::{Event, Keeper},
+    service::LeaseServer,
+};
 use crate::{
     peer_channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
     raft::RaftNode,
@@ -43,24 +51,53 @@ const EVENTS_MAX: usize = 1_024;
 /// A connection that has not found its thread yet.
 pub(crate) type LeaseConnections = mpsc::Receiver<std::net::TcpStream>;
 
+/// Asks the keeper.
+#[derive(Clone)]
+pub(crate) struct LeaseDesk(mpsc::Sender<Event>);
+
+/// What the keeper is to be started with.
+pub(crate) struct Inbox {
+    events: mpsc::Sender<Event>,
+    inbox: mpsc::Receiver<Event>,
+}
+
+// === impl LeaseDesk ===
+
+impl LeaseDesk {
+    /// One, and what answers it as soon as it is started.
+    pub(crate) fn new() -> (Self, Inbox) {
+        let (events, inbox) = mpsc::channel(EVENTS_MAX);
+        (Self(events.clone()), Inbox { events, inbox })
+    }
+
+    /// How everything is, if this member decides about leases.
+    pub(crate) async fn view(&self) -> Option<LeaderView> {
+        let (reply, told) = oneshot::channel();
+        self.0.send(Event::View(reply)).await.ok()?;
+        told.await.ok()?
+    }
+}
+
 /// Starts the thread.
 pub(crate) fn start(
     id: u64,
     members: BTreeMap<u64, String>,
     raft: Arc<RaftNode>,
+    inbox: Inbox,
     connections: LeaseConnections,
 ) -> io::Result<LeaseThread> {
-    LeaseThread::start(move |stop| run(id, members, raft, connections, stop))
+    LeaseThread::start(move |stop| run(id, members, raft, inbox, connections, stop))
 }
 
 async fn run(
     id: u64,
     members: BTreeMap<u64, String>,
     raft: Arc<RaftNode>,
+    inbox: Inbox,
     connections: LeaseConnections,
     stop: CancellationToken,
 ) {
-    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let Inbox { events, inbox } = inbox;
     let mut tasks = JoinSet::new();
     for (member, address) in members.iter().filter(|(member, _)| **member != id) {
         tasks.spawn(peer::follow(*member, address.clone(), events.clone()));

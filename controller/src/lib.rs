@@ -30,6 +30,7 @@ mod peer_service;
 mod raft;
 mod status;
 mod ticket_keeper;
+mod vip_service;
 mod watcher;
 
 pub use controller::{Controller, ControllerConfig, Finished, StartError, Tuning};

@@ -8,8 +8,8 @@ use lbfabric_model::Command;
 use lbfabric_proto::{
     internal::v1::{
         NodeStatusesRequest, NodeStatusesResponse, ProposeRequest, ProposeResponse, RaftRequest,
-        RaftResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk,
-        peer_service_server::PeerService, propose_response, read_index_response,
+        RaftResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk, VipStatesRequest,
+        VipStatesResponse, peer_service_server::PeerService, propose_response, read_index_response,
     },
     v1,
 };
@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     cluster::{Cluster, ReadError, WriteError},
     explain::explain_here,
+    lease::LeaseDesk,
     logs::logs_here,
     node_registry::NodeRegistry,
     raft::{ProposeError, ReadIndexError},
@@ -33,6 +34,7 @@ pub(crate) struct PeerServer {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) registry: Arc<NodeRegistry>,
     pub(crate) stopping: CancellationToken,
+    pub(crate) desk: LeaseDesk,
 }
 
 // === impl PeerServer ===
@@ -140,6 +142,15 @@ impl PeerService for PeerServer {
     ) -> Result<Response<v1::ExplainResponse>, Status> {
         let answer = explain_here(&self.cluster, &self.registry, request.into_inner()).await?;
         Ok(Response::new(answer))
+    }
+
+    async fn vip_states(
+        &self,
+        _request: Request<VipStatesRequest>,
+    ) -> Result<Response<VipStatesResponse>, Status> {
+        let view = self.desk.view().await;
+        let states = view.map(|view| view.to_proto()).unwrap_or_default();
+        Ok(Response::new(states))
     }
 
     type LogsStream = BoxStream<'static, Result<v1::LogsResponse, Status>>;

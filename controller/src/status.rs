@@ -58,6 +58,22 @@ pub(crate) fn no_such_object(kind: &str, name: &str) -> Status {
     Status::new(Code::NotFound, format!("there is no {kind} `{name}`"))
 }
 
+/// A VIP that no service has with a lease.
+pub(crate) fn no_leased_vip(vip: std::net::IpAddr) -> Status {
+    Status::new(
+        Code::NotFound,
+        format!("no service has the VIP {vip} with `announce.lease`"),
+    )
+}
+
+/// A node that cannot be given a VIP.
+pub(crate) fn no_lease_node(name: &str) -> Status {
+    Status::new(
+        Code::FailedPrecondition,
+        format!("node `{name}` has never asked for a lease: start its agent, or name another node"),
+    )
+}
+
 /// A write without a known success.
 pub(crate) fn write_failed(error: &WriteError) -> Status {
     Status::new(Code::Unavailable, error.to_string())

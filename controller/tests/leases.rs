@@ -9,9 +9,10 @@ mod members;
 
 use std::{net::IpAddr, time::Duration};
 
-use lbfabric_proto::v1;
+use lbfabric_proto::v1::{self, change_vip_request::Change, vip_service_client::VipServiceClient};
 use lease_nodes::{Nodes, apply_leased, vips};
 use members::{Members, apply_request, timed};
+use tonic::{Code, transport::Channel};
 
 /// A lease, its margin, a round that is as old as one may be, what comes afterwards, and a busy machine.
 const TAKE_OVER: Duration = Duration::from_millis(400);
@@ -132,4 +133,94 @@ async fn owners_are_the_same_after_all_members_were_killed() {
         members.run(id);
     }
     assert_eq!(nodes.settled().await, before);
+}
+
+fn vips_at(members: &Members, id: u64) -> VipServiceClient<Channel> {
+    VipServiceClient::new(members.channel(id))
+}
+
+async fn change(members: &Members, id: u64, change: Change) -> Result<(), tonic::Status> {
+    let request = v1::ChangeVipRequest {
+        address: vip().to_string(),
+        change: Some(change),
+    };
+    let answer = vips_at(members, id).change_vip(timed(request)).await;
+    answer.map(|_| ())
+}
+
+/// The VIP of the tests, as a member tells it.
+async fn told(members: &Members, id: u64) -> v1::Vip {
+    let request = timed(v1::ListVipsRequest {});
+    let answer = vips_at(members, id).list_vips(request).await.unwrap();
+    answer.into_inner().vips.remove(0)
+}
+
+async fn told_with(members: &Members, state: v1::VipState) -> v1::Vip {
+    members::eventually("the VIP's state", async || {
+        let vip = told(members, 1).await;
+        (vip.state() == state).then_some(vip)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn operators_move_and_drain_a_vip_at_any_member_and_see_it_there() {
+    let (members, nodes) = site(1, &["n1", "n2"]).await;
+    let owner = nodes.settled().await[&vip()].clone();
+    let other = if owner == "n1" { "n2" } else { "n1" };
+    for id in members.ids() {
+        let seen = told(&members, id).await;
+        assert_eq!(
+            (seen.owner.as_str(), seen.state()),
+            (owner.as_str(), v1::VipState::Served)
+        );
+        assert_eq!(seen.services, ["s0"]);
+        assert!(
+            seen.since_unix_ms > 1_600_000_000_000 && seen.epoch > 0,
+            "{seen:?}"
+        );
+    }
+    change(&members, 1, Change::MoveTo(other.to_owned()))
+        .await
+        .unwrap();
+    let gap = nodes.until_owned_by(vip(), |node| node == other).await;
+    eprintln!("nobody answered for {} ms", gap.as_millis());
+    assert!(gap < Duration::from_millis(100), "{gap:?}");
+    let seen = told_with(&members, v1::VipState::Served).await;
+    assert_eq!((seen.pinned_to.as_str(), seen.moved), (other, true));
+
+    change(&members, 2, Change::Drain(true)).await.unwrap();
+    let seen = told_with(&members, v1::VipState::Drained).await;
+    assert_eq!(
+        (seen.owner.as_str(), seen.epoch, seen.drained),
+        ("", 0, true)
+    );
+    assert!(nodes.answering(vip()).is_empty());
+    change(&members, 3, Change::Drain(false)).await.unwrap();
+    told_with(&members, v1::VipState::Served).await;
+
+    let refused = change(&members, 1, Change::PinTo("n9".to_owned()))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    let request = v1::ChangeVipRequest {
+        address: "203.0.113.99".to_owned(),
+        change: Some(Change::Unpin(true)),
+    };
+    let refused = vips_at(&members, 1)
+        .change_vip(timed(request))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused}");
+    assert!(refused.message().contains("announce.lease"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_vip_without_nodes_is_down_and_says_why() {
+    let (members, mut nodes) = site(1, &["n1"]).await;
+    nodes.kill("n1");
+    let seen = told_with(&members, v1::VipState::Down).await;
+    assert!(seen.reason.contains("n1 is lost"), "{seen:?}");
+    // It is nobody else's.
+    assert_eq!(seen.owner, "n1");
 }

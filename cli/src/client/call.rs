@@ -4,7 +4,9 @@ use std::{
     time::Duration,
 };
 
-use lbfabric_proto::v1::{self, fabric_service_client::FabricServiceClient};
+use lbfabric_proto::v1::{
+    self, fabric_service_client::FabricServiceClient, vip_service_client::VipServiceClient,
+};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
     Code, Status, Streaming,
@@ -135,12 +137,46 @@ impl Client {
         .await
     }
 
-    /// Tries one controller after the other, round after round, until one answers or the time is over. Repeating is safe for
-    /// every call of the API.
+    /// `VipService.ListVips`.
+    pub async fn list_vips(&self) -> Result<v1::ListVipsResponse, CallError> {
+        let request = v1::ListVipsRequest {};
+        self.call_at(request, async |channel, request| {
+            VipServiceClient::new(channel).list_vips(request).await
+        })
+        .await
+        .map_err(knows_leases)
+    }
+
+    /// `VipService.ChangeVip`.
+    pub async fn change_vip(&self, request: v1::ChangeVipRequest) -> Result<(), CallError> {
+        self.call_at(request, async |channel, request| {
+            VipServiceClient::new(channel).change_vip(request).await
+        })
+        .await
+        .map_err(knows_leases)?;
+        Ok(())
+    }
+
     async fn call<Q: Clone, A>(
         &self,
         request: Q,
         send: impl AsyncFn(Service, Q) -> Result<tonic::Response<A>, Status>,
+    ) -> Result<A, CallError> {
+        self.call_at(request, async |channel, request| {
+            let service = FabricServiceClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            send(service, request).await
+        })
+        .await
+    }
+
+    /// Tries one controller after the other, round after round, until one answers or the time is over. Repeating is safe for
+    /// every call of the API.
+    async fn call_at<Q: Clone, A>(
+        &self,
+        request: Q,
+        send: impl AsyncFn(Channel, Q) -> Result<tonic::Response<A>, Status>,
     ) -> Result<A, CallError> {
         let start = Instant::now();
         let end = start + self.timeout;
@@ -201,7 +237,7 @@ enum Failed {
 async fn attempt<Q, A>(
     address: &Address,
     request: Q,
-    send: &impl AsyncFn(Service, Q) -> Result<tonic::Response<A>, Status>,
+    send: &impl AsyncFn(Channel, Q) -> Result<tonic::Response<A>, Status>,
 ) -> Result<A, Failed> {
     let endpoint = Endpoint::from_shared(address.uri())
         .map_err(|error| Failed::Passing(error.to_string()))?
@@ -213,13 +249,21 @@ async fn attempt<Q, A>(
         .connect()
         .await
         .map_err(|error| Failed::Passing(root(&error)))?;
-    let service = FabricServiceClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    match send(service, request).await {
+    match send(channel, request).await {
         Ok(answer) => Ok(answer.into_inner()),
         Err(status) if is_passing(&status) => Err(Failed::Passing(status.message().to_owned())),
         Err(status) => Err(Failed::Final(Box::new(status))),
+    }
+}
+
+/// Says what it is that an old controller does not know.
+fn knows_leases(error: CallError) -> CallError {
+    match error {
+        CallError::Refused(status) if status.code() == Code::Unimplemented => {
+            let why = "the controller is of a version that knows no VIPs with leases: bring all controllers up to date";
+            CallError::Refused(Box::new(Status::new(Code::Unimplemented, why)))
+        }
+        CallError::Refused(_) | CallError::Unreachable { .. } => error,
     }
 }
 

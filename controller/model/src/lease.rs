@@ -46,7 +46,7 @@ mod witness;
 pub(crate) use self::stored::address;
 pub use self::{
     assignments::{Assign, Assignment, Assignments, Epoch},
-    leader::{Leader, LeaderAction},
+    leader::{Leader, LeaderAction, LeaderView, NodeView, VipView},
     message::{Grant, Granted, LeaseRequest, Ordinal, Release, Round, WitnessReport},
     moment::Moment,
     owner::{Adopted, LossPolicy, Owner, OwnerAction},

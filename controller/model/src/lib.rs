@@ -85,7 +85,7 @@ pub use secret_key::SecretKey;
 pub use service::Service;
 pub use service_mode::{ProxyMode, ServiceMode};
 pub use source_rules::SourceRules;
-pub use state::{FabricState, LeaseCommand, Leases, VipWish};
+pub use state::{FabricState, LeaseCommand, Leases, VipWish, WishChange};
 pub use ticket_keys::{TICKET_PERIOD_SECS, TicketKeys};
 pub use tunnel::Tunnel;
 pub use violation::Violation;

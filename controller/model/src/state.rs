@@ -12,12 +12,12 @@ mod nesting;
 mod restore;
 mod stored;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use lbfabric_abi::{BACKENDS_MAX, POOLS_MAX, SERVICES_MAX};
 use lbfabric_proto::v1;
 
-pub use self::leases::{LeaseCommand, Leases, VipWish};
+pub use self::leases::{LeaseCommand, Leases, VipWish, WishChange};
 pub(crate) use self::stored::{Stored, StoredCertificate, StoredPool, StoredService};
 use crate::{
     BackendId, CERTIFICATES_MAX, CertificateId, Command, Generation, Name, Node, Outcome, PoolId,
@@ -136,6 +136,13 @@ impl FabricState {
     /// The key of cookies that keep clients with their servers.
     pub fn cookie_key(&self) -> Option<&SecretKey> {
         self.cookie_key.as_ref()
+    }
+
+    /// The names of the services that have a VIP, in order.
+    pub fn services_of(&self, vip: IpAddr) -> impl Iterator<Item = &Name> {
+        let services = self.services.values().map(|stored| &stored.service);
+        let having = services.filter(move |it| it.vips.iter().any(|of| *of == vip.into()));
+        having.map(|it| &it.name)
     }
 
     /// Who answers for VIPs.

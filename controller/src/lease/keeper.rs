@@ -1,22 +1,25 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use lbfabric_lease::now;
 use lbfabric_model::{
     Command, FabricState, LeaseCommand, Leases, Name, Outcome,
     lease::{
-        Assign, Assignments, Leader, LeaderAction, LeaseRequest, Moment, PlacementRules, Timers,
-        Witness, WitnessReport,
+        Assign, Assignments, Leader, LeaderAction, LeaderView, LeaseRequest, Moment,
+        PlacementRules, Timers, Witness, WitnessReport,
     },
 };
 use lbfabric_proto::{
     internal::v1::{WitnessAnswer, WitnessQuestion},
     v1::{LeaderAnswer, LeaseActivity, LeaseGrant, RenewResponse, renew_response},
 };
-use tokio::{sync::mpsc, time};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time,
+};
 use tracing::{debug, info, warn};
 
 use super::rounds::Rounds;
@@ -51,6 +54,8 @@ pub(crate) enum Event {
     Refused(Tenure, Vec<Assign>),
     /// Whether a node was admitted is decided.
     Admitted(Name),
+    /// Somebody asks how everything is; none if this member does not lead.
+    View(oneshot::Sender<Option<LeaderView>>),
 }
 
 /// Decides about leases: a witness always, a leader while this member leads.
@@ -216,6 +221,11 @@ impl Keeper {
                     let actions = leading.leader.refused(now(), &assigns);
                     self.act(actions);
                 }
+            }
+            Event::View(reply) => {
+                let leading = self.leading.as_ref();
+                // Who asked may have gone.
+                drop(reply.send(leading.map(|it| it.leader.view(now()))));
             }
             Event::Admitted(node) => {
                 if let Some(leading) = &mut self.leading {
@@ -402,7 +412,7 @@ impl Keeper {
         };
         let (raft, events, tenure) = (self.raft.clone(), self.events.clone(), leading.tenure);
         tokio::spawn(async move {
-            let command = Command::Lease(LeaseCommand::Assign(assigns.clone()));
+            let command = Command::Lease(LeaseCommand::Assign(assigns.clone(), unix_ms()));
             let is_refused = match raft.propose(&command).await {
                 Ok(Outcome::Refused(refusal)) => {
                     debug!(?refusal, "an assignment was refused");
@@ -418,6 +428,12 @@ impl Keeper {
             }
         });
     }
+}
+
+/// Milliseconds since 1970, for people.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn say(to: &mpsc::Sender<RenewResponse>, message: renew_response::Message) {

@@ -1,5 +1,8 @@
 mod grants;
 mod moves;
+mod view;
+
+pub use view::{LeaderView, NodeView, VipView};
 
 use std::{
     collections::{BTreeMap, BTreeSet},

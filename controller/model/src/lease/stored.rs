@@ -1,6 +1,9 @@
 //! Assignments as they are written to the log and to snapshots.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use lbfabric_proto::internal::v1 as internal;
 
@@ -47,12 +50,16 @@ impl From<&Assign> for internal::VipAssign {
 // === impl Assignments ===
 
 impl Assignments {
-    pub(crate) fn to_stored(&self) -> Vec<internal::StoredAssignment> {
+    pub(crate) fn to_stored(
+        &self,
+        since: &BTreeMap<IpAddr, u64>,
+    ) -> Vec<internal::StoredAssignment> {
         let stored = self.iter().map(|(vip, it)| internal::StoredAssignment {
             vip: address_to_bytes(vip),
             owner: it.owner.to_string(),
             epoch: it.epoch.0,
             peers: it.peers.iter().map(Name::to_string).collect(),
+            since_unix_ms: since.get(&vip).copied().unwrap_or_default(),
         });
         stored.collect()
     }

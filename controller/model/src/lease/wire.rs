@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use lbfabric_proto::{internal::v1 as internal, v1};
 
 use super::{
-    Epoch, Grant, Granted, LeaseRequest, Moment, Ordinal, Release, WitnessReport,
+    Epoch, Grant, Granted, LeaderView, LeaseRequest, Moment, NodeView, Ordinal, Release, VipView,
+    WitnessReport,
     stored::{address, names},
 };
 use crate::{Name, Violation, vip::address_to_bytes};
@@ -163,6 +164,57 @@ impl WitnessReport {
     }
 }
 
+// === impl LeaderView ===
+
+impl LeaderView {
+    /// The view of a member that leads; `None` from one that does not.
+    pub fn from_proto(proto: internal::VipStatesResponse) -> Result<Option<Self>, Violation> {
+        if !proto.leads {
+            return Ok(None);
+        }
+        let vips = proto.vips.into_iter().map(|it| {
+            let wanted = (!it.wanted.is_empty()).then(|| Name::parse(&it.wanted, "vips.wanted"));
+            let view = VipView {
+                wanted: wanted.transpose()?,
+                is_answered: it.answered,
+                is_moving: it.moving,
+            };
+            Ok((address(&it.vip, "vips.vip")?, view))
+        });
+        let nodes = proto.nodes.into_iter().map(|it| {
+            let view = NodeView {
+                is_live: it.live,
+                is_steady: it.steady,
+            };
+            Ok((Name::parse(&it.name, "nodes.name")?, view))
+        });
+        Ok(Some(Self {
+            vips: vips.collect::<Result<_, Violation>>()?,
+            nodes: nodes.collect::<Result<_, Violation>>()?,
+        }))
+    }
+
+    /// As a member says it that leads.
+    pub fn to_proto(&self) -> internal::VipStatesResponse {
+        let vips = self.vips.iter().map(|(vip, it)| internal::LedVip {
+            vip: address_to_bytes(*vip),
+            wanted: it.wanted.as_ref().map(Name::to_string).unwrap_or_default(),
+            answered: it.is_answered,
+            moving: it.is_moving,
+        });
+        let nodes = self.nodes.iter().map(|(name, it)| internal::LedNode {
+            name: name.to_string(),
+            live: it.is_live,
+            steady: it.is_steady,
+        });
+        internal::VipStatesResponse {
+            leads: true,
+            vips: vips.collect(),
+            nodes: nodes.collect(),
+        }
+    }
+}
+
 fn releases(proto: &[v1::VipRelease], path: &str) -> Result<BTreeMap<IpAddr, Release>, Violation> {
     let releases = proto.iter().map(|it| {
         let release = Release {
@@ -262,6 +314,25 @@ mod tests {
         let answer = report.to_proto(3);
         assert_eq!(answer.round, 3);
         assert_eq!(WitnessReport::from_proto(&answer), Ok(Some(report)));
+        let seen = VipView {
+            wanted: Some(name("n1")),
+            is_answered: true,
+            is_moving: true,
+        };
+        let view = LeaderView {
+            vips: self::vips()
+                .into_iter()
+                .zip([seen, VipView::default()])
+                .collect(),
+            nodes: BTreeMap::from([(
+                name("n1"),
+                NodeView {
+                    is_live: true,
+                    is_steady: true,
+                },
+            )]),
+        };
+        assert_eq!(LeaderView::from_proto(view.to_proto()), Ok(Some(view)));
         let elsewhere = internal::WitnessAnswer::default();
         assert_eq!(WitnessReport::from_proto(&elsewhere), Ok(None));
     }

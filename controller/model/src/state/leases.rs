@@ -7,7 +7,7 @@ use std::{
 };
 
 use lbfabric_abi::NODES_MAX;
-use lbfabric_proto::internal::v1::{self as internal, lease_command};
+use lbfabric_proto::internal::v1::{self as internal, lease_command, wish_command::Change};
 
 use super::FabricState;
 use crate::{
@@ -22,6 +22,8 @@ pub struct Leases {
     assignments: Arc<Assignments>,
     nodes: BTreeSet<Name>,
     wishes: BTreeMap<IpAddr, VipWish>,
+    /// When each VIP was given to its owner, in milliseconds since 1970.
+    since: BTreeMap<IpAddr, u64>,
 }
 
 /// What an operator wants of a VIP.
@@ -38,12 +40,25 @@ pub struct VipWish {
 /// Changes [`Leases`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseCommand {
-    /// Give VIPs away, all or none.
-    Assign(Vec<Assign>),
+    /// Give VIPs away, all or none, at this time in milliseconds since 1970.
+    Assign(Vec<Assign>, u64),
     /// A node may be given VIPs.
     Admit(Name),
-    /// What is wanted of a VIP from now on.
-    Wish(IpAddr, VipWish),
+    /// Something else is wanted of a VIP from now on.
+    Wish(IpAddr, WishChange),
+}
+
+/// Changes a [`VipWish`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WishChange {
+    /// A node is to own it, until it has left that again.
+    Move(Name),
+    /// A node is to own it.
+    Pin(Name),
+    /// No node in particular is to own it.
+    Unpin,
+    /// Whether nobody is to own it.
+    Drain(bool),
 }
 
 // === impl FabricState ===
@@ -105,6 +120,11 @@ impl Leases {
         &self.nodes
     }
 
+    /// Since when a VIP has had its owner, in milliseconds since 1970.
+    pub fn since(&self, vip: IpAddr) -> Option<u64> {
+        self.since.get(&vip).copied()
+    }
+
     /// What is wanted of a VIP.
     pub fn wish(&self, vip: IpAddr) -> Option<&VipWish> {
         self.wishes.get(&vip)
@@ -116,7 +136,7 @@ impl Leases {
         command: &LeaseCommand,
     ) -> Result<(), Refusal> {
         match command {
-            LeaseCommand::Assign(assigns) => return self.assign(Epoch(index.0), assigns),
+            LeaseCommand::Assign(assigns, at) => return self.assign(Epoch(index.0), assigns, *at),
             LeaseCommand::Admit(node) => {
                 if self.nodes.len() >= NODES_MAX as usize {
                     let reason = format!("there are {NODES_MAX} nodes already: delete some");
@@ -124,12 +144,7 @@ impl Leases {
                 }
                 self.nodes.insert(node.clone());
             }
-            LeaseCommand::Wish(vip, wish) if *wish == VipWish::default() => {
-                self.wishes.remove(vip);
-            }
-            LeaseCommand::Wish(vip, wish) => {
-                self.wishes.insert(*vip, wish.clone());
-            }
+            LeaseCommand::Wish(vip, change) => self.change_wish(*vip, change),
         }
         Ok(())
     }
@@ -139,7 +154,24 @@ impl Leases {
         self.nodes.remove(node);
     }
 
-    fn assign(&mut self, epoch: Epoch, assigns: &[Assign]) -> Result<(), Refusal> {
+    fn change_wish(&mut self, vip: IpAddr, change: &WishChange) {
+        let owner = self.assignments.get(vip).map(|it| &it.owner);
+        let wish = self.wishes.entry(vip).or_default();
+        match change {
+            // It is there.
+            WishChange::Move(node) if owner == Some(node) => wish.node = None,
+            WishChange::Move(node) | WishChange::Pin(node) => wish.node = Some(node.clone()),
+            WishChange::Unpin => wish.node = None,
+            WishChange::Drain(drained) => wish.drained = *drained,
+        }
+        if let WishChange::Move(_) | WishChange::Pin(_) | WishChange::Unpin = change {
+            let is_move = matches!(change, WishChange::Move(_));
+            wish.once = is_move && wish.node.is_some();
+        }
+        self.wishes.retain(|_, wish| *wish != VipWish::default());
+    }
+
+    fn assign(&mut self, epoch: Epoch, assigns: &[Assign], at: u64) -> Result<(), Refusal> {
         let mut next = Assignments::clone(&self.assignments);
         for (i, assign) in assigns.iter().enumerate() {
             if !next.apply(epoch, assign) {
@@ -150,6 +182,10 @@ impl Leases {
         }
         for assign in assigns {
             self.end_move(assign);
+            match assign.to {
+                Some(_) => self.since.insert(assign.vip, at),
+                None => self.since.remove(&assign.vip),
+            };
         }
         self.assignments = Arc::new(next);
         Ok(())
@@ -162,7 +198,7 @@ impl Leases {
             wish.once && node.is_some() && before == node && assign.to.as_ref() != node
         };
         if self.wishes.get(&assign.vip).is_some_and(leaves) {
-            self.wishes.remove(&assign.vip);
+            self.change_wish(assign.vip, &WishChange::Unpin);
         }
     }
 
@@ -171,13 +207,14 @@ impl Leases {
             assignments,
             nodes,
             wishes,
+            since,
         } = self;
         let wishes = wishes.iter().map(|(vip, wish)| internal::StoredWish {
             vip: address_to_bytes(*vip),
             wish: Some(wish.into()),
         });
         internal::StoredLeases {
-            assignments: assignments.to_stored(),
+            assignments: assignments.to_stored(since),
             versions: assignments.versions_to_stored(),
             nodes: nodes.iter().map(Name::to_string).collect(),
             wishes: wishes.collect(),
@@ -185,6 +222,11 @@ impl Leases {
     }
 
     pub(super) fn from_stored(stored: internal::StoredLeases) -> Result<Self, Violation> {
+        let since = stored.assignments.iter().map(|it| {
+            let vip = address(&it.vip, "leases.assignments.vip")?;
+            Ok((vip, it.since_unix_ms))
+        });
+        let since = since.collect::<Result<_, Violation>>()?;
         let assignments = Assignments::from_stored(stored.assignments, stored.versions)?;
         let nodes = stored.nodes.iter();
         let nodes = nodes.map(|node| Name::parse(node, "leases.nodes"));
@@ -196,6 +238,7 @@ impl Leases {
             assignments: Arc::new(assignments),
             nodes: nodes.collect::<Result<_, _>>()?,
             wishes: wishes.collect::<Result<_, Violation>>()?,
+            since,
         })
     }
 }
@@ -240,14 +283,22 @@ impl TryFrom<internal::LeaseCommand> for LeaseCommand {
         match proto.command {
             Some(lease_command::Command::Assign(assign)) => {
                 let assigns = assign.assigns.into_iter().map(TryInto::try_into);
-                Ok(Self::Assign(assigns.collect::<Result<_, _>>()?))
+                let assigns = assigns.collect::<Result<_, _>>()?;
+                Ok(Self::Assign(assigns, assign.at_unix_ms))
             }
             Some(lease_command::Command::Admit(admit)) => {
                 Ok(Self::Admit(Name::parse(&admit.node, "admit.node")?))
             }
             Some(lease_command::Command::Wish(wish)) => {
                 let vip = address(&wish.vip, "wish.vip")?;
-                Ok(Self::Wish(vip, wish.wish.unwrap_or_default().try_into()?))
+                let change = match wish.change {
+                    Some(Change::MoveTo(to)) => WishChange::Move(Name::parse(&to, "wish.move_to")?),
+                    Some(Change::PinTo(to)) => WishChange::Pin(Name::parse(&to, "wish.pin_to")?),
+                    Some(Change::Unpin(_)) => WishChange::Unpin,
+                    Some(Change::Drain(drained)) => WishChange::Drain(drained),
+                    None => return Err(Violation::new("wish", "it is of no known kind")),
+                };
+                Ok(Self::Wish(vip, change))
             }
             None => Err(Violation::new("lease", "it is of no known kind")),
         }
@@ -257,17 +308,27 @@ impl TryFrom<internal::LeaseCommand> for LeaseCommand {
 impl From<&LeaseCommand> for internal::LeaseCommand {
     fn from(command: &LeaseCommand) -> Self {
         let command = match command {
-            LeaseCommand::Assign(assigns) => {
-                let assigns = assigns.iter().map(Into::into).collect();
-                lease_command::Command::Assign(internal::AssignCommand { assigns })
+            LeaseCommand::Assign(assigns, at) => {
+                lease_command::Command::Assign(internal::AssignCommand {
+                    assigns: assigns.iter().map(Into::into).collect(),
+                    at_unix_ms: *at,
+                })
             }
             LeaseCommand::Admit(node) => lease_command::Command::Admit(internal::AdmitCommand {
                 node: node.to_string(),
             }),
-            LeaseCommand::Wish(vip, wish) => lease_command::Command::Wish(internal::WishCommand {
-                vip: address_to_bytes(*vip),
-                wish: Some(wish.into()),
-            }),
+            LeaseCommand::Wish(vip, change) => {
+                let change = match change {
+                    WishChange::Move(to) => Change::MoveTo(to.to_string()),
+                    WishChange::Pin(to) => Change::PinTo(to.to_string()),
+                    WishChange::Unpin => Change::Unpin(true),
+                    WishChange::Drain(drained) => Change::Drain(*drained),
+                };
+                lease_command::Command::Wish(internal::WishCommand {
+                    vip: address_to_bytes(*vip),
+                    change: Some(change),
+                })
+            }
         };
         Self {
             command: Some(command),

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::*;
 use crate::{
-    LeaseCommand, VipWish,
+    LeaseCommand, VipWish, WishChange,
     lease::{Assign, Epoch},
 };
 
@@ -38,27 +38,19 @@ fn owner(state: &FabricState, last: u8) -> Option<(String, u64)> {
     Some((owned.owner.to_string(), owned.epoch.0))
 }
 
-fn wish(node: &str, once: bool) -> VipWish {
-    VipWish {
-        node: Some(name(node)),
-        once,
-        drained: false,
-    }
-}
-
 #[test]
 fn assignments_are_all_made_or_none_and_no_generation_comes_of_it() {
     let mut state = loaded();
     let generation = (state.generation(), state.objects_generation());
     let both = vec![assign(1, "n1", None), assign(2, "n2", None)];
-    let outcome = lease(&mut state, 50, LeaseCommand::Assign(both));
+    let outcome = lease(&mut state, 50, LeaseCommand::Assign(both, 7));
     assert!(matches!(outcome, Outcome::Applied { changes, .. } if changes.is_empty()));
     assert_eq!(owner(&state, 1), Some(("n1".to_owned(), 50)));
     assert_eq!((state.generation(), state.objects_generation()), generation);
 
     // The second one is late.
     let both = vec![assign(1, "n2", Some(50)), assign(2, "n1", Some(49))];
-    let outcome = lease(&mut state, 51, LeaseCommand::Assign(both));
+    let outcome = lease(&mut state, 51, LeaseCommand::Assign(both, 7));
     assert_eq!(refusal(outcome).0, RefusalKind::Stale);
     assert_eq!(owner(&state, 1), Some(("n1".to_owned(), 50)));
     assert_eq!(owner(&state, 2), Some(("n2".to_owned(), 50)));
@@ -71,17 +63,17 @@ fn a_snapshot_keeps_owners_versions_and_wishes() {
     lease(
         &mut state,
         51,
-        LeaseCommand::Assign(vec![assign(1, "n1", None)]),
+        LeaseCommand::Assign(vec![assign(1, "n1", None)], 7),
     );
     lease(
         &mut state,
         52,
-        LeaseCommand::Assign(vec![assign(1, "n2", Some(51))]),
+        LeaseCommand::Assign(vec![assign(1, "n2", Some(51))], 7),
     );
     lease(
         &mut state,
         53,
-        LeaseCommand::Wish(vip(1), wish("n2", false)),
+        LeaseCommand::Wish(vip(1), WishChange::Pin(name("n2"))),
     );
     let restored = FabricState::from_snapshot(state.to_snapshot()).unwrap();
     assert_eq!(restored.leases(), state.leases());
@@ -100,31 +92,53 @@ fn a_snapshot_keeps_owners_versions_and_wishes() {
 #[test]
 fn a_move_is_over_when_the_vip_has_left_and_a_pin_is_not() {
     let mut state = loaded();
-    for (last, once) in [(1, true), (2, false)] {
+    let kinds: [fn(Name) -> WishChange; 2] = [WishChange::Move, WishChange::Pin];
+    for (last, wish) in (1..).zip(kinds) {
         let index = 50 + u64::from(last) * 10;
-        lease(
-            &mut state,
-            index,
-            LeaseCommand::Assign(vec![assign(last, "n1", None)]),
-        );
-        lease(
-            &mut state,
-            index + 1,
-            LeaseCommand::Wish(vip(last), wish("n2", once)),
-        );
-        let there = assign(last, "n2", Some(index));
-        lease(&mut state, index + 2, LeaseCommand::Assign(vec![there]));
-        assert!(state.leases().wish(vip(last)).is_some(), "it has come");
-        let away = assign(last, "n3", Some(index + 2));
-        lease(&mut state, index + 3, LeaseCommand::Assign(vec![away]));
-        assert_eq!(state.leases().wish(vip(last)).is_some(), !once);
+        let give = |state: &mut FabricState, index, assign| {
+            lease(state, index, LeaseCommand::Assign(vec![assign], index));
+        };
+        give(&mut state, index, assign(last, "n1", None));
+        let wished = LeaseCommand::Wish(vip(last), wish(name("n2")));
+        lease(&mut state, index + 1, wished);
+        give(&mut state, index + 2, assign(last, "n2", Some(index)));
+        assert_eq!(state.leases().since(vip(last)), Some(index + 2));
+        let is_move = last == 1;
+        let wished = state.leases().wish(vip(last)).expect("it has come");
+        assert_eq!((&wished.node, wished.once), (&Some(name("n2")), is_move));
+        give(&mut state, index + 3, assign(last, "n3", Some(index + 2)));
+        assert_eq!(state.leases().wish(vip(last)).is_none(), is_move);
     }
-    lease(
-        &mut state,
-        90,
-        LeaseCommand::Wish(vip(2), VipWish::default()),
-    );
-    assert_eq!(state.leases().wish(vip(2)), None);
+}
+
+#[test]
+fn wishes_are_changed_one_by_one() {
+    let mut state = loaded();
+    let owned = vec![assign(1, "n1", None)];
+    lease(&mut state, 50, LeaseCommand::Assign(owned, 7));
+    let mut index = 50;
+    let mut wished = |change| {
+        index += 1;
+        lease(&mut state, index, LeaseCommand::Wish(vip(1), change));
+        state.leases().wish(vip(1)).cloned()
+    };
+    let wish = |node: &str, once, drained| {
+        let node = (!node.is_empty()).then(|| name(node));
+        Some(VipWish {
+            node,
+            once,
+            drained,
+        })
+    };
+    assert_eq!(wished(WishChange::Move(name("n1"))), None, "it is there");
+    let pinned = wished(WishChange::Pin(name("n1")));
+    assert_eq!(pinned, wish("n1", false, false));
+    let drained = wished(WishChange::Drain(true));
+    assert_eq!(drained, wish("n1", false, true));
+    let moved = wished(WishChange::Move(name("n2")));
+    assert_eq!(moved, wish("n2", true, true));
+    assert_eq!(wished(WishChange::Unpin), wish("", false, true));
+    assert_eq!(wished(WishChange::Drain(false)), None);
 }
 
 #[test]
@@ -147,11 +161,12 @@ fn placement_goes_by_services_nodes_and_wishes() {
     state.apply(Generation(1), &apply(&spec));
     lease_node(&mut state, 2, "n1");
     lease_node(&mut state, 3, "n2");
-    let drained = VipWish {
-        drained: true,
-        ..wish("n2", false)
-    };
-    self::lease(&mut state, 4, LeaseCommand::Wish(vip(1), drained));
+    for (index, change) in [
+        (4, WishChange::Pin(name("n2"))),
+        (5, WishChange::Drain(true)),
+    ] {
+        self::lease(&mut state, index, LeaseCommand::Wish(vip(1), change));
+    }
     let rules = state.placement_rules();
     let node = &rules.nodes[&name("n1")];
     assert_eq!((node.weight, node.drained), (3, true));
@@ -164,7 +179,7 @@ fn placement_goes_by_services_nodes_and_wishes() {
     assert_eq!(place.spread.as_ref().unwrap().over, "rack");
 
     // A node that is deleted is given nothing.
-    state.apply(Generation(5), &delete(&[(v1::Kind::Node, "n1")]));
+    state.apply(Generation(6), &delete(&[(v1::Kind::Node, "n1")]));
     assert!(!state.placement_rules().nodes.contains_key(&name("n1")));
 }
 
