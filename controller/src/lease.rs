@@ -14,6 +14,7 @@ mod acceptor;
 mod keeper;
 mod peer;
 mod rounds;
+mod seats;
 mod service;
 
 use std::{collections::BTreeMap, io, sync::Arc};

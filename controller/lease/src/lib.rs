@@ -13,6 +13,7 @@ mod channel;
 mod clock;
 mod link;
 mod node;
+mod peers;
 mod real_time;
 mod thread;
 

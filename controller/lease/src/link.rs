@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use lbfabric_model::Name;
 use lbfabric_proto::v1::{
     LeaseHello, RenewRequest, RenewResponse, lease_service_client::LeaseServiceClient,
     renew_request, renew_response,
@@ -32,7 +31,7 @@ pub(crate) enum LinkEvent {
 pub(crate) async fn follow(
     at: usize,
     address: String,
-    node: Name,
+    hello: LeaseHello,
     events: mpsc::Sender<LinkEvent>,
 ) {
     let channel = match crate::channel(&address) {
@@ -46,7 +45,7 @@ pub(crate) async fn follow(
     let mut backoff = BACKOFF_MIN;
     let mut said = None;
     loop {
-        let end = run(at, &mut client, &node, &events).await;
+        let end = run(at, &mut client, &hello, &events).await;
         let Some(End { was_open, status }) = end else {
             return;
         };
@@ -84,14 +83,11 @@ struct End {
 async fn run(
     at: usize,
     client: &mut LeaseServiceClient<Channel>,
-    node: &Name,
+    hello: &LeaseHello,
     events: &mpsc::Sender<LinkEvent>,
 ) -> Option<End> {
     let (sender, requests) = mpsc::channel(OUTBOUND_MAX);
-    let hello = renew_request::Message::Hello(LeaseHello {
-        node: node.to_string(),
-    });
-    let message = Some(hello);
+    let message = Some(renew_request::Message::Hello(hello.clone()));
     sender.try_send(RenewRequest { message }).ok()?;
     let mut stream = match client.renew(ReceiverStream::new(requests)).await {
         Ok(response) => response.into_inner(),

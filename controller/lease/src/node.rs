@@ -13,19 +13,20 @@ use lbfabric_model::{
     Name,
     lease::{Adopted, Epoch, Grant, LossPolicy, Moment, Owner, OwnerAction, Timers},
 };
-use lbfabric_proto::v1::{LeaderQuestion, RenewRequest, renew_request, renew_response};
+use lbfabric_proto::v1::{LeaderQuestion, LeaseHello, RenewRequest, renew_request, renew_response};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
     time,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     LeaseThread,
     link::{self, LinkEvent},
     now,
+    peers::{Peers, Said},
 };
 
 /// Events that wait for the thread's task.
@@ -43,6 +44,8 @@ pub trait VipAnswers: Send {
     fn stop(&mut self, vip: IpAddr);
     /// What is answered for is until then, whether this agent lives or not.
     fn until(&mut self, end: Moment);
+    /// These are the VIPs that one node at a time answers for, those that this one does among them.
+    fn leased(&mut self, vips: &BTreeSet<IpAddr>);
 }
 
 /// What a node can serve now.
@@ -50,8 +53,10 @@ pub trait VipAnswers: Send {
 pub struct Readiness {
     /// Whether it can serve anything. If not it asks for no lease, and its VIPs go elsewhere.
     pub is_able: bool,
-    /// The VIPs whose services it has.
+    /// The VIPs that it can serve, if it is given them.
     pub vips: Arc<BTreeSet<IpAddr>>,
+    /// All VIPs with leases that it knows of.
+    pub leased: Arc<BTreeSet<IpAddr>>,
 }
 
 /// What a node is told of leases.
@@ -107,6 +112,10 @@ struct Keeper {
     leader: Option<(usize, Moment)>,
     /// Asked to get ready for.
     warming: BTreeSet<IpAddr>,
+    /// Answered for now.
+    answered: BTreeSet<IpAddr>,
+    /// What was told last to be leased.
+    leased: BTreeSet<IpAddr>,
 }
 
 // === impl Keeper ===
@@ -124,6 +133,7 @@ impl Keeper {
                 "goes on answering for VIPs of the agent before"
             );
         }
+        let answered = adopted.vips.keys().copied().collect();
         let NodeLeasesConfig {
             node,
             controllers,
@@ -141,26 +151,39 @@ impl Keeper {
             links,
             leader: None,
             warming: BTreeSet::new(),
+            answered,
+            leased: BTreeSet::new(),
             config,
         }
     }
 
     async fn run(mut self, stop: CancellationToken) {
+        let mut peers = match Peers::open(self.config.node.clone()).await {
+            Ok(peers) => peers,
+            Err(error) => {
+                error!(%error, "leases are not kept: no socket for other nodes");
+                return;
+            }
+        };
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
         let mut tasks = JoinSet::new();
         for (at, address) in self.config.controllers.iter().enumerate() {
-            let node = self.config.node.clone();
-            tasks.spawn(link::follow(at, address.clone(), node, sender.clone()));
+            let hello = LeaseHello {
+                node: self.config.node.to_string(),
+                peer_port: peers.port().into(),
+            };
+            tasks.spawn(link::follow(at, address.clone(), hello, sender.clone()));
         }
         loop {
             let wake = self.wake();
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(event) = events.recv() => self.take(event),
+                Some(event) = events.recv() => self.take(event, &mut peers),
+                said = peers.said() => self.hear(said, &mut peers),
                 Ok(()) = self.readiness.changed() => {}
                 () = time::sleep(wake) => {}
             }
-            self.tick();
+            self.tick(&mut peers);
         }
     }
 
@@ -180,19 +203,44 @@ impl Keeper {
         self.readiness.borrow().is_able && self.links.iter().any(|link| link.is_active)
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, peers: &mut Peers) {
         let actions = self.owner.tick(now());
-        self.act(actions);
+        self.act(actions, peers);
         let vips = self.readiness.borrow().vips.clone();
         let ready: Vec<_> = self.warming.intersection(&vips).copied().collect();
         for vip in ready {
             self.warming.remove(&vip);
             let actions = self.owner.ready(now(), vip);
-            self.act(actions);
+            self.act(actions, peers);
+        }
+        self.tell_leased();
+    }
+
+    /// Says which VIPs are leased. A node that is given one may not know its service yet.
+    fn tell_leased(&mut self) {
+        let known = self.readiness.borrow().leased.clone();
+        let leased: BTreeSet<_> = known.union(&self.answered).copied().collect();
+        if leased != self.leased {
+            self.answers.leased(&leased);
+            self.leased = leased;
         }
     }
 
-    fn take(&mut self, event: LinkEvent) {
+    fn hear(&mut self, said: Said, peers: &mut Peers) {
+        match said {
+            Said::Asks(question, from) => {
+                if self.owner.peer_asks(now()) {
+                    peers.agree(&question, from);
+                }
+            }
+            Said::Agrees(node, asked) => {
+                let actions = self.owner.peer_agrees(now(), node, asked);
+                self.act(actions, peers);
+            }
+        }
+    }
+
+    fn take(&mut self, event: LinkEvent, peers: &mut Peers) {
         match event {
             LinkEvent::Open(at, requests) => self.links[at].requests = Some(requests),
             LinkEvent::Closed(at) => {
@@ -202,13 +250,14 @@ impl Keeper {
             LinkEvent::Said(at, renew_response::Message::Activity(activity)) => {
                 self.links[at].is_active = activity.active;
             }
+            LinkEvent::Said(_, renew_response::Message::Peers(told)) => peers.learn(&told),
             LinkEvent::Said(at, renew_response::Message::Grant(grant)) => {
                 match Grant::try_from(grant) {
                     Ok(grant) => {
                         let now = now();
                         self.leader = Some((at, now));
                         let actions = self.owner.granted(now, grant);
-                        self.act(actions);
+                        self.act(actions, peers);
                     }
                     Err(violation) => warn!(%violation, "a grant that is none"),
                 }
@@ -218,7 +267,7 @@ impl Keeper {
                 if answer.nobody_leads {
                     let asked = Moment::from_nanos(answer.asked_nanos);
                     let actions = self.owner.nobody_leads(now, answer.controller, asked);
-                    self.act(actions);
+                    self.act(actions, peers);
                 } else {
                     self.owner.somebody_leads(now);
                 }
@@ -226,15 +275,17 @@ impl Keeper {
         }
     }
 
-    fn act(&mut self, actions: Vec<OwnerAction>) {
+    fn act(&mut self, actions: Vec<OwnerAction>, peers: &mut Peers) {
         for action in actions {
             match action {
                 OwnerAction::Answer(vip, epoch) => {
                     info!(%vip, epoch = epoch.0, "answers for a VIP");
+                    self.answered.insert(vip);
                     self.answers.answer(vip, epoch);
                 }
                 OwnerAction::Stop(vip) => {
                     info!(%vip, "answers for a VIP no more");
+                    self.answered.remove(&vip);
                     self.answers.stop(vip);
                 }
                 OwnerAction::Until(end) => self.answers.until(end),
@@ -252,8 +303,7 @@ impl Keeper {
                     let question = LeaderQuestion { asked_nanos };
                     self.ask_all(&renew_request::Message::Question(question));
                 }
-                // There is no policy yet that it is asked with.
-                OwnerAction::AskPeers(..) => {}
+                OwnerAction::AskPeers(asked, nodes) => peers.ask(asked, &nodes),
             }
         }
     }

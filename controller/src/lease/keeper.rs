@@ -14,7 +14,7 @@ use lbfabric_model::{
 };
 use lbfabric_proto::{
     internal::v1::{WitnessAnswer, WitnessQuestion},
-    v1::{LeaderAnswer, LeaseActivity, LeaseGrant, RenewResponse, renew_response},
+    v1::{LeaderAnswer, LeaseActivity, LeaseGrant, renew_response::Message},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,7 +22,10 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::rounds::Rounds;
+use super::{
+    rounds::Rounds,
+    seats::{Seat, Seats},
+};
 use crate::raft::{ProposeError, RaftNode, Tenure};
 
 /// How old a round is at most that a grant counts from, and how late a lease's end is seen.
@@ -40,7 +43,7 @@ pub(crate) struct NodeKey {
 
 /// What happens around the keeper.
 pub(crate) enum Event {
-    NodeCame(NodeKey, mpsc::Sender<RenewResponse>),
+    NodeCame(NodeKey, Seat),
     NodeLeft(NodeKey),
     Request(LeaseRequest),
     /// A node asks whether nobody leads, with its moment.
@@ -70,7 +73,7 @@ pub(crate) struct Keeper {
     leading: Option<Leading>,
     state: Arc<FabricState>,
     rules: Arc<PlacementRules>,
-    nodes: BTreeMap<Name, (u64, mpsc::Sender<RenewResponse>)>,
+    nodes: Seats,
     peers: BTreeMap<u64, mpsc::Sender<WitnessQuestion>>,
     is_active: bool,
 }
@@ -101,7 +104,7 @@ impl Keeper {
             state,
             raft,
             events,
-            nodes: BTreeMap::new(),
+            nodes: Seats::default(),
             peers: BTreeMap::new(),
         }
     }
@@ -192,13 +195,12 @@ impl Keeper {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::NodeCame(key, answers) => self.node_came(key, answers),
-            Event::NodeLeft(key) => {
-                let current = self.nodes.get(&key.node).map(|(stream, _)| *stream);
-                if current == Some(key.stream) {
-                    self.nodes.remove(&key.node);
-                }
+            Event::NodeCame(key, seat) => {
+                let active = self.is_active;
+                seat.say(Message::Activity(LeaseActivity { active }));
+                self.nodes.take(key, seat);
             }
+            Event::NodeLeft(key) => self.nodes.leave(&key),
             Event::Request(request) => self.request(request),
             Event::Question(key, asked_nanos) => self.question(&key, asked_nanos),
             Event::Witness(question, answers) => {
@@ -235,13 +237,6 @@ impl Keeper {
         }
     }
 
-    fn node_came(&mut self, key: NodeKey, answers: mpsc::Sender<RenewResponse>) {
-        let active = self.is_active;
-        let activity = renew_response::Message::Activity(LeaseActivity { active });
-        say(&answers, activity);
-        self.nodes.insert(key.node, (key.stream, answers));
-    }
-
     fn request(&mut self, request: LeaseRequest) {
         let Some(leading) = &mut self.leading else {
             return;
@@ -271,16 +266,12 @@ impl Keeper {
         if nobody_leads {
             debug!(node = %key.node, "a node was told that nobody leads");
         }
-        let answer = renew_response::Message::Answer(LeaderAnswer {
+        let answer = Message::Answer(LeaderAnswer {
             asked_nanos,
             controller: self.id,
             nobody_leads,
         });
-        if let Some((stream, answers)) = self.nodes.get(&key.node)
-            && *stream == key.stream
-        {
-            say(answers, answer);
-        }
+        self.nodes.answer(key, answer);
     }
 
     /// What is known of a leader from the log's traffic.
@@ -382,22 +373,16 @@ impl Keeper {
             return;
         }
         self.is_active = active;
-        for (_, answers) in self.nodes.values() {
-            say(
-                answers,
-                renew_response::Message::Activity(LeaseActivity { active }),
-            );
-        }
+        let activity = Message::Activity(LeaseActivity { active });
+        self.nodes.say_all(&activity);
     }
 
     fn act(&mut self, actions: Vec<LeaderAction>) {
         for action in actions {
             match action {
                 LeaderAction::Grant(node, grant) => {
-                    if let Some((_, answers)) = self.nodes.get(&node) {
-                        let grant = LeaseGrant::from(&grant);
-                        say(answers, renew_response::Message::Grant(grant));
-                    }
+                    let grant = LeaseGrant::from(&grant);
+                    self.nodes.say(&node, Message::Grant(grant));
                 }
                 LeaderAction::Propose(assigns) => self.propose(assigns),
                 // It comes from ticks, and each of these begins one.
@@ -434,12 +419,6 @@ impl Keeper {
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn say(to: &mpsc::Sender<RenewResponse>, message: renew_response::Message) {
-    let message = Some(message);
-    // A node without room has answers that it has not read. It asks again.
-    drop(to.try_send(RenewResponse { message }));
 }
 
 /// Logs who answers for which VIP now.

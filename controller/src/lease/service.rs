@@ -13,7 +13,10 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::keeper::{Event, NodeKey};
+use super::{
+    keeper::{Event, NodeKey},
+    seats::Seat,
+};
 use crate::status;
 
 /// Answers that wait for a node or a member. What does not find room is said again, if it is still of use.
@@ -45,6 +48,7 @@ impl LeaseService for LeaseServer {
         &self,
         request: Request<Streaming<RenewRequest>>,
     ) -> Result<Response<Self::RenewStream>, Status> {
+        let from = request.remote_addr();
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|it| it.message);
         let Some(renew_request::Message::Hello(hello)) = first else {
@@ -57,7 +61,13 @@ impl LeaseService for LeaseServer {
             stream: self.streams.fetch_add(1, Ordering::Relaxed),
         };
         let (answers, outbound) = mpsc::channel(OUTBOUND_MAX);
-        let came = Event::NodeCame(key.clone(), answers);
+        let port = u16::try_from(hello.peer_port)
+            .ok()
+            .filter(|port| *port != 0);
+        let address = from
+            .zip(port)
+            .map(|(from, port)| (from.ip().to_canonical(), port));
+        let came = Event::NodeCame(key.clone(), Seat { answers, address });
         let ended = |_: mpsc::error::SendError<Event>| status::stopping();
         self.events.send(came).await.map_err(ended)?;
         tokio::spawn(read_node(key, inbound, self.events.clone()));

@@ -54,6 +54,11 @@ impl VipAnswers for Map {
     fn until(&mut self, end: Moment) {
         self.0.lock().unwrap().until = end;
     }
+
+    fn leased(&mut self, vips: &BTreeSet<IpAddr>) {
+        let map = self.0.lock().unwrap();
+        assert!(map.vips.keys().all(|vip| vips.contains(vip)));
+    }
 }
 
 /// Nodes by name, those that run and those that have ended.
@@ -82,11 +87,12 @@ impl Nodes {
             node: Name::parse(name, "name").unwrap(),
             controllers: self.controllers.clone(),
             timers: Timers::default(),
-            policy: LossPolicy::Release,
+            policy: LossPolicy::Hold,
         };
         let (sender, readiness) = watch::channel(Readiness {
             is_able: true,
             vips: self.vips.clone(),
+            leased: self.vips.clone(),
         });
         let map = self.maps.entry(name.to_owned()).or_default().clone();
         let leases = NodeLeases::start(config, readiness, Box::new(map)).unwrap();
