@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .boxed(".lbfabric.v1.NodeObject.object.service")
         // By hand, without what is secret.
         .skip_debug([
+            "lbfabric.v1.BgpNeighborSpec",
             "lbfabric.v1.CertificateSpec",
             "lbfabric.v1.NodeCertificate",
             "lbfabric.v1.SecretKey",

@@ -117,6 +117,7 @@ mod tests {
                 digest: 9,
             }],
             logs: true,
+            speaks: true,
             explains: true,
         }
     }

@@ -344,6 +344,7 @@ impl Record {
                 version: self.version.clone(),
                 refusals,
                 map_memory_bytes: report.map_memory_bytes,
+                bgp: report.bgp.clone(),
             }),
             age_ms: u64::try_from(self.heard.elapsed().as_millis()).unwrap_or(u64::MAX),
             health: health.collect(),

@@ -112,6 +112,7 @@ async fn read_hello(inbound: &mut Streaming<SyncRequest>) -> Result<Hello, Statu
             sync_request::Message::Result(_)
             | sync_request::Message::Report(_)
             | sync_request::Message::Explained(_)
+            | sync_request::Message::Spoken(_)
             | sync_request::Message::LogLines(_),
         )
         | None => Err(status::no_hello()),
@@ -158,6 +159,8 @@ fn take(registry: &NodeRegistry, id: &SessionId, request: SyncRequest) -> Result
             registry.delta_result(id, &result);
         }
         Some(sync_request::Message::Explained(reply)) => registry.explained(id, reply),
+        // An answer that nobody waits for.
+        Some(sync_request::Message::Spoken(_)) => {}
         Some(sync_request::Message::LogLines(lines)) => registry.log_lines(id, lines),
         Some(sync_request::Message::Hello(_)) => {
             return Err(Violation::new(

@@ -110,6 +110,7 @@ impl Held {
             held: held.collect(),
             logs: false,
             explains: true,
+            speaks: true,
         }
     }
 

@@ -1,3 +1,4 @@
+mod announcing;
 mod map_writer;
 mod program;
 mod progress;
@@ -26,6 +27,7 @@ use tracing::{error, warn};
 
 use crate::{
     AccessLogTarget, NodeConfig,
+    announce::Announcer,
     chain::Chain,
     controller,
     engine::{EngineDriver, Watching, remove_routing},
@@ -139,6 +141,7 @@ impl NodeAgent {
             log,
             spans: collector.as_ref().map(Collector::queue),
         };
+        let announcer = Announcer::new(taken_over.1.is_some());
         let role = role_state(&config, &network, taken_over, &watching)?;
         let (agent, questions) = asker();
         let (events, controller_events) = mpsc::channel(EVENTS_MAX);
@@ -172,6 +175,7 @@ impl NodeAgent {
             controller_events,
             probe_results,
             probers: Probers::new(results),
+            announcer,
             role,
             file,
             stop: stop.clone(),
@@ -371,8 +375,11 @@ async fn tidy_up(agent: Agent) {
         role,
         network,
         mut tasks,
+        announcer,
         ..
     } = agent;
+    // First, while what is announced is still served.
+    announcer.stop().await;
     tasks.shutdown().await;
     match role {
         RoleState::LoadBalancer(lb) => {

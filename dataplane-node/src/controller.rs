@@ -41,6 +41,8 @@ pub(crate) enum ControllerEvent {
     Delta(SessionId, Box<v1::Delta>),
     /// A question, to be answered on the same stream.
     Explain(SessionId, v1::ExplainQuery),
+    /// A question about BGP, to be answered on the same stream.
+    Speaker(SessionId, v1::SpeakerQuery),
     /// A question for lines of the access log.
     Log(SessionId, v1::LogQuery),
     /// One whose answers nobody reads any more.
@@ -68,6 +70,11 @@ impl Session {
             message: Some(message),
         };
         self.requests.try_send(request).is_ok()
+    }
+
+    /// Where answers go that others work out.
+    pub(crate) fn requests(&self) -> mpsc::Sender<v1::SyncRequest> {
+        self.requests.clone()
     }
 
     /// Where lines of the access log go: they leave room for the rest.
@@ -190,6 +197,7 @@ async fn run_session(id: SessionId, member: &str, events: &mpsc::Sender<Controll
                         ControllerEvent::Delta(id, Box::new(delta))
                     }
                     sync_response::Message::Explain(query) => ControllerEvent::Explain(id, query),
+                    sync_response::Message::Speaker(query) => ControllerEvent::Speaker(id, query),
                     sync_response::Message::FollowLog(query) => ControllerEvent::Log(id, query),
                     sync_response::Message::StopLog(query) => ControllerEvent::StopLog(id, query),
                 };

@@ -5,6 +5,7 @@
 //! servers ◄──── TCP ────────► Probers ──► Health ──┤ Agent (one task)
 //! kernel ◄───── netlink ────► NetworkWatch ────────┼──► Reconciler ──► plan ──► LbMaps ──► kernel
 //!                                                  ├──► EngineDriver ──► layer-7 engine, VIPs on the loopback
+//!                                                  ├──► Announcer ──► BGP and BFD with routers
 //!                                                  ├──► ServerSetup (role server)
 //!                                                  └◄── Admin: metrics and health over HTTP
 //! ```
@@ -12,6 +13,7 @@
 //! Whatever the agent does, the program in the kernel goes on forwarding: it and its maps are pinned.
 
 mod agent;
+mod announce;
 mod chain;
 mod config;
 mod controller;

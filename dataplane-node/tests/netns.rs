@@ -1,6 +1,10 @@
 //! The agent in network namespaces: real links, real maps, and a controller that the test plays. Needs root; without it
 //! every test fails and says so.
 
+#[path = "netns/announced.rs"]
+mod announced;
+#[path = "netns/bird.rs"]
+mod bird;
 #[path = "netns/capabilities.rs"]
 mod capabilities;
 #[path = "netns/detaching.rs"]

@@ -17,6 +17,47 @@ pub mod v1 {
         include_bytes!(concat!(env!("OUT_DIR"), "/lbfabric.v1.binpb"));
 }
 
+impl std::fmt::Debug for v1::BgpNeighborSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            name,
+            address,
+            interface,
+            asn,
+            port,
+            passive,
+            local_address,
+            md5_password,
+            hold_time_secs,
+            hops,
+            ttl_security,
+            families,
+            next_hops,
+            extended_next_hop,
+            graceful_restart_secs,
+            bfd,
+        } = self;
+        f.debug_struct("BgpNeighborSpec")
+            .field("name", name)
+            .field("address", address)
+            .field("interface", interface)
+            .field("asn", asn)
+            .field("port", port)
+            .field("passive", passive)
+            .field("local_address", local_address)
+            .field("has_md5_password", &md5_password.is_some())
+            .field("hold_time_secs", hold_time_secs)
+            .field("hops", hops)
+            .field("ttl_security", ttl_security)
+            .field("families", families)
+            .field("next_hops", next_hops)
+            .field("extended_next_hop", extended_next_hop)
+            .field("graceful_restart_secs", graceful_restart_secs)
+            .field("bfd", bfd)
+            .finish()
+    }
+}
+
 impl std::fmt::Debug for v1::CertificateSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {

@@ -154,13 +154,36 @@ fn options() -> impl Strategy<Value = v1::ServiceSpec> {
 }
 
 fn fabric() -> impl Strategy<Value = v1::FabricSpec> {
-    let node = (text(), texts(), texts(), any::<u32>(), any::<bool>()).prop_map(
-        |(name, source_addresses, labels, weight, drained)| v1::NodeSpec {
+    let bgp = (
+        any::<u32>(),
+        text(),
+        prop::option::of(text()),
+        texts(),
+        any::<bool>(),
+    );
+    let bgp = bgp.prop_map(
+        |(asn, name, md5_password, next_hops, passive)| v1::BgpSpec {
+            asn,
+            neighbors: vec![v1::BgpNeighborSpec {
+                name,
+                passive,
+                md5_password,
+                next_hops,
+                families: vec![v1::AddressFamily::Ipv6.into()],
+                ..v1::BgpNeighborSpec::default()
+            }],
+            ..v1::BgpSpec::default()
+        },
+    );
+    let bgp = prop::option::of(bgp);
+    let node = (text(), texts(), texts(), any::<u32>(), any::<bool>(), bgp).prop_map(
+        |(name, source_addresses, labels, weight, drained, bgp)| v1::NodeSpec {
             name,
             source_addresses,
             labels,
             weight,
             drained,
+            bgp,
         },
     );
     (

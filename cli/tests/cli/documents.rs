@@ -112,3 +112,28 @@ async fn every_block_about_connections_applies_and_comes_back_whole() {
         "{ran:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_block_about_bgp_applies_and_comes_back_without_its_secret() {
+    let fabric = Fabric::start().await;
+    fabric.apply(WEB).await;
+    let blocks = blocks("bgp.md", "");
+    assert_eq!(blocks.len(), 1);
+    fabric.apply(&blocks[0]).await;
+    let file = fabric.run(&["get", "-o", "yaml"]).await;
+    assert!(file.out.contains("router_id: 192.0.2.1"), "{}", file.out);
+    assert!(!file.out.contains("correct-horse"), "{}", file.out);
+    let diff = fabric
+        .run_with(&["diff", "--prune", "-f", "-"], &file.out)
+        .await;
+    assert_eq!((diff.code, diff.out.as_str()), (0, ""), "{}", diff.err);
+    // Another secret is a change, and is not told.
+    let changed = blocks[0].replace("correct-horse", "battery-staple");
+    let diff = fabric.run_with(&["diff", "-f", "-"], &changed).await;
+    let line = "bgp.neighbors.core.md5_password: a secret -> another secret";
+    assert!(diff.out.contains(line), "{}", diff.out);
+    let wrong = blocks[0].replace("asn: 65000", "asn: 23456");
+    let ran = fabric.run_with(&["apply", "-f", "-"], &wrong).await;
+    let said = "nodes[0].bgp.neighbors[0].asn: 23456 stands for others";
+    assert!(ran.code == 2 && ran.err.contains(said), "{ran:?}");
+}

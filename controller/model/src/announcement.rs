@@ -33,7 +33,7 @@ pub enum AnnouncedBy {
 }
 
 /// What is announced with a VIP.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BgpRoute {
     /// Its communities, of any kind, each once.
     pub communities: Vec<Community>,

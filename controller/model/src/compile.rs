@@ -8,8 +8,8 @@ use lbfabric_proto::v1::{self, node_object};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    Backend, FabricState, Generation, Mode, Node, ObjectKey, ObjectKind, PortRange, Ports, Prefix,
-    Proxy, SecretKey, Service, TicketKeys,
+    Backend, Bgp, FabricState, Generation, Mode, Node, ObjectKey, ObjectKind, PortRange, Ports,
+    Prefix, Proxy, SecretKey, Service, TicketKeys,
     state::{Stored, StoredPool, StoredService},
     vip::address_to_bytes,
 };
@@ -250,6 +250,7 @@ impl CompiledFabric {
             cookie_key: self.cookie_key.as_ref().map(SecretKey::to_proto),
             labels: node.map(|node| node.labels.to_spec()).unwrap_or_default(),
             drained: node.is_some_and(|node| node.is_drained),
+            bgp: node.and_then(|node| node.bgp.as_ref()).map(Bgp::to_spec),
         };
         let key = ObjectKey {
             kind: ObjectKind::Settings,

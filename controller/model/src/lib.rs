@@ -10,6 +10,7 @@
 
 mod announcement;
 mod backend;
+mod bgp;
 mod certificate;
 mod command;
 mod compile;
@@ -49,6 +50,7 @@ mod wire_enum;
 
 pub use announcement::{AnnouncedBy, Announcement, BgpRoute, Community};
 pub use backend::Backend;
+pub use bgp::{AddressFamily, Bfd, Bgp, BgpAggregate, BgpNeighbor, Md5Password, Md5Secret};
 pub use certificate::{CERTIFICATES_MAX, Certificate, certificate_status};
 pub use command::{Apply, Command, Delete, ObjectRef};
 pub use compile::{

@@ -4,7 +4,7 @@ use lbfabric_abi::SOURCES_MAX;
 use lbfabric_proto::v1;
 
 use crate::{
-    Labels, Name, Violation,
+    Bgp, Labels, Name, Violation,
     fields::Fields,
     vip::{family, parse_unicast},
 };
@@ -22,6 +22,8 @@ pub struct Node {
     pub weight: NonZeroU16,
     /// Whether it is to be emptied.
     pub is_drained: bool,
+    /// How it speaks BGP, if it does.
+    pub bgp: Option<Bgp>,
 }
 
 impl Node {
@@ -68,16 +70,21 @@ impl Node {
                 format!("{}: give 1 to 65535, or leave it out for 1", spec.weight),
             ));
         }
+        let bgp = spec
+            .bgp
+            .as_ref()
+            .map(|bgp| Bgp::parse(bgp, &format!("{path}.bgp"), violations));
         (violations.len() == before).then_some(Self {
             name: name?,
             sources,
             labels,
             weight: weight?,
             is_drained: spec.drained,
+            bgp: bgp.flatten(),
         })
     }
 
-    /// The specification.
+    /// The specification, secrets included.
     pub fn to_spec(&self) -> v1::NodeSpec {
         v1::NodeSpec {
             name: self.name.to_string(),
@@ -85,7 +92,24 @@ impl Node {
             labels: self.labels.to_spec(),
             weight: self.weight.get().into(),
             drained: self.is_drained,
+            bgp: self.bgp.as_ref().map(Bgp::to_spec),
         }
+    }
+
+    /// Takes the secrets that are to stay as they are from what there was before.
+    pub(crate) fn keep_secrets(&mut self, before: Option<&Self>) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.keep_passwords(before.and_then(|it| it.bgp.as_ref()));
+        }
+    }
+
+    /// What differs from before.
+    pub(crate) fn changes(&self, before: &Self) -> Vec<v1::FieldChange> {
+        let mut changes = before.fields().changes(&self.fields());
+        if let (Some(bgp), Some(before)) = (&self.bgp, &before.bgp) {
+            changes.extend(bgp.other_passwords(before));
+        }
+        changes
     }
 
     pub(crate) fn fields(&self) -> Fields {
@@ -95,12 +119,16 @@ impl Node {
             labels,
             weight,
             is_drained,
+            bgp,
         } = self;
         let mut fields = Fields::default();
         fields.put_list("source_addresses", sources);
         fields.put_list("labels", labels.to_spec());
         fields.put("weight", weight);
         fields.put("drained", is_drained);
+        if let Some(bgp) = bgp {
+            bgp.fields(&mut fields);
+        }
         fields
     }
 }

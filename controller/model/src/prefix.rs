@@ -71,8 +71,8 @@ impl Prefix {
         self.contains(other.address) || other.contains(self.address)
     }
 
-    /// Parses an address or a prefix, of any length.
-    pub(crate) fn parse(text: &str, path: &str) -> Result<Self, Violation> {
+    /// Parses an address or a prefix, of any length; `path` is where it stands.
+    pub fn parse(text: &str, path: &str) -> Result<Self, Violation> {
         let refused = |reason: String| Err(Violation::new(path, reason));
         let no_address = || {
             format!(

@@ -12,9 +12,10 @@ use prost::Message as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{
-    Affinity, Announcement, BackendId, CertificateId, FlowKeeping, Generation, HealthCheck, Labels,
-    Limits, Mode, PoolId, PortRange, Ports, Prefix, Protocol, Proxy, ProxyMode, QuicServerId,
-    SecretKey, ServiceMode, SourceRules, Tunnel, vip::address_from_bytes, wire_enum::WireEnum,
+    Affinity, Announcement, BackendId, Bgp, CertificateId, FlowKeeping, Generation, HealthCheck,
+    Labels, Limits, Mode, PoolId, PortRange, Ports, Prefix, Protocol, Proxy, ProxyMode,
+    QuicServerId, SecretKey, ServiceMode, SourceRules, Tunnel, vip::address_from_bytes,
+    wire_enum::WireEnum,
 };
 
 mod announced;
@@ -86,6 +87,8 @@ pub struct NodeSettings {
     pub labels: Labels,
     /// Whether it is to be emptied.
     pub is_drained: bool,
+    /// How it speaks BGP, if it is to; or why this node cannot read that.
+    pub bgp: Option<Result<Bgp, String>>,
 }
 
 /// A pool as a node needs it.
@@ -194,7 +197,7 @@ pub enum DecodeSnapshotError {
 
 use DecodeSnapshotError::Field;
 
-use self::announced::{decode_announcement, decode_labels};
+use self::announced::{decode_announcement, decode_bgp, decode_labels};
 
 impl SnapshotObject {
     /// Decodes an object and checks all that the node relies on.
@@ -285,6 +288,7 @@ fn decode_settings(proto: &v1::NodeSettings) -> Result<NodeSettings, DecodeSnaps
         },
         labels: decode_labels(&proto.labels)?,
         is_drained: proto.drained,
+        bgp: proto.bgp.as_ref().map(decode_bgp),
     })
 }
 

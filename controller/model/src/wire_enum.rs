@@ -1,10 +1,10 @@
 use lbfabric_proto::v1;
 
 use crate::{
-    AccessLogFormat, Affinity, AlgorithmName, Carries, ClientCertificatePolicy, Encapsulation,
-    ForwardedPolicy, Listening, Mode, OuterSource, Protocol, ProxyMode, ProxyProtocolHeader,
-    ProxyProtocolOthers, SameSite, ServerVerification, ServiceMode, SniOthers, TlsVersion,
-    Violation,
+    AccessLogFormat, AddressFamily, Affinity, AlgorithmName, Carries, ClientCertificatePolicy,
+    Encapsulation, ForwardedPolicy, Listening, Mode, OuterSource, Protocol, ProxyMode,
+    ProxyProtocolHeader, ProxyProtocolOthers, SameSite, ServerVerification, ServiceMode, SniOthers,
+    TlsVersion, Violation,
 };
 
 /// An enum of the API and its counterpart here.
@@ -210,6 +210,16 @@ impl WireEnum for AlgorithmName {
         (Self::Hash, v1::BalancingAlgorithm::Hash, "hash"),
     ];
     const DEFAULT: Option<Self> = Some(Self::RoundRobin);
+}
+
+impl WireEnum for AddressFamily {
+    type Proto = v1::AddressFamily;
+    const FIELD: &'static str = "families";
+    const VALUES: &'static [(Self, v1::AddressFamily, &'static str)] = &[
+        (Self::Ipv4, v1::AddressFamily::Ipv4, "ipv4"),
+        (Self::Ipv6, v1::AddressFamily::Ipv6, "ipv6"),
+    ];
+    const DEFAULT: Option<Self> = None;
 }
 
 impl WireEnum for SameSite {

@@ -33,4 +33,4 @@ pub use bfd::{BfdHandle, BfdReport, BfdThread, Priority, StartBfdError};
 pub use config::{BfdTimers, InvalidSpeaker, NeighborSetup, SpeakerConfig};
 pub use report::NeighborReport;
 pub use routes::Routes;
-pub use speaker::Speaker;
+pub use speaker::{Speaker, SpeakerHandle};

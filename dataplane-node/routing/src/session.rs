@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Accepted(TcpStream),
     /// BFD has lost it.
     BfdLost,
+    /// There is a thread for BFD.
+    UseBfd(BfdHandle),
     /// The session is over, and so is the task.
     Stop(Cease),
     /// How is it?
@@ -196,6 +198,12 @@ impl Session {
             Command::BfdLost => {
                 info!(neighbor = self.name, "BFD has lost the neighbor");
                 self.step(Event::BfdDown);
+            }
+            Command::UseBfd(handle) => {
+                self.bfd.handle = Some(handle);
+                if self.neighbor.negotiated().is_some() {
+                    self.start_bfd();
+                }
             }
             Command::Stop(cease) => {
                 self.is_over = true;

@@ -21,14 +21,21 @@ use crate::socket::at;
 /// with graceful restart needs it; [`Speaker::shut_down`] says good-bye.
 #[derive(Debug)]
 pub struct Speaker {
-    requests: mpsc::UnboundedSender<Request>,
+    handle: SpeakerHandle,
     task: JoinHandle<()>,
+}
+
+/// Asks a [`Speaker`], which may be gone: then there are no neighbors.
+#[derive(Clone, Debug)]
+pub struct SpeakerHandle {
+    requests: mpsc::UnboundedSender<Request>,
 }
 
 enum Request {
     Neighbors(oneshot::Sender<Vec<oneshot::Receiver<NeighborReport>>>),
     Routes(String, oneshot::Sender<Vec<(Prefix, Arc<Attributes>)>>),
     Reset(String, Cease),
+    UseBfd(BfdHandle),
     ShutDown(Cease),
 }
 
@@ -75,11 +82,48 @@ impl Speaker {
             tasks: JoinSet::new(),
         };
         Self {
-            requests: sender,
+            handle: SpeakerHandle { requests: sender },
             task: tokio::spawn(speaking.run()),
         }
     }
 
+    /// To ask it with.
+    pub fn handle(&self) -> SpeakerHandle {
+        self.handle.clone()
+    }
+
+    /// As [`SpeakerHandle::neighbors`].
+    pub async fn neighbors(&self) -> Vec<NeighborReport> {
+        self.handle.neighbors().await
+    }
+
+    /// As [`SpeakerHandle::routes`].
+    pub async fn routes(&self, neighbor: &str) -> Option<Vec<(Prefix, Arc<Attributes>)>> {
+        self.handle.routes(neighbor).await
+    }
+
+    /// As [`SpeakerHandle::reset`].
+    pub fn reset(&self, neighbor: &str, why: &str) {
+        self.handle.reset(neighbor, why);
+    }
+
+    /// Gives BFD to neighbors that want it.
+    pub fn use_bfd(&self, bfd: BfdHandle) {
+        self.handle.request(Request::UseBfd(bfd));
+    }
+
+    /// Ends all sessions, and tells why.
+    pub async fn shut_down(mut self, why: &str) {
+        let cease = Cease::AdministrativeShutdown(why.to_owned());
+        self.handle.request(Request::ShutDown(cease));
+        // A task that panicked has nothing left to say.
+        let _outcome = (&mut self.task).await;
+    }
+}
+
+// === impl SpeakerHandle ===
+
+impl SpeakerHandle {
     /// The session table.
     pub async fn neighbors(&self) -> Vec<NeighborReport> {
         let (answer, asked) = oneshot::channel();
@@ -103,14 +147,6 @@ impl Speaker {
     pub fn reset(&self, neighbor: &str, why: &str) {
         let cease = Cease::AdministrativeReset(why.to_owned());
         self.request(Request::Reset(neighbor.to_owned(), cease));
-    }
-
-    /// Ends all sessions, and tells why.
-    pub async fn shut_down(mut self, why: &str) {
-        let cease = Cease::AdministrativeShutdown(why.to_owned());
-        self.request(Request::ShutDown(cease));
-        // A task that panicked has nothing left to say.
-        let _outcome = (&mut self.task).await;
     }
 
     fn request(&self, request: Request) {
@@ -262,6 +298,12 @@ impl Speaking {
                     running.tell(Command::Stop(cease));
                     self.begin(name, running.setup, Some(running.ended));
                 }
+            }
+            Request::UseBfd(bfd) => {
+                for running in self.sessions.values() {
+                    running.tell(Command::UseBfd(bfd.clone()));
+                }
+                self.bfd = Some(bfd);
             }
             Request::ShutDown(_) => {}
         }

@@ -15,6 +15,8 @@ pub(crate) struct Progress {
     pub(super) view: NetworkView,
     pub(super) session: Option<Session>,
     pub(super) applied: Applied,
+    /// What was desired has been applied once.
+    pub(super) has_applied: bool,
     /// Something has changed since the last apply.
     pub(super) apply_due: bool,
     pub(super) apply_retry_at: Option<Instant>,
@@ -32,6 +34,7 @@ impl Progress {
             view: NetworkView::default(),
             session: None,
             applied: Applied::default(),
+            has_applied: false,
             apply_due: false,
             apply_retry_at: None,
             report_changed: false,

@@ -13,9 +13,12 @@ pub(super) async fn hand_over(agent: Agent, lock: File, mut successor: Successor
         network,
         mut tasks,
         stop,
+        announcer,
         ..
     } = agent;
     info!("another agent takes over");
+    // Without a word: neighbors keep the routes where graceful restart was agreed on.
+    drop(announcer);
     tasks.shutdown().await;
     let mut engine = match role {
         RoleState::LoadBalancer(lb) => Some(lb.engine),

@@ -152,6 +152,14 @@ impl RoleState {
         fault.map(ToString::to_string)
     }
 
+    /// Why a load balancer's program does not run on any interface.
+    pub(crate) fn down(&self) -> Option<String> {
+        match self {
+            Self::LoadBalancer(lb) => lb.program.down().map(ToString::to_string),
+            Self::Server(_) => None,
+        }
+    }
+
     pub(crate) fn mode(&self) -> v1::XdpMode {
         match self {
             Self::LoadBalancer(lb) => lb.program.mode(),

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     NodeConfig,
+    announce::Announcer,
     chain::Chain,
     controller::{ControllerEvent, SessionId},
     hand_over::Successor,
@@ -49,6 +50,7 @@ pub(crate) struct Agent {
     pub(crate) controller_events: mpsc::Receiver<ControllerEvent>,
     pub(crate) probe_results: mpsc::Receiver<ProbeResult>,
     pub(crate) probers: Probers,
+    pub(crate) announcer: Announcer,
     pub(crate) role: RoleState,
     pub(crate) file: StateFile,
     pub(crate) stop: CancellationToken,
@@ -116,7 +118,13 @@ impl Agent {
             };
         // Before the first view of the network there is nothing to try again.
         let program = self.role.retry_at().filter(|_| progress.view.ready);
-        let retries = [program, progress.apply_retry_at, self.role.wake_at()];
+        let announcer = self.announcer.wake_at().map(Instant::from_std);
+        let retries = [
+            program,
+            progress.apply_retry_at,
+            self.role.wake_at(),
+            announcer,
+        ];
         retries.into_iter().flatten().fold(report, Instant::min)
     }
 
@@ -152,6 +160,7 @@ impl Agent {
                 }
             }
             ControllerEvent::Explain(id, query) => self.answer(id, query),
+            ControllerEvent::Speaker(id, query) => self.answer_about_speaker(id, query),
             ControllerEvent::Log(id, query) => {
                 let session = self.progress.session.as_ref();
                 if let Some(session) = session.filter(|session| session.id == id) {
@@ -206,6 +215,7 @@ impl Agent {
             held: held.map(HeldSnapshot::held).unwrap_or_default(),
             explains: true,
             logs: true,
+            speaks: true,
         }
     }
 
@@ -389,6 +399,10 @@ impl Agent {
         let retry = due.into_iter().flatten().any(|at| at <= Instant::now());
         if self.progress.apply_due || retry {
             self.apply().await;
+        } else if let Some(at) = self.announcer.wake_at()
+            && at <= Instant::now().into_std()
+        {
+            self.announce();
         }
     }
 
@@ -420,6 +434,8 @@ impl Agent {
             self.progress.applied = applied;
             self.progress.report_changed = true;
         }
+        self.progress.has_applied |= self.progress.applied.failure.is_none();
+        self.announce();
     }
 
     fn report_if_due(&mut self) {
@@ -456,6 +472,7 @@ impl Agent {
             xdp_mode: self.role.mode().into(),
             fault: fault.unwrap_or_default(),
             addresses: self.addresses(),
+            bgp: self.announcer.status(),
             ..v1::NodeReport::default()
         };
         if let Some(held) = &progress.held {

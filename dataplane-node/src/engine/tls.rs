@@ -256,6 +256,7 @@ mod tests {
             cookie_key: None,
             labels: Labels::default(),
             is_drained: false,
+            bgp: None,
         };
         let keys = |settings: Option<&NodeSettings>| tickets(settings, Some(&own)).unwrap().keys;
         let fabrics = [[2; 32], [3; 32]].map(TicketKey::new);

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lbfabric_model::{
-    CertificateId, Generation, ObjectKey, ObjectKind, PoolId, ServiceId,
+    Announcement, CertificateId, Generation, ObjectKey, ObjectKind, PoolId, ServiceId,
     snapshot::{
         NodeCertificate, NodePool, NodeProxy, NodeService, NodeSettings, ServerVips, SnapshotBody,
         SnapshotObject,
@@ -23,6 +23,8 @@ pub(crate) struct Desired {
     pub(crate) proxies: BTreeMap<ServiceId, NodeProxy>,
     /// The certificates of these.
     pub(crate) certificates: BTreeMap<CertificateId, Arc<NodeCertificate>>,
+    /// How services' VIPs are announced, of those that say so.
+    pub(crate) announcements: BTreeMap<ServiceId, Announcement>,
     /// What a server takes in.
     pub(crate) server: ServerVips,
     /// Names of all objects that were decoded and have one.
@@ -81,6 +83,7 @@ impl Desired {
             ObjectKind::Service => {
                 self.services.remove(&ServiceId(key.id));
                 self.proxies.remove(&ServiceId(key.id));
+                self.announcements.remove(&ServiceId(key.id));
             }
             ObjectKind::ServerVips => self.server = ServerVips::default(),
             ObjectKind::Certificate => {
@@ -94,10 +97,13 @@ impl Desired {
             generation,
             name,
             body,
-            announcement: _,
+            announcement,
         } = object;
         self.names.insert(key, name);
         self.generations.insert(key, generation);
+        if let (ObjectKind::Service, Some(announcement)) = (key.kind, announcement) {
+            self.announcements.insert(ServiceId(key.id), announcement);
+        }
         match (key.kind, body) {
             (ObjectKind::Settings, SnapshotBody::Settings(settings)) => {
                 self.settings = Some(settings);

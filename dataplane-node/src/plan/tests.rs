@@ -100,6 +100,7 @@ pub(crate) fn settings() -> NodeSettings {
         sources: Vec::new(),
         labels: Labels::default(),
         is_drained: false,
+        bgp: None,
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) struct Heard {
     pub(crate) report: Option<v1::NodeReport>,
     pub(crate) explained: Vec<v1::ExplainReply>,
     pub(crate) log_lines: Vec<v1::LogLines>,
+    pub(crate) spoken: Vec<v1::SpeakerReply>,
     /// How many streams there were, and how many of them are of agents that have ended: what is still under way from these is not heard.
     streams: usize,
     ended: usize,
@@ -224,6 +225,7 @@ impl NodeService for Played {
                     Some(sync_request::Message::Result(result)) => heard.results.push(result),
                     Some(sync_request::Message::Report(report)) => heard.report = Some(report),
                     Some(sync_request::Message::Explained(reply)) => heard.explained.push(reply),
+                    Some(sync_request::Message::Spoken(reply)) => heard.spoken.push(reply),
                     Some(sync_request::Message::LogLines(lines)) => heard.log_lines.push(lines),
                     other => panic!("unexpected: {other:?}"),
                 }

@@ -12,6 +12,7 @@ use crate::{
 
 mod announcement;
 mod balancing;
+mod bgp;
 mod routes;
 mod sound_proxy;
 mod specs;

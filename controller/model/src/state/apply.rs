@@ -238,13 +238,15 @@ impl FabricState {
 
     fn put_node(&mut self, index: Generation, node: &Node) -> v1::Change {
         let before = self.nodes.get(&node.name);
+        let mut node = node.clone();
+        node.keep_secrets(before.map(|before| &before.value));
         let mut result = change(v1::Kind::Node, &node.name, v1::Action::Create);
         if let Some(before) = before {
-            if before.value == *node {
+            if before.value == node {
                 return change(v1::Kind::Node, &node.name, v1::Action::Unchanged);
             }
             result.action = v1::Action::Update.into();
-            result.fields = before.value.fields().changes(&node.fields());
+            result.fields = node.changes(&before.value);
         }
         let stored = Stored {
             generation: index,

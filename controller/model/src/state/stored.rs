@@ -1,7 +1,7 @@
 use lbfabric_proto::v1::{self, object};
 
 use crate::{
-    BackendId, Certificate, CertificateId, Generation, Node, Pool, PoolId, Service, ServiceId,
+    BackendId, Bgp, Certificate, CertificateId, Generation, Node, Pool, PoolId, Service, ServiceId,
 };
 
 /// An object and the generation of its last change.
@@ -60,12 +60,17 @@ impl StoredPool {
 }
 
 impl Stored<Node> {
+    /// Without secrets, which nobody gets back.
     pub(crate) fn to_object(&self) -> v1::Object {
+        let spec = v1::NodeSpec {
+            bgp: self.value.bgp.as_ref().map(Bgp::without_passwords),
+            ..self.value.to_spec()
+        };
         object(
             v1::Kind::Node,
             self.value.name.as_str(),
             self.generation,
-            object::Spec::Node(self.value.to_spec()),
+            object::Spec::Node(spec),
         )
     }
 }

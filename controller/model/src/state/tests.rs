@@ -6,6 +6,7 @@ use crate::{
 };
 
 mod announcements;
+mod bgp;
 mod certificates;
 mod engine;
 mod l4_features;

@@ -62,14 +62,16 @@ pub(super) fn node() -> impl Strategy<Value = v1::NodeSpec> {
         prop::collection::vec(label(), 0..3),
         prop_oneof![4 => 0u32..=65_535, 1 => any::<u32>()],
         any::<bool>(),
+        prop::option::of(super::bgp::bgp()),
     )
         .prop_map(
-            |(name, source_addresses, labels, weight, drained)| v1::NodeSpec {
+            |(name, source_addresses, labels, weight, drained, bgp)| v1::NodeSpec {
                 name,
                 source_addresses,
                 labels,
                 weight,
                 drained,
+                bgp,
             },
         )
 }
