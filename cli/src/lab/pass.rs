@@ -15,7 +15,7 @@ use super::topology::{Host, NODES};
 
 const PROGRAM: &str = "lbfabric_pass";
 /// The maps of the other programs of the object, which are made with it and go with the loader: one entry each is enough.
-const MAPS: [&str; 23] = [
+const MAPS: [&str; 24] = [
     "SETTINGS",
     "VIP_PORTS4",
     "VIP_PORTS6",
