@@ -135,7 +135,7 @@ pub struct NodeCertificate {
 pub struct NodeProxy {
     /// Its addresses; prefixes only where it listens transparently.
     pub vips: Vec<Prefix>,
-    /// Its ports; every port only where it listens transparently, and with `backend_port`.
+    /// Its ports; every port only where it listens transparently over TCP, and with `backend_port`.
     pub ports: Ports,
     /// TCP or UDP.
     pub protocol: Protocol,

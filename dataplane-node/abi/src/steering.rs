@@ -24,8 +24,8 @@ pub struct SteeredTo {
     /// The prefix's length in bits of [`Address`]. Of the entries of a port and of every port the longer one counts, and the port's own where they
     /// are alike.
     pub bits: u32,
-    /// 1: the socket of [`Steered::socket`]; 0: whichever the kernel finds by itself.
-    pub to_engine: u32,
+    /// A place in `STEERING_SOCKETS`, from 1 on; 0: whichever socket the kernel finds by itself.
+    pub socket: u32,
 }
 
 /// What is counted of each lookup: `STEERING_COUNTERS`.
@@ -45,8 +45,11 @@ impl Steered {
     pub const PORT_BITS: u32 = 32;
     /// Entries that there are at most.
     pub const ENTRIES_MAX: u32 = 1 << 18;
-    /// Sockets: of TCP and UDP, for IPv4 and IPv6.
-    pub const SOCKETS: u32 = 4;
+    /// Sockets: the listeners of IPv4 and of IPv6, and behind them those of services of datagrams, whose answers leave from the socket's own port.
+    /// Of several that are at the same address and port one stands for all: the kernel chooses among them.
+    pub const SOCKETS: u32 = 1 << 16;
+    /// The first of those of datagrams.
+    pub const FIRST_OF_DATAGRAMS: u32 = 2;
 
     /// What is looked up; `port` in host order.
     #[inline(always)]
@@ -59,10 +62,27 @@ impl Steered {
         }
     }
 
-    /// The place of a socket in `STEERING_SOCKETS`. The kernel chooses among all that listen at the same address and port.
+    /// The place of the listeners of a family.
     #[inline(always)]
-    pub const fn socket(is_ipv4: bool, is_udp: bool) -> u32 {
-        !is_ipv4 as u32 | (is_udp as u32) << 1
+    pub const fn listeners(is_ipv4: bool) -> u32 {
+        !is_ipv4 as u32
+    }
+}
+
+impl SteeredTo {
+    /// With the socket at a place, or none.
+    pub const fn new(bits: u32, place: Option<u32>) -> Self {
+        let socket = match place {
+            Some(place) => place + 1,
+            None => 0,
+        };
+        Self { bits, socket }
+    }
+
+    /// The place of its socket.
+    #[inline(always)]
+    pub const fn place(self) -> Option<u32> {
+        self.socket.checked_sub(1)
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -167,6 +167,27 @@ impl Engine {
         }
         let [v4, v6] = &self.steering;
         Ok([v4.as_ref(), v6.as_ref()])
+    }
+
+    /// A socket of each of these services of datagrams, for somebody to give them what is to addresses that it is not at: it is one of several
+    /// at the same address. What a worker does not have, or not in time, is missing.
+    pub async fn datagram_sockets(
+        &self,
+        services: BTreeSet<ServiceKey>,
+    ) -> BTreeMap<ServiceKey, UdpSocket> {
+        let services = Arc::new(services);
+        let mut all = BTreeMap::new();
+        for worker in &self.workers {
+            let (reply, answer) = oneshot::channel();
+            let services = Arc::clone(&services);
+            if worker.send(Command::DatagramSockets { services, reply }) {
+                let answer = timeout(WORKER_PATIENCE, answer).await;
+                for (key, socket) in answer.ok().and_then(Result::ok).unwrap_or_default() {
+                    all.entry(key).or_insert(socket);
+                }
+            }
+        }
+        all
     }
 
     /// Takes no more connections, and gives what it listens with to who takes them from now on. The connections that there are have so

@@ -46,6 +46,13 @@ pub struct SteeredVip {
     pub port: Option<NonZeroU16>,
 }
 
+impl SteeredVip {
+    /// Whether what is to an address is of these.
+    pub fn contains(&self, at: SocketAddr) -> bool {
+        self.vip.contains(at.ip()) && self.port.is_none_or(|port| port.get() == at.port())
+    }
+}
+
 /// Whose a connection is, by its local address: of those that have its port, the longest prefix's, and there the port's own.
 #[derive(Debug, Default)]
 pub(crate) struct SteeredTable {

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io,
     net::SocketAddr,
     os::fd::AsFd as _,
@@ -42,6 +42,11 @@ pub(crate) enum Command {
         /// Whose connections are that nobody listens for.
         steered: Arc<SteeredTable>,
         reply: oneshot::Sender<Vec<(ServiceKey, ApplyError)>>,
+    },
+    /// To give a socket of each of these services of datagrams.
+    DatagramSockets {
+        services: Arc<BTreeSet<ServiceKey>>,
+        reply: oneshot::Sender<Vec<(ServiceKey, std::net::UdpSocket)>>,
     },
     /// To take what comes by this listener, wherever it was to.
     Steer(std::net::TcpListener),
@@ -169,6 +174,9 @@ impl Worker {
                     let failed = self.apply(&config);
                     self.steering.follow(steered);
                     let _heard = reply.send(failed);
+                }
+                Command::DatagramSockets { services, reply } => {
+                    let _heard = reply.send(self.datagrams.sockets(&services));
                 }
                 Command::Steer(listener) => {
                     if let Err(error) = self.steering.listen(listener) {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lbfabric_model::{
-    AccessLog, ServiceId, UdpRelay,
+    AccessLog, Listening, ServiceId, UdpRelay,
     snapshot::{NodeBackend, NodePool, NodeProxy},
 };
 use lbfabric_proto::v1;
-use lbfabric_proxy::{ServiceKey, UdpConfig, UdpCounters, UdpService};
+use lbfabric_proxy::{ServiceKey, SteeredVip, UdpConfig, UdpCounters, UdpService};
 
 use super::{place::Place, wanted::address_of, watching::Watching};
 use crate::plan::{Health, HealthView};
@@ -19,6 +19,8 @@ use crate::plan::{Health, HealthView};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DatagramPart {
     pub(super) listen: Vec<SocketAddr>,
+    /// What is to come to where it listens.
+    pub(super) steered: Vec<SteeredVip>,
     pub(super) config: UdpConfig,
     /// The service's name, and how it is logged.
     pub(super) name: Arc<str>,
@@ -50,8 +52,18 @@ pub(super) fn datagram_part(
     };
     let leaving = pool.backends.iter().filter(is_leaving);
     let named = |server: &NodeBackend| Some((address(server)?, server.name.as_str().into()));
+    let mut listen = place.listen(&service.vips);
+    let steered = match service.proxy.listening {
+        Listening::Addresses => Vec::new(),
+        Listening::Transparent => {
+            // One stands for all.
+            listen.truncate(1);
+            place.steered(&service.vips)
+        }
+    };
     DatagramPart {
-        listen: place.listen(&service.vips),
+        listen,
+        steered,
         config: UdpConfig {
             servers: servers.iter().filter_map(|it| address(it)).collect(),
             leaving: leaving.filter_map(address).collect(),
@@ -73,11 +85,30 @@ impl ToldDatagrams {
         told.eq(parts.iter())
     }
 
-    /// The part that listens at an address.
-    pub(super) fn part_at(&self, at: SocketAddr) -> Option<(ServiceKey, &DatagramPart)> {
-        let mut parts = self.parts.iter();
-        let (key, (part, _)) = parts.find(|(_, (part, _))| part.listen.contains(&at))?;
+    /// The part of a service that has the datagrams to an address.
+    pub(super) fn part_at(
+        &self,
+        id: ServiceId,
+        at: SocketAddr,
+    ) -> Option<(ServiceKey, &DatagramPart)> {
+        let mut parts = self.parts.iter().filter(|(key, _)| key.id == id.0);
+        let (key, (part, _)) = parts.find(|(_, (part, _))| {
+            part.listen.contains(&at) || part.steered.iter().any(|it| it.contains(at))
+        })?;
         Some((*key, part))
+    }
+
+    /// Services by their keys, with what comes to them without being where they listen; none of it, or some.
+    pub(super) fn steered(&self) -> impl Iterator<Item = (ServiceKey, &[SteeredVip])> {
+        let parts = self.parts.iter();
+        parts.map(|(key, (part, _))| (*key, &part.steered[..]))
+    }
+
+    /// Where those listen that have all that they have there.
+    pub(super) fn listening(&self) -> impl Iterator<Item = SocketAddr> {
+        let parts = self.parts.values().map(|(part, _)| part);
+        let parts = parts.filter(|part| part.steered.is_empty());
+        parts.flat_map(|part| part.listen.iter().copied())
     }
 
     /// Takes these from now on, and gives what the engine needs for them.
@@ -154,6 +185,7 @@ mod tests {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         DatagramPart {
             listen: vec![local(port)],
+            steered: Vec::new(),
             config: UdpConfig {
                 servers: vec![local(server)],
                 ..UdpConfig::default()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lbfabric_model::{BackendId, ObjectKey, ObjectKind, Prefix, ServiceId};
 use lbfabric_proto::v1;
 use lbfabric_proxy::{
-    ClientsBeside, Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey, SteeredVip,
+    ClientsBeside, Engine, EngineConfig, EngineService, ProxyConfig, ServiceKey,
     tls::{ServerTlsConfig, TicketKey, TlsConfig},
 };
 use tracing::{error, warn};
@@ -117,10 +117,8 @@ impl EngineDriver {
     ) -> Option<(ServiceKey, &Behaviour, &ProxyConfig)> {
         let first = ServiceKey { id, part: 0 };
         let mut told = self.told.range(first..).take_while(|(key, _)| key.id == id);
-        let has_port = |it: &SteeredVip| it.port.is_none_or(|port| port.get() == at.port());
         let (key, (behaviour, service)) = told.find(|(_, (_, it))| {
-            let mut steered = it.steered.iter();
-            it.listen.contains(&at) || steered.any(|it| it.vip.contains(at.ip()) && has_port(it))
+            it.listen.contains(&at) || it.steered.iter().any(|it| it.contains(at))
         })?;
         Some((*key, behaviour, &service.proxy))
     }

@@ -69,7 +69,7 @@ impl EngineDriver {
             told.step(format!("the node does not serve it as it is to: {reason}"));
         }
         let end = if question.protocol == Protocol::Udp {
-            let part = self.told_datagrams().part_at(to);
+            let part = self.told_datagrams().part_at(id, to);
             part.map(|(key, part)| told_of(key).datagrams(service, &part.config, &mut told))
         } else {
             let part = self.part_at(id, to);

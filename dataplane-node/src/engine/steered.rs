@@ -7,13 +7,14 @@ use std::{
     time::Instant,
 };
 
+use lbfabric_abi::Steered;
 use lbfabric_model::{Listening, Prefix, ServiceId};
 use tracing::warn;
 
 use super::{
     driver::{EngineDriver, RETRY},
     local_routes::LocalRoutesError,
-    steering::{self, SteeringError},
+    steering::{self, Entries, Places, Sockets, SteeringError, TCP, UDP},
 };
 use crate::{chain::Chain, plan::Desired};
 
@@ -36,17 +37,31 @@ impl EngineDriver {
         vips: &BTreeSet<Prefix>,
         own: &[IpAddr],
     ) -> Result<(), SteerError> {
-        let services = || self.told.values().map(|(_, service)| service);
-        let steered = services().flat_map(|it| &it.steered);
-        let entries = steering::entries(steered, services().flat_map(|it| &it.listen), own);
-        let families = [true, false].map(|v4| vips.iter().any(|vip| vip.is_ipv4() == v4));
+        let datagrams = self.told_datagrams.steered();
+        let datagrams = datagrams.filter(|(_, steered)| !steered.is_empty());
+        let keys: BTreeSet<_> = datagrams.map(|(key, _)| key).collect();
+        let datagrams = if keys.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.engine.datagram_sockets(keys).await
+        };
+        let places = self.steering.places(datagrams.keys());
+        let entries = self.entries(&places, own);
+        let connections = || self.told.values().flat_map(|(_, service)| &service.steered);
+        let families = [true, false].map(|v4| connections().any(|it| it.vip.is_ipv4() == v4));
         let sockets = if self.told.is_empty() {
             // What was taken over waits for the first configuration.
             [None, None]
         } else {
             self.engine.steer(families).map_err(SteerError::Listen)?
         };
-        self.steering.follow(&entries, sockets)?;
+        let datagrams = datagrams.into_iter();
+        let datagrams = datagrams.filter_map(|(key, socket)| Some((*places.get(&key)?, socket)));
+        let sockets = Sockets {
+            listeners: sockets,
+            datagrams: datagrams.collect(),
+        };
+        self.steering.follow(&entries, &sockets, places)?;
         if self.steering.is_running() {
             // Its program gave connections to the same listeners so far.
             self.predecessor = None;
@@ -56,6 +71,23 @@ impl EngineDriver {
             self.wake_by(next.saturating_duration_since(Instant::now()));
         }
         Ok(())
+    }
+
+    /// What goes where. Datagrams whose service has no socket are for nobody.
+    fn entries(&self, places: &Places, own: &[IpAddr]) -> Entries {
+        let services = || self.told.values().map(|(_, service)| service);
+        let connections = services().flat_map(|it| &it.steered).map(|it| {
+            let place = Steered::listeners(it.vip.is_ipv4());
+            (it, TCP, place)
+        });
+        let datagrams = self.told_datagrams.steered();
+        let datagrams = datagrams.filter_map(|(key, vips)| Some((vips, *places.get(&key)?)));
+        let datagrams =
+            datagrams.flat_map(|(vips, place)| vips.iter().map(move |it| (it, UDP, place)));
+        let listeners = services().flat_map(|it| &it.listen);
+        let listeners = listeners.map(|at| (*at, TCP));
+        let sockets = self.told_datagrams.listening().map(|at| (at, UDP));
+        steering::entries(connections.chain(datagrams), listeners.chain(sockets), own)
     }
 
     pub(super) fn refuse_steered(

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fs::File,
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
 };
 
 use aya::{
@@ -14,23 +14,38 @@ use aya::{
 };
 use lbfabric_abi::{Address, Steered, SteeredTo, SteeringEvent};
 use lbfabric_model::Prefix;
-use lbfabric_proxy::SteeredVip;
+use lbfabric_proxy::{ServiceKey, SteeredVip};
 use tracing::info;
 
 use crate::object;
 
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
 /// As for the programs of packets.
 const LOAD_ATTEMPTS: usize = 50;
 /// Whether it is there already or not: `BPF_ANY`.
 const ANY: u64 = 0;
 
-/// An entry's key, with how many bits of it count, and whether the engine gets it.
-pub(super) type Entries = BTreeMap<(Steered, u32), bool>;
+/// An entry's key, with how many bits of it count, and the place of the socket that gets it; none: what the kernel finds by itself.
+pub(super) type Entries = BTreeMap<(Steered, u32), Option<u32>>;
+
+/// The places of the sockets of services of datagrams.
+pub(super) type Places = BTreeMap<ServiceKey, u32>;
+
+/// What the program gives its finds to.
+pub(super) struct Sockets<'a> {
+    /// Of IPv4, and of IPv6.
+    pub(super) listeners: [Option<&'a TcpListener>; 2],
+    /// By their places.
+    pub(super) datagrams: BTreeMap<u32, UdpSocket>,
+}
 
 /// The program. Dropping it takes it away: it is of no use without the engine.
 #[derive(Default)]
-pub(super) struct Steering(Option<Running>);
+pub(super) struct Steering {
+    running: Option<Running>,
+    places: Places,
+}
 
 struct Running {
     entries: LpmTrie<MapData, Steered, SteeredTo>,
@@ -64,56 +79,73 @@ pub(crate) enum SteeringError {
     Maps(#[from] MapError),
 }
 
-/// What the program is to go by: `vips` are the engine's without a listener, `listeners` have one, and `own` are the node's own addresses.
+/// What the program is to go by: `vips` are for the sockets at these places, `listeners` have one of their own, and `own` are the node's addresses.
+/// Each with its protocol.
 pub(super) fn entries<'a>(
-    vips: impl Iterator<Item = &'a SteeredVip>,
-    listeners: impl Iterator<Item = &'a SocketAddr>,
+    vips: impl Iterator<Item = (&'a SteeredVip, u8, u32)>,
+    listeners: impl Iterator<Item = (SocketAddr, u8)>,
     own: &[IpAddr],
 ) -> Entries {
     let mut entries = Entries::new();
     let mut prefixes = HashSet::new();
     let mut lengths = BTreeSet::new();
-    for SteeredVip { vip, port } in vips {
+    for (SteeredVip { vip, port }, protocol, place) in vips {
         let port = port.map_or(0, u16::from);
-        entries.insert(entry(*vip, port), true);
-        prefixes.insert(*vip);
+        entries.insert(entry(*vip, port, protocol), Some(place));
+        prefixes.insert((*vip, protocol));
         lengths.insert(vip.bits());
     }
-    let is_inside = |address: IpAddr| {
+    let is_inside = |address: IpAddr, protocol: u8| {
         let mut around = lengths
             .iter()
             .filter_map(|bits| Prefix::around(address, *bits));
-        around.any(|it| prefixes.contains(&it))
+        around.any(|it| prefixes.contains(&(it, protocol)))
     };
     let mut has_listener = HashSet::new();
-    for at in listeners.filter(|at| is_inside(at.ip())) {
-        entries.insert(entry(at.ip().into(), at.port()), false);
+    for (at, protocol) in listeners.filter(|(at, protocol)| is_inside(at.ip(), *protocol)) {
+        entries.insert(entry(at.ip().into(), at.port(), protocol), None);
         has_listener.insert(at.ip());
     }
-    let own = own.iter().filter(|it| !has_listener.contains(it));
-    for address in own.filter(|it| is_inside(**it)) {
-        // Of every port, whatever a service has there.
-        entries.insert(entry((*address).into(), 0), false);
+    for address in own.iter().filter(|it| !has_listener.contains(it)) {
+        for protocol in [TCP, UDP].into_iter().filter(|it| is_inside(*address, *it)) {
+            // Of every port, whatever a service has there.
+            entries.insert(entry((*address).into(), 0, protocol), None);
+        }
     }
     entries
 }
 
-fn entry(vip: Prefix, port: u16) -> (Steered, u32) {
+fn entry(vip: Prefix, port: u16, protocol: u8) -> (Steered, u32) {
     let bits = u32::from(vip.bits()) + if vip.is_ipv4() { 96 } else { 0 };
-    (Steered::new(Address::from(vip.address()), port, TCP), bits)
+    let address = Address::from(vip.address());
+    (Steered::new(address, port, protocol), bits)
 }
 
 // === impl Steering ===
 
 impl Steering {
-    /// Goes by these from now on, with these sockets of IPv4 and IPv6; without any entry there is no program.
+    /// Places for the sockets of these services: those that had one keep it, and nobody gets what was another one's until now.
+    pub(super) fn places<'a>(&self, services: impl Iterator<Item = &'a ServiceKey>) -> Places {
+        let taken: BTreeSet<u32> = self.places.values().copied().collect();
+        let mut free =
+            (Steered::FIRST_OF_DATAGRAMS..Steered::SOCKETS).filter(|it| !taken.contains(it));
+        let place = |key: &ServiceKey| {
+            let had = self.places.get(key).copied();
+            Some((*key, had.or_else(|| free.next())?))
+        };
+        services.filter_map(place).collect()
+    }
+
+    /// Goes by these from now on, with these sockets, some of which are at places of services; without any entry there is no program.
     pub(super) fn follow(
         &mut self,
         wanted: &Entries,
-        sockets: [Option<&TcpListener>; 2],
+        sockets: &Sockets<'_>,
+        places: Places,
     ) -> Result<(), SteeringError> {
         if wanted.is_empty() {
-            if self.0.take().is_some() {
+            self.places.clear();
+            if self.running.take().is_some() {
                 info!("connections are not given to the engine by a program any more");
             }
             return Ok(());
@@ -122,21 +154,23 @@ impl Steering {
             let count = wanted.len();
             return Err(SteeringError::TooMany { count });
         }
-        let running = match &mut self.0 {
+        let running = match &mut self.running {
             Some(running) => running,
             none => none.insert(Running::start()?),
         };
         running.hold(sockets)?;
-        running.write(wanted)
+        running.write(wanted)?;
+        self.places = places;
+        Ok(())
     }
 
     pub(super) const fn is_running(&self) -> bool {
-        self.0.is_some()
+        self.running.is_some()
     }
 
     /// What it has counted.
     pub(super) fn counts(&self) -> Result<BTreeMap<&'static str, u64>, SteeringError> {
-        let Some(running) = &self.0 else {
+        let Some(running) = &self.running else {
             return Ok(BTreeMap::new());
         };
         let count = |event: SteeringEvent| {
@@ -180,30 +214,30 @@ impl Running {
         })
     }
 
-    /// Of several sockets that listen at one's address the kernel chooses by itself.
-    fn hold(&mut self, sockets: [Option<&TcpListener>; 2]) -> Result<(), SteeringError> {
-        for (family, socket) in sockets.into_iter().enumerate() {
+    /// Of several sockets that listen at one's address the kernel chooses by itself. One that has been closed is in no place any more.
+    fn hold(&mut self, sockets: &Sockets<'_>) -> Result<(), SteeringError> {
+        for (family, socket) in sockets.listeners.into_iter().enumerate() {
             if let Some(socket) = socket {
-                let place = Steered::socket(family == 0, false);
+                let place = Steered::listeners(family == 0);
                 self.sockets.set(place, socket, ANY)?;
             }
+        }
+        for (place, socket) in &sockets.datagrams {
+            self.sockets.set(*place, socket, ANY)?;
         }
         Ok(())
     }
 
     /// New entries come first, so that no VIP is without one that had one before.
     fn write(&mut self, wanted: &Entries) -> Result<(), SteeringError> {
-        for ((whose, bits), to_engine) in wanted {
-            if self.written.get(&(*whose, *bits)) == Some(to_engine) {
+        for ((whose, bits), place) in wanted {
+            if self.written.get(&(*whose, *bits)) == Some(place) {
                 continue;
             }
             let key = Key::new(Steered::PORT_BITS + bits, *whose);
-            let value = SteeredTo {
-                bits: *bits,
-                to_engine: u32::from(*to_engine),
-            };
+            let value = SteeredTo::new(*bits, *place);
             self.entries.insert(&key, value, ANY)?;
-            self.written.insert((*whose, *bits), *to_engine);
+            self.written.insert((*whose, *bits), *place);
         }
         let gone: Vec<_> = self.written.keys().copied().collect();
         for (whose, bits) in gone.into_iter().filter(|it| !wanted.contains_key(it)) {
@@ -240,24 +274,46 @@ mod tests {
             port: NonZeroU16::new(port),
         };
         let vips = [steered("10.9.0.0", 16, 0), steered("fd09::", 32, 443)];
+        let datagrams = steered("10.7.0.0", 16, 53);
         let listeners =
-            ["10.9.1.1:80", "10.8.1.1:80", "[fd09::1]:443"].map(|it| it.parse().unwrap());
+            ["10.9.1.1:80", "10.8.1.1:80", "[fd09::1]:443"].map(|it| (it.parse().unwrap(), TCP));
         let own = ["10.9.1.1", "10.9.7.7", "10.7.0.1", "fd09::9"].map(|it| it.parse().unwrap());
-        let found = entries(vips.iter(), listeners.iter(), &own);
+        let vips = vips.iter().map(|it| (it, TCP, 1));
+        let found = entries(
+            vips.chain([(&datagrams, UDP, 7)]),
+            listeners.into_iter(),
+            &own,
+        );
         let expected: Entries = [
-            ("10.9.0.0", 16 + 96, 0, true),
-            ("fd09::", 32, 443, true),
-            ("10.9.1.1", 128, 80, false),
-            ("fd09::1", 128, 443, false),
-            ("10.9.7.7", 128, 0, false),
-            ("fd09::9", 128, 0, false),
+            ("10.9.0.0", 16 + 96, 0, TCP, Some(1)),
+            ("fd09::", 32, 443, TCP, Some(1)),
+            ("10.9.1.1", 128, 80, TCP, None),
+            ("fd09::1", 128, 443, TCP, None),
+            ("10.9.7.7", 128, 0, TCP, None),
+            ("fd09::9", 128, 0, TCP, None),
+            ("10.7.0.0", 16 + 96, 53, UDP, Some(7)),
+            ("10.7.0.1", 128, 0, UDP, None),
         ]
         .into_iter()
-        .map(|(address, bits, port, to_engine)| {
+        .map(|(address, bits, port, protocol, place)| {
             let address: IpAddr = address.parse().unwrap();
-            ((Steered::new(address.into(), port, TCP), bits), to_engine)
+            let whose = Steered::new(address.into(), port, protocol);
+            ((whose, bits), place)
         })
         .collect();
         assert_eq!(found, expected);
+    }
+    #[test]
+    fn a_place_is_given_on_only_after_its_service_has_gone() {
+        let key = |id| ServiceKey { id, part: 0 };
+        let mut steering = Steering::default();
+        let first = steering.places([key(1), key(2)].iter());
+        assert_eq!(first, [(key(1), 2), (key(2), 3)].into());
+        steering.places = first;
+        let second = steering.places([key(2), key(3)].iter());
+        assert_eq!(second, [(key(2), 3), (key(3), 4)].into());
+        steering.places = second;
+        let third = steering.places([key(2), key(3), key(4)].iter());
+        assert_eq!(third, [(key(2), 3), (key(3), 4), (key(4), 2)].into());
     }
 }

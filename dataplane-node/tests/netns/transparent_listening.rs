@@ -7,10 +7,10 @@
 use std::{
     collections::BTreeSet,
     io::{self, Read as _, Write as _},
-    net::TcpListener,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     sync::{Mutex, PoisonError},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use lbfabric_node::{NodeAgent, Role};
@@ -106,6 +106,34 @@ impl Site {
         }
     }
 
+    /// What comes back from there for a datagram, as soon as something does.
+    async fn say(&self, target: &str) -> String {
+        let to: SocketAddr = target.parse().expect("an address and a port");
+        let begun = Instant::now();
+        loop {
+            let socket = self.client.within(|| {
+                let any: IpAddr = match to.ip() {
+                    IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                // Connected, it hears nobody else.
+                let socket = UdpSocket::bind((any, 0)).expect("a port");
+                socket.connect(to).map(|()| socket).expect("a way there")
+            });
+            let answer = spawn_blocking(move || {
+                socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+                socket.send(b"said")?;
+                let mut answer = [0; 64];
+                let length = socket.recv(&mut answer)?;
+                io::Result::Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+            });
+            if let Ok(answer) = answer.await.expect("no panic") {
+                return answer;
+            }
+            assert!(begun.elapsed() < DEADLINE, "no answer from {target}");
+        }
+    }
+
     /// What an agent may have put there.
     fn machine(&self) -> BTreeSet<String> {
         let node = &self.fixture.node;
@@ -141,6 +169,18 @@ fn serve(site: &Site, address: &str, word: &'static str) {
     });
 }
 
+/// Answers every datagram at a port of the server with a word.
+fn answer(site: &Site, address: &str, word: &'static str) {
+    let socket = site.fixture.peer.within(|| UdpSocket::bind(address));
+    let socket = socket.expect("the port is free");
+    thread::spawn(move || -> io::Result<()> {
+        loop {
+            let (_, from) = socket.recv_from(&mut [0; 64])?;
+            socket.send_to(word.as_bytes(), from)?;
+        }
+    });
+}
+
 pub(crate) fn service(name: &str, vips: &[&str], port: &str, to: u32) -> v1::ServiceSpec {
     v1::ServiceSpec {
         name: name.to_owned(),
@@ -164,6 +204,13 @@ pub(crate) fn transparent(service: v1::ServiceSpec) -> v1::ServiceSpec {
     }
 }
 
+fn datagrams(name: &str, vips: &[&str], port: &str, to: u32) -> v1::ServiceSpec {
+    v1::ServiceSpec {
+        protocol: v1::Protocol::Udp.into(),
+        ..transparent(service(name, vips, port, to))
+    }
+}
+
 fn spec() -> v1::FabricSpec {
     v1::FabricSpec {
         pools: vec![specs::pool()],
@@ -172,6 +219,8 @@ fn spec() -> v1::FabricSpec {
             transparent(service("wide", &["11.0.0.0/8", "fd98::/16"], "any", 80)),
             transparent(service("part", &["10.99.8.0/24"], "8080", 81)),
             service("listens", &["10.99.7.7"], "80", 82),
+            datagrams("dns", &["10.99.0.0/16", "fd99::/32"], "53", 5301),
+            datagrams("other", &["10.99.8.0/24"], "53-54", 5302),
         ],
         ..v1::FabricSpec::default()
     }
@@ -193,6 +242,13 @@ fn whole_prefixes_and_any_port_are_served_and_nothing_stays_behind() {
         ("10.88.0.2:82", "listens"),
     ] {
         serve(&site, address, word);
+    }
+    for (address, word) in [
+        ("10.88.0.2:5301", "dns4"),
+        ("[fd88::2]:5301", "dns6"),
+        ("10.88.0.2:5302", "other"),
+    ] {
+        answer(&site, address, word);
     }
     site.fixture.run(|| async {
         let before = site.machine();
@@ -216,6 +272,15 @@ fn whole_prefixes_and_any_port_are_served_and_nothing_stays_behind() {
                 ("10.99.7.7:81", "all4"),
             ] {
                 assert_eq!(site.ask(target).await, word, "{target}");
+            }
+            for (target, word) in [
+                ("10.99.0.0:53", "dns4"),
+                ("10.99.255.255:53", "dns4"),
+                ("[fd99:0:ffff::9]:53", "dns6"),
+                ("10.99.8.1:53", "other"),
+                ("10.99.8.255:54", "other"),
+            ] {
+                assert_eq!(site.say(target).await, word, "{target}");
             }
             for address in ["10.99.3.4", "fd99:0:1::5"] {
                 eventually_pinged(&site.client, address).await;
@@ -241,8 +306,13 @@ fn whole_prefixes_and_any_port_are_served_and_nothing_stays_behind() {
         // The prefix is another one.
         let mut other = spec();
         other.services[0].vips = vec!["10.98.0.0/16".to_owned()];
+        let named = |name: &str| other.services.iter().position(|it| it.name == name);
+        let dns = named("dns").expect("it is one of them");
+        other.services[dns].vips = vec!["10.98.0.0/16".to_owned()];
         controller.apply(&other);
         assert_eq!(site.ask("10.98.1.1:9").await, "all4");
+        assert_eq!(site.say("10.98.1.1:53").await, "dns4");
+        assert_eq!(site.say("10.99.8.1:53").await, "other");
         let refused = || curl(&site.client, "10.99.1.2:8080").is_none().then_some(());
         eventually("nobody at the old one", refused).await;
         assert_eq!(site.ask("10.99.8.1:8080").await, "part");

@@ -48,7 +48,12 @@ impl Service {
     /// Connections to VIPs that are configured nowhere.
     fn check_steered(&self, refuse: &mut impl FnMut(&str, String)) {
         if self.ports == Ports::Any {
-            if self.backend_port.is_none() && self.protocol != Protocol::Udp {
+            if self.protocol == Protocol::Udp {
+                refuse(
+                    "ports",
+                    "answers to datagrams leave from the port that clients use: name it".to_owned(),
+                );
+            } else if self.backend_port.is_none() {
                 refuse(
                     "backend_port",
                     "clients may come to any port: say at which one servers listen".to_owned(),

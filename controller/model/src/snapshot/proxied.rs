@@ -29,7 +29,8 @@ pub(super) fn decode(
     if !is_steered && !vips.iter().all(|vip| vip.is_single()) {
         return Err(Field("service.vips"));
     }
-    if ports == Ports::Any && !(is_steered && backend_port.is_some()) {
+    let may_be_any = is_steered && backend_port.is_some() && protocol != Protocol::Udp;
+    if ports == Ports::Any && !may_be_any {
         return Err(Field("service.ports"));
     }
     Ok(NodeProxy {

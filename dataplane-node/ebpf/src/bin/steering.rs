@@ -23,7 +23,6 @@ mod program {
     use lbfabric_abi::{Address, Steered, SteeredTo, SteeringEvent};
 
     const AF_INET: u32 = 2;
-    const UDP: u32 = 17;
 
     // SAFETY: no other symbol has this name, and the loader takes the section's bytes for the licence.
     #[unsafe(link_section = "license")]
@@ -69,11 +68,10 @@ mod program {
             (None, Some(any)) => any,
             (None, None) => return,
         };
-        if found.to_engine == 0 {
+        let Some(place) = found.place() else {
             return;
-        }
-        let socket = Steered::socket(is_ipv4, protocol == UDP);
-        match STEERING_SOCKETS.redirect_sk_lookup(context, socket, 0) {
+        };
+        match STEERING_SOCKETS.redirect_sk_lookup(context, place, 0) {
             Ok(()) => count(SteeringEvent::Steered),
             Err(_) => count(SteeringEvent::NoSocket),
         }

@@ -1,7 +1,8 @@
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io,
     net::SocketAddr,
+    os::fd::AsFd as _,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -93,6 +94,21 @@ impl UdpSites {
             }
         }
         failed
+    }
+
+    /// One of the sockets of each of these services, if it has one here.
+    pub(crate) fn sockets(
+        &self,
+        services: &BTreeSet<ServiceKey>,
+    ) -> Vec<(ServiceKey, std::net::UdpSocket)> {
+        let sites = self.0.values();
+        let sites = sites.filter(|site| services.contains(&site.service));
+        let sockets = sites.filter_map(|site| {
+            let (relay, _) = site.relays.first()?;
+            let copy = relay.socket.as_fd().try_clone_to_owned().ok()?;
+            Some((site.service, copy.into()))
+        });
+        sockets.collect()
     }
 
     /// Takes no datagrams any more.

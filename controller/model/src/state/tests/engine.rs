@@ -340,16 +340,17 @@ fn prefixes_and_every_port_are_listened_at_transparently() {
     for service in good {
         assert_eq!(mistakes(vec![service.clone()]), [""; 0], "{service:?}");
     }
-    let udp = v1::ServiceSpec {
+    let udp = |ports| v1::ServiceSpec {
         protocol: v1::Protocol::Udp.into(),
-        ..steered(engine("e", "198.51.100.7", "53"))
+        ..steered(engine("e", "198.51.0.0/16", ports))
     };
+    assert_eq!(mistakes(vec![udp("53")]), [""; 0]);
     for (service, field) in [
         (engine("e", "198.51.0.0/16", "80"), "vips[0]"),
         (to(80, engine("e", "198.51.100.7", "any")), "ports"),
         (steered(engine("e", "198.51.0.0/16", "any")), "backend_port"),
         (steered(engine("e", "198.51.0.0/16", "1-1025")), "ports"),
-        (udp, "proxy.listening"),
+        (udp("any"), "ports"),
     ] {
         let path = format!("services[0].{field}");
         assert_eq!(mistakes(vec![service.clone()]), [path], "{service:?}");
