@@ -12,6 +12,7 @@ mod breaks;
 mod moments;
 mod settle;
 mod steps;
+mod walks;
 mod world;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};

@@ -296,3 +296,6 @@ impl NodeLease {
         now.released != before.released || now.ready != before.ready
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,3 +247,6 @@ impl Owner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

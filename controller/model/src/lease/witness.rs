@@ -60,3 +60,6 @@ impl Witness {
             .retain(|_, at| now.since(*at) <= timers.fence() * 2);
     }
 }
+
+#[cfg(test)]
+mod tests;

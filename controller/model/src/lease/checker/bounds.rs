@@ -7,8 +7,8 @@ use super::{
 use crate::lease::{LossPolicy, Timers};
 
 /// Slow and fast clocks, in units for a step of time.
-const SLOW: u64 = 2;
-const FAST: u64 = 4;
+pub(super) const SLOW: u64 = 2;
+pub(super) const FAST: u64 = 4;
 /// In units: two steps by a slow clock, one by a fast one.
 const LEASE: u64 = 4;
 /// What brings the lease by a fast clock to two steps.
