@@ -5,6 +5,7 @@ mod progress;
 mod removal;
 mod replaced;
 mod report;
+mod rivals;
 mod role;
 mod run;
 mod seen;

@@ -6,6 +6,7 @@
 //! kernel ◄───── netlink ────► NetworkWatch ────────┼──► Reconciler ──► plan ──► LbMaps ──► kernel
 //!                                                  ├──► EngineDriver ──► layer-7 engine, VIPs on the loopback
 //!                                                  ├──► Announcer ──► BGP and BFD with routers
+//!                                                  ├──► LeasedVips: whom else neighbors take for a VIP's owner
 //!                                                  ├──► ServerSetup (role server)
 //!                                                  └◄── Admin: metrics and health over HTTP
 //! ```
@@ -24,6 +25,7 @@ mod health;
 mod jitter;
 mod map_keeper;
 mod maps;
+mod neighbor;
 mod netlink;
 pub mod object;
 mod plan;
@@ -39,3 +41,4 @@ pub use agent::{DetachError, NodeAgent, StartError, detach};
 pub use config::{AccessLogTarget, NodeConfig, Role, TraceCollector, XdpModeChoice};
 pub use hand_over::HandOverFailed;
 pub use map_keeper::{KeepError, Kept, MapKeeper};
+pub use neighbor::{Adopted, LeasedVips, LeasedVipsError, Mac, Rival, VipOwner};

@@ -20,7 +20,7 @@ use crate::plan::{MapOp, Observed, Rings};
 
 pub(crate) use aya_maps::{AyaMaps, OpenMapsError};
 pub(crate) use server_maps::ServerMaps;
-pub(crate) use shared_words::monotonic_ns;
+pub(crate) use shared_words::{SharedWords, boot_clock, monotonic_ns};
 
 /// A load balancer's maps. The reconciler knows nothing else of the kernel.
 pub(crate) trait LbMaps: Rings + Send {

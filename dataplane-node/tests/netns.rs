@@ -15,6 +15,8 @@ mod exact_state;
 mod failed_take_over;
 #[path = "netns/fixture.rs"]
 mod fixture;
+#[path = "netns/flat_network.rs"]
+mod flat_network;
 #[path = "netns/foreign_programs.rs"]
 mod foreign_programs;
 #[path = "netns/gue.rs"]
@@ -80,6 +82,8 @@ mod played_collector;
 mod played_controller;
 #[path = "netns/prefix.rs"]
 mod prefix;
+#[path = "netns/rivals.rs"]
+mod rivals;
 #[path = "netns/seeing.rs"]
 mod seeing;
 #[path = "netns/server.rs"]

@@ -9,7 +9,7 @@ use lbfabric_proto::v1;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{program::Program, report};
+use super::{program::Program, report, rivals};
 use crate::{
     chain::Chain,
     engine::{EngineDriver, Surroundings},
@@ -254,6 +254,8 @@ impl RoleState {
                 report.backends = report::backends(desired, &health.view(), &lb.panics, maps)?;
                 report.services = report::services(desired, maps, monotonic_ns())?;
                 report.services.extend(lb.engine.reports());
+                let links = &situation.network.links;
+                rivals::warn_services(&mut report.services, &self.rivals(), links, desired);
                 if let Some(maps) = maps {
                     report.counters = report::counters(maps.counters()?);
                 }

@@ -392,6 +392,8 @@ impl Agent {
             self.progress.apply_due = true;
             self.progress.report_changed = true;
         }
+        let interfaces = &self.config.interfaces;
+        self.progress.report_changed |= self.role.look_for_rivals(interfaces, &links);
     }
 
     async fn apply_if_due(&mut self) {

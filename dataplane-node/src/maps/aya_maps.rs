@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aya::{
     Ebpf, Pod,
@@ -18,6 +19,7 @@ use super::{
     LbMaps, ReadMapError, WriteMapError, flow_map::FlowMap, ring_map::RingMap,
     session_map::SessionMap,
 };
+use crate::neighbor::{LeasedVips, LeasedVipsError};
 use crate::plan::{MapOp, Observed, PrefixKey, Rings, SourceKey};
 
 /// A map of the object is missing, or not of the expected shape.
@@ -37,6 +39,8 @@ pub(crate) enum OpenMapsError {
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Leases(#[from] LeasedVipsError),
 }
 
 /// The maps of the load balancer's program.
@@ -66,6 +70,7 @@ pub(crate) struct AyaMaps {
     pub(super) service_tokens: Array<MapData, u64>,
     pub(super) source_tokens: Array<MapData, SourceTokens>,
     pub(super) recent_flows: Array<MapData, FlowBucket>,
+    leased_vips: Arc<LeasedVips>,
 }
 
 pub(super) fn open<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, OpenMapsError>
@@ -145,7 +150,13 @@ impl AyaMaps {
             service_tokens: open(ebpf, "SERVICE_TOKENS")?,
             source_tokens: open(ebpf, "SOURCE_TOKENS")?,
             recent_flows: open(ebpf, "RECENT_FLOWS")?,
+            leased_vips: Arc::new(LeasedVips::open(ebpf)?),
         })
+    }
+
+    /// What the programs answer ARP and neighbor discovery for.
+    pub(crate) fn leased_vips(&self) -> &Arc<LeasedVips> {
+        &self.leased_vips
     }
 
     fn read_arrays(&self, observed: &mut Observed) -> Result<(), ReadMapError> {

@@ -9,12 +9,13 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use aya::maps::MapData;
 
 /// A mapping of an array with `BPF_F_MMAPABLE` whose values consist of words of 8 bytes, each of which both sides read and
 /// write as a whole.
-pub(super) struct SharedWords {
+pub(crate) struct SharedWords {
     first: NonNull<AtomicU64>,
     count: usize,
 }
@@ -26,7 +27,7 @@ unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
     /// Maps the first `count` words of a map, which has that many.
-    pub(super) fn new(map: &MapData, count: usize) -> io::Result<Self> {
+    pub(crate) fn new(map: &MapData, count: usize) -> io::Result<Self> {
         let fd = map.fd().as_fd().as_raw_fd();
         // SAFETY: a new mapping, at a place of the kernel's choice, changes no memory that is in use.
         let address = unsafe {
@@ -47,7 +48,7 @@ impl SharedWords {
     }
 
     /// All words.
-    pub(super) fn words(&self) -> &[AtomicU64] {
+    pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping has this length and begins at a page. Both sides write words as a whole, and it is not unmapped
         // while `self` lives.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.count) }
@@ -68,12 +69,23 @@ impl Drop for SharedWords {
 
 /// The clock that the program stamps entries with.
 pub(crate) fn monotonic_ns() -> u64 {
+    let now = clock(libc::CLOCK_MONOTONIC);
+    now.as_secs() * 1_000_000_000 + u64::from(now.subsec_nanos())
+}
+
+/// The clock of leases, `CLOCK_BOOTTIME`.
+pub(crate) fn boot_clock() -> Duration {
+    clock(libc::CLOCK_BOOTTIME)
+}
+
+fn clock(which: libc::clockid_t) -> Duration {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: the pointer leads to a `timespec`, which the call fills.
-    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let outcome = unsafe { libc::clock_gettime(which, &raw mut now) };
     debug_assert_eq!(outcome, 0);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+    let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or_default();
+    Duration::new(now.tv_sec.cast_unsigned(), nanoseconds)
 }

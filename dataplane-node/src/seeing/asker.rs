@@ -26,6 +26,8 @@ pub(crate) struct NodeSeen {
     /// What a controller would hear now.
     pub(crate) report: v1::NodeReport,
     pub(crate) is_connected: bool,
+    /// Other hosts that take themselves for the owner of a VIP of the node.
+    pub(crate) rivals: u64,
     /// The names of services.
     pub(crate) services: BTreeMap<ServiceId, String>,
     /// The names of servers and of their pools.

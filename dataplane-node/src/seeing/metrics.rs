@@ -35,6 +35,11 @@ pub(crate) fn node_metrics(text: &mut MetricsText, seen: &NodeSeen) {
             refused,
         ),
         (
+            "lbfabric_vip_rivals",
+            "Other hosts that took themselves for the owner of a VIP of the node within the last minute.",
+            seen.rivals,
+        ),
+        (
             "lbfabric_map_memory_bytes",
             "What the maps of the packet program take of the kernel's memory.",
             report.map_memory_bytes,
@@ -153,6 +158,7 @@ mod tests {
                 ..v1::NodeReport::default()
             },
             is_connected: true,
+            rivals: 2,
             services: [
                 (ServiceId(1), "dns".to_owned()),
                 (ServiceId(2), "shop".to_owned()),
@@ -176,6 +182,7 @@ mod tests {
             "lbfabric_applied_generation 7",
             "lbfabric_controller_connected 1",
             "lbfabric_program_running 1",
+            "lbfabric_vip_rivals 2",
             "lbfabric_l4_service_packets_total{service=\"dns\"} 3",
             "lbfabric_l4_service_bytes_total{service=\"dns\"} 300",
             "lbfabric_l4_packets_total{verdict=\"forwarded\"} 5",

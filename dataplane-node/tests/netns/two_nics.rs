@@ -190,7 +190,7 @@ impl PassPrograms {
     }
 
     /// A veth delivers what is sent by XDP only to an end that has a program itself.
-    fn attach(namespace: &Namespace, link: &str) -> Self {
+    pub(crate) fn attach(namespace: &Namespace, link: &str) -> Self {
         namespace.within(|| {
             let mut pass = Self::load();
             let attached = pass.program().attach(link, XdpMode::Driver);
