@@ -19,8 +19,6 @@ pub(crate) struct Hello {
     pub(crate) explains: bool,
     /// Whether it can be asked for lines of its access log.
     pub(crate) logs: bool,
-    /// Whether it can be asked about BGP.
-    pub(crate) speaks: bool,
 }
 
 impl TryFrom<v1::Hello> for Hello {
@@ -65,7 +63,6 @@ impl TryFrom<v1::Hello> for Hello {
                 held,
                 explains: proto.explains,
                 logs: proto.logs,
-                speaks: proto.speaks,
             }),
             _ => Err(violations),
         }

@@ -7,9 +7,8 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::{
     cluster::{ReadError, WriteError},
-    explain::ExplainError,
+    explain::{AskError, ExplainError},
     node_registry::SessionEnd,
-    questions::AskError,
     raft::RpcError,
 };
 

@@ -1,4 +1,5 @@
 mod announcing;
+mod leases;
 mod map_writer;
 mod program;
 mod progress;
@@ -9,6 +10,7 @@ mod rivals;
 mod role;
 mod run;
 mod seen;
+mod server_role;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -41,10 +43,12 @@ use crate::{
     state_file::StateFile,
     xdp::{MapSizes, PeerHooks, Pins, ProgramKind},
 };
+use leases::Leases;
 use program::{Program, ProgramOptions};
 use progress::Progress;
-use role::{LoadBalancer, RoleState, Server};
+use role::{LoadBalancer, RoleState};
 use run::Agent;
+use server_role::Server;
 
 /// Events that wait for the agent's task.
 const EVENTS_MAX: usize = 64;
@@ -189,7 +193,7 @@ impl NodeAgent {
             config,
         };
         let run = async move {
-            let (agent, successor) = agent.run().await;
+            let (agent, successor) = Box::pin(agent.run()).await;
             if let Some(successor) = successor {
                 Box::pin(replaced::hand_over(agent, lock, successor)).await;
             } else {
@@ -345,6 +349,7 @@ fn role_state(
             panics: std::collections::BTreeSet::new(),
             former: std::collections::BTreeSet::new(),
             wake_at: None,
+            leases: Leases::new(config),
             engine: EngineDriver::start(
                 setup,
                 network.requests.clone(),

@@ -3,8 +3,8 @@
 
 #[path = "netns/announced.rs"]
 mod announced;
-#[path = "netns/announced_faults.rs"]
-mod announced_faults;
+#[path = "netns/arp_watch.rs"]
+mod arp_watch;
 #[path = "netns/bird.rs"]
 mod bird;
 #[path = "netns/capabilities.rs"]
@@ -62,6 +62,8 @@ mod l7_transparent;
 mod large_frames;
 #[path = "netns/layout_switch.rs"]
 mod layout_switch;
+#[path = "netns/leases.rs"]
+mod leases;
 #[cfg(target_arch = "x86_64")]
 #[path = "netns/linux_6_1.rs"]
 mod linux_6_1;

@@ -1,5 +1,7 @@
 //! Pages of the documentation, whose commands are run.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::{fs, path::Path, process::Output};
 
 use crate::namespaces::bash;

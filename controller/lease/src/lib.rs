@@ -19,5 +19,5 @@ mod thread;
 
 pub use channel::{GREETING, channel};
 pub use clock::now;
-pub use node::{NodeLeases, NodeLeasesConfig, Readiness, VipAnswers};
+pub use node::{LeaseCounts, NodeLeases, NodeLeasesConfig, Readiness, VipAnswers};
 pub use thread::LeaseThread;

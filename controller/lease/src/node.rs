@@ -72,9 +72,19 @@ pub struct NodeLeasesConfig {
     pub policy: LossPolicy,
 }
 
+/// What a node has done with leases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseCounts {
+    /// The VIPs that it answers for.
+    pub held: u64,
+    /// How often it began to answer for one.
+    pub taken: u64,
+}
+
 /// The thread that keeps a node's leases. When it is dropped, it ends as it would with the agent: what is answered for is until the lease's end.
 #[derive(Debug)]
 pub struct NodeLeases {
+    counts: watch::Receiver<LeaseCounts>,
     _thread: LeaseThread,
 }
 
@@ -87,10 +97,17 @@ impl NodeLeases {
         readiness: watch::Receiver<Readiness>,
         answers: Box<dyn VipAnswers>,
     ) -> io::Result<Self> {
-        let work = |stop| Keeper::new(config, readiness, answers).run(stop);
+        let (count, counts) = watch::channel(LeaseCounts::default());
+        let work = |stop| Keeper::new(config, readiness, answers, count).run(stop);
         Ok(Self {
+            counts,
             _thread: LeaseThread::start(work)?,
         })
+    }
+
+    /// What it has done since it was started.
+    pub fn counts(&self) -> LeaseCounts {
+        *self.counts.borrow()
     }
 }
 
@@ -116,6 +133,7 @@ struct Keeper {
     answered: BTreeSet<IpAddr>,
     /// What was told last to be leased.
     leased: BTreeSet<IpAddr>,
+    counts: watch::Sender<LeaseCounts>,
 }
 
 // === impl Keeper ===
@@ -125,6 +143,7 @@ impl Keeper {
         config: NodeLeasesConfig,
         readiness: watch::Receiver<Readiness>,
         mut answers: Box<dyn VipAnswers>,
+        counts: watch::Sender<LeaseCounts>,
     ) -> Self {
         let adopted = answers.adopted();
         if !adopted.vips.is_empty() {
@@ -153,6 +172,7 @@ impl Keeper {
             warming: BTreeSet::new(),
             answered,
             leased: BTreeSet::new(),
+            counts,
             config,
         }
     }
@@ -281,11 +301,13 @@ impl Keeper {
                 OwnerAction::Answer(vip, epoch) => {
                     info!(%vip, epoch = epoch.0, "answers for a VIP");
                     self.answered.insert(vip);
+                    self.count(1);
                     self.answers.answer(vip, epoch);
                 }
                 OwnerAction::Stop(vip) => {
                     info!(%vip, "answers for a VIP no more");
                     self.answered.remove(&vip);
+                    self.count(0);
                     self.answers.stop(vip);
                 }
                 OwnerAction::Until(end) => self.answers.until(end),
@@ -306,6 +328,14 @@ impl Keeper {
                 OwnerAction::AskPeers(asked, nodes) => peers.ask(asked, &nodes),
             }
         }
+    }
+
+    fn count(&self, taken: u64) {
+        let held = self.answered.len() as u64;
+        self.counts.send_modify(|it| {
+            it.held = held;
+            it.taken += taken;
+        });
     }
 
     /// Asks the member that leads, or all if none has granted anything lately: whoever does not lead says nothing.

@@ -1,27 +1,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
+use std::time::Instant as StdInstant;
 
 use lbfabric_abi::Verdict;
-use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId, Prefix, snapshot::ServerVips};
+use lbfabric_lease::LeaseCounts;
+use lbfabric_model::{ObjectKey, ObjectKind, PacketQuestion, PoolId};
 use lbfabric_proto::v1;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{program::Program, report, rivals};
+use super::{leases::Leases, program::Program, report, rivals, server_role::Server};
 use crate::{
     chain::Chain,
     engine::{EngineDriver, Surroundings},
     explain::{Names, explain},
     health::HealthTable,
-    maps::{AyaMaps, LbMaps, ReadMapError, ServerMaps, monotonic_ns},
+    maps::{AyaMaps, LbMaps, ReadMapError, monotonic_ns},
     netlink::{LinkView, NetworkView},
     plan::{Desired, Health, Local, NatPorts, Sources},
     reconciler::{PlanInputs, ReconcileError, Reconciler},
-    server::{ServerSetup, SetupError},
     snapshot::HeldSnapshot,
-    xdp::{Fault, PeerHooks},
 };
 
 /// The ports that the kernel gives to its own connections, `ip_local_port_range`, where it cannot be read.
@@ -43,15 +42,7 @@ pub(crate) struct LoadBalancer {
     /// When to apply again, though nothing has happened.
     pub(crate) wake_at: Option<StdInstant>,
     pub(crate) engine: EngineDriver,
-}
-
-/// A server: the program, and the machine's settings.
-pub(crate) struct Server {
-    pub(crate) program: Program<ServerMaps>,
-    pub(crate) hooks: PeerHooks,
-    pub(crate) setup: ServerSetup,
-    /// When to apply again, though nothing has happened.
-    pub(crate) wake_at: Option<StdInstant>,
+    pub(crate) leases: Leases,
 }
 
 /// What the role knows when it applies what is desired.
@@ -187,9 +178,18 @@ impl RoleState {
                 };
                 let refused = lb.engine.apply(situation.desired, &health, around).await;
                 applied.refusals.extend(refused);
+                lb.follow_leases(situation, &applied);
                 applied
             }
             Self::Server(server) => server.apply(situation.desired).await,
+        }
+    }
+
+    /// What has become of leases of VIPs.
+    pub(crate) fn lease_counts(&self) -> LeaseCounts {
+        match self {
+            Self::LoadBalancer(lb) => lb.leases.counts(),
+            Self::Server(_) => LeaseCounts::default(),
         }
     }
 
@@ -274,6 +274,14 @@ impl RoleState {
 // === impl LoadBalancer ===
 
 impl LoadBalancer {
+    /// VIPs are answered for from the maps of the program that runs.
+    fn follow_leases(&mut self, situation: Situation<'_>, applied: &Applied) {
+        let runs = self.program.down().is_none() && self.program.filling().is_none();
+        let maps = self.program.maps().filter(|_| runs);
+        let vips = maps.map(|it| it.maps().leased_vips());
+        self.leases.follow(vips, situation, applied);
+    }
+
     fn apply(&mut self, situation: Situation<'_>) -> Applied {
         let Situation {
             desired,
@@ -377,96 +385,6 @@ fn kernel_ports() -> (u16, u16) {
             Some((ports.next()?.parse().ok()?, ports.next()?.parse().ok()?))
         })
         .unwrap_or(KERNEL_PORTS_DEFAULT)
-}
-
-// === impl Server ===
-
-impl Server {
-    async fn apply(&mut self, desired: &Desired) -> Applied {
-        let mut applied = Applied {
-            refusals: desired.undecodable.clone(),
-            failure: None,
-        };
-        let key = ObjectKey {
-            kind: ObjectKind::ServerVips,
-            id: 0,
-        };
-        let ServerVips {
-            vips,
-            gue_ports: _,
-            hold_time_secs: _,
-            client_address_nodes: _,
-            client_address_ports,
-        } = &desired.server;
-        let vips: BTreeSet<Prefix> = vips.iter().copied().collect();
-        self.wake_at = None;
-        let setup = self.set_up(&vips, &desired.server).await;
-        if let Err(error) = setup {
-            let reason = Chain(&error).to_string();
-            warn!(%reason, "the server is not set up as desired");
-            applied.failure = Some(reason.clone());
-            applied.refusals.insert(key, reason);
-        } else if let Some(fault) = self.program.down()
-            && let Some(what) = lacking(!vips.is_empty(), client_address_ports.is_some())
-        {
-            let reason = format!("{what}: {fault}");
-            applied.refusals.insert(key, reason);
-        }
-        applied
-    }
-
-    /// New VIPs go to the loopback first, old ones leave it last, and not before their flows have had time to end.
-    async fn set_up(
-        &mut self,
-        wanted: &BTreeSet<Prefix>,
-        desired: &ServerVips,
-    ) -> Result<(), ServerError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
-        let (held, next_end) = self.setup.hold(wanted, desired.hold_time_secs, now)?;
-        self.wake_at = next_end.map(|end| {
-            let left = Duration::from_secs(end.saturating_sub(now));
-            StdInstant::now() + left
-        });
-        self.setup.add_vips(wanted).await?;
-        if let Some(maps) = self.program.maps_mut() {
-            let ports = desired.client_address_ports.as_ref();
-            maps.set_gue_ports(&desired.gue_ports)?;
-            maps.set_told(&desired.client_address_nodes, ports)?;
-            maps.set_vips(&held)?;
-            self.program.switch();
-        }
-        self.setup.remove_vips_except(&held).await?;
-        // Last, for the VIPs do not depend on it.
-        if desired.client_address_ports.is_none() {
-            self.hooks.detach()?;
-        } else if self.program.maps().is_some() {
-            self.hooks.attach()?;
-        }
-        Ok(())
-    }
-}
-
-/// What a server cannot do without its program, of what is asked for.
-const fn lacking(unpack: bool, tell: bool) -> Option<&'static str> {
-    if unpack {
-        Some("tunnelled packets cannot be unpacked")
-    } else if tell {
-        Some("clients' addresses cannot be told")
-    } else {
-        None
-    }
-}
-
-/// The server could not be brought to the desired state.
-#[derive(Debug, thiserror::Error)]
-enum ServerError {
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    #[error("clients' addresses cannot be told")]
-    Hooks(#[from] Fault),
-    #[error("the program's VIPs")]
-    Maps(#[from] ReadMapError),
 }
 
 /// Refusals of a role as the controller wants them.

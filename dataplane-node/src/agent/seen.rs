@@ -21,6 +21,7 @@ impl Agent {
             node: self.config.name.clone(),
             report: self.report(),
             is_connected: self.progress.session.is_some(),
+            leases: self.role.lease_counts(),
             rivals: self.role.rivals().len() as u64,
             services: of_kind
                 .map(|(key, name)| (ServiceId(key.id), name.clone()))

@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
+use lbfabric_lease::LeaseCounts;
 use lbfabric_model::{BackendId, ServiceId};
 use lbfabric_proto::v1;
 use tokio::{
@@ -26,6 +27,8 @@ pub(crate) struct NodeSeen {
     /// What a controller would hear now.
     pub(crate) report: v1::NodeReport,
     pub(crate) is_connected: bool,
+    /// What has become of leases of VIPs.
+    pub(crate) leases: LeaseCounts,
     /// Other hosts that take themselves for the owner of a VIP of the node.
     pub(crate) rivals: u64,
     /// The names of services.
