@@ -8,6 +8,7 @@ const PUBLIC: &[&str] = &[
     "lbfabric/v1/lease_service.proto",
     "lbfabric/v1/node_service.proto",
     "lbfabric/v1/observe.proto",
+    "lbfabric/v1/speaker_service.proto",
     "lbfabric/v1/vip_service.proto",
 ];
 /// As OpenTelemetry publishes them: opentelemetry-proto 1.10.0.

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     client::ClientArgs,
     command::{
-        apply, cert, completions, delete, dev, diff, explain, get, logs, man, node, nodes, top,
-        validate, vip, watch,
+        apply, bgp, cert, completions, delete, dev, diff, explain, get, logs, man, node, nodes,
+        top, validate, vip, watch,
     },
     exit, lab,
 };
@@ -64,6 +64,9 @@ enum Command {
     /// Ask nodes what they would do with a packet, and why.
     #[command(after_long_help = explain::HELP)]
     Explain(explain::ExplainArgs),
+    /// Show what nodes announce to their routers.
+    #[command(after_long_help = bgp::HELP)]
+    Bgp(bgp::BgpArgs),
     /// Import, list and rotate certificates.
     #[command(after_long_help = cert::HELP)]
     Cert(cert::CertArgs),
@@ -97,6 +100,7 @@ impl Cli {
             Command::Top(args) => top::run(args, &client).await,
             Command::Logs(args) => logs::run(args, &client).await,
             Command::Explain(args) => explain::run(args, &client).await,
+            Command::Bgp(args) => bgp::run(args, &client).await,
             Command::Cert(args) => cert::run(args, &client).await,
             Command::Dev(args) => dev::run(args).await,
             Command::Lab(args) => lab::run(args).await,

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod apply;
+pub mod bgp;
 pub mod cert;
 pub mod completions;
 pub mod delete;

@@ -1,5 +1,6 @@
 //! What is printed: tables for people, JSON and YAML for programs.
 
+mod bgp;
 mod certificates;
 mod changes;
 mod event;
@@ -11,6 +12,7 @@ mod style;
 mod table;
 mod vips;
 
+pub use bgp::{bgp_neighbors, bgp_routes, vip_announcements};
 pub use certificates::certificates;
 pub use changes::{changes, is_different};
 pub use event::event;

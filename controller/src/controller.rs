@@ -5,7 +5,8 @@ use lbfabric_proto::{
     internal::v1::peer_service_server::PeerServiceServer,
     v1::{
         FILE_DESCRIPTOR_SET, fabric_service_server::FabricServiceServer,
-        node_service_server::NodeServiceServer, vip_service_server::VipServiceServer,
+        node_service_server::NodeServiceServer, speaker_service_server::SpeakerServiceServer,
+        vip_service_server::VipServiceServer,
     },
 };
 use tokio::{
@@ -30,6 +31,7 @@ use crate::{
     peer_channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_PEER_MESSAGE_BYTES},
     peer_service::PeerServer,
     raft::{RaftConfig, RaftNode, StartRaftError},
+    speaker::SpeakerServer,
     ticket_keeper,
     vip_service::VipServer,
 };
@@ -239,6 +241,10 @@ fn services(
         registry: registry.clone(),
         stopping: stopping.clone(),
     });
+    let speakers = SpeakerServiceServer::new(SpeakerServer {
+        cluster: cluster.clone(),
+        registry: registry.clone(),
+    });
     let nodes = NodeServiceServer::new(NodeServer {
         registry: registry.clone(),
         compiled: compiler::follow(raft.published()),
@@ -269,6 +275,7 @@ fn services(
         .add_service(describe().build_v1alpha().map_err(StartError::Reflection)?)
         .add_service(fabric.max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(vips)
+        .add_service(speakers)
         .add_service(nodes.max_decoding_message_size(MAX_NODE_MESSAGE_BYTES))
         .add_service(
             peers

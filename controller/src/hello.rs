@@ -19,6 +19,8 @@ pub(crate) struct Hello {
     pub(crate) explains: bool,
     /// Whether it can be asked for lines of its access log.
     pub(crate) logs: bool,
+    /// Whether it can be asked about BGP.
+    pub(crate) speaks: bool,
 }
 
 impl TryFrom<v1::Hello> for Hello {
@@ -63,6 +65,7 @@ impl TryFrom<v1::Hello> for Hello {
                 held,
                 explains: proto.explains,
                 logs: proto.logs,
+                speaks: proto.speaks,
             }),
             _ => Err(violations),
         }

@@ -6,23 +6,26 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use lbfabric_model::{
-    BackendId, CertificateId, FabricState, ObjectKey, ObjectKind, PoolId, ServiceId, Violation,
-};
+use lbfabric_model::{BackendId, FabricState, ObjectKey, ServiceId, Violation};
 use lbfabric_proto::{
     internal::v1 as internal,
     v1::{self, sync_response},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
 use crate::{
-    explain::{Answer, AskError, Questions},
+    explain::Answer,
     hello::{Hello, parse_addresses},
     logs::LogQueries,
+    questions::{AskError, Questions},
 };
+
+mod keys;
+
+use self::keys::{by_key, object_ref};
 
 /// Nodes that one member keeps track of.
 const NODES_MAX: usize = 8_192;
@@ -44,16 +47,24 @@ struct Record {
     connected: bool,
     role: v1::NodeRole,
     version: String,
-    explains: bool,
-    logs: bool,
+    knows: Knows,
     addresses: watch::Sender<Vec<IpAddr>>,
     applied_generation: u64,
     refusals: BTreeMap<ObjectKey, v1::NodeObjectRefusal>,
     report: v1::NodeReport,
     heard: Instant,
     end: watch::Sender<Option<SessionEnd>>,
-    questions: Questions,
+    questions: Questions<v1::ExplainQuery, v1::ExplainReply>,
+    speaker_queries: Questions<v1::SpeakerQuery, v1::SpeakerReply>,
     log_queries: LogQueries,
+}
+
+/// What a node can be asked for; older ones know less.
+#[derive(Clone, Copy)]
+struct Knows {
+    explains: bool,
+    logs: bool,
+    speaks: bool,
 }
 
 /// Why a node's stream is over.
@@ -75,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) addresses: watch::Receiver<Vec<IpAddr>>,
     /// What the node is to be asked.
     pub(crate) questions: mpsc::Receiver<v1::ExplainQuery>,
+    /// What it is to be asked about BGP.
+    pub(crate) speaker_queries: mpsc::Receiver<v1::SpeakerQuery>,
     /// What it is to be asked for lines of its access log.
     pub(crate) log_queries: mpsc::Receiver<sync_response::Message>,
     registry: Arc<NodeRegistry>,
@@ -108,14 +121,18 @@ impl NodeRegistry {
         let (end, ended) = watch::channel(None);
         let (addresses, reported) = watch::channel(hello.facts.addresses.clone());
         let (questions, asked) = Questions::new();
+        let (speaker_queries, asked_about_speaker) = Questions::new();
         let (log_queries, asked_for_logs) = LogQueries::new();
         let record = Record {
             session: number,
             connected: true,
             role: hello.facts.role.to_proto(),
             version: hello.version.clone(),
-            explains: hello.explains,
-            logs: hello.logs,
+            knows: Knows {
+                explains: hello.explains,
+                logs: hello.logs,
+                speaks: hello.speaks,
+            },
             addresses,
             applied_generation: hello.generation.0,
             refusals: BTreeMap::new(),
@@ -123,6 +140,7 @@ impl NodeRegistry {
             heard: Instant::now(),
             end,
             questions,
+            speaker_queries,
             log_queries,
         };
         if let Some(old) = records.nodes.insert(node.clone(), record) {
@@ -133,6 +151,7 @@ impl NodeRegistry {
             end: ended,
             addresses: reported,
             questions: asked,
+            speaker_queries: asked_about_speaker,
             log_queries: asked_for_logs,
             registry: self.clone(),
         })
@@ -182,7 +201,27 @@ impl NodeRegistry {
 
     /// Takes a node's answer to a question.
     pub(crate) fn explained(&self, id: &SessionId, reply: v1::ExplainReply) {
-        self.with(id, |record| record.questions.answer(reply));
+        self.with(id, |record| record.questions.answer(reply.id, reply));
+    }
+
+    /// Asks a node whose stream ends here about BGP.
+    pub(crate) fn ask_speaker(
+        &self,
+        node: &str,
+        question: v1::SpeakerQuestion,
+    ) -> Result<oneshot::Receiver<v1::SpeakerReply>, AskError> {
+        let mut records = self.lock();
+        let record = records.nodes.get_mut(node).ok_or(AskError::Unknown)?;
+        record.takes("tell of BGP", record.knows.speaks)?;
+        record.speaker_queries.ask(|id| v1::SpeakerQuery {
+            id,
+            question: Some(question),
+        })
+    }
+
+    /// Takes a node's answer about BGP.
+    pub(crate) fn spoken(&self, id: &SessionId, reply: v1::SpeakerReply) {
+        self.with(id, |record| record.speaker_queries.answer(reply.id, reply));
     }
 
     /// Takes lines of a node's access log.
@@ -194,8 +233,9 @@ impl NodeRegistry {
     pub(crate) fn log_sessions(&self) -> Vec<SessionId> {
         let records = self.lock();
         let nodes = records.nodes.iter();
-        let nodes = nodes
-            .filter(|(_, it)| it.connected && it.logs && it.role == v1::NodeRole::LoadBalancer);
+        let nodes = nodes.filter(|(_, it)| {
+            it.connected && it.knows.logs && it.role == v1::NodeRole::LoadBalancer
+        });
         nodes
             .map(|(node, it)| SessionId {
                 node: node.clone(),
@@ -271,13 +311,23 @@ impl Records {
 
 impl Record {
     fn ask(&mut self, packet: v1::PacketQuestion) -> Result<Answer, AskError> {
+        self.takes("explain packets", self.knows.explains)?;
+        self.questions.ask(|id| v1::ExplainQuery {
+            id,
+            packet: Some(packet),
+        })
+    }
+
+    /// Whether it can be asked for something that not all versions know.
+    fn takes(&self, what: &'static str, is_known: bool) -> Result<(), AskError> {
         match self.role {
             _ if !self.connected => Err(AskError::NotConnected),
             v1::NodeRole::Server | v1::NodeRole::Unspecified => Err(AskError::Server),
-            v1::NodeRole::LoadBalancer if !self.explains => Err(AskError::TooOld {
+            v1::NodeRole::LoadBalancer if !is_known => Err(AskError::TooOld {
                 version: self.version.clone(),
+                what,
             }),
-            v1::NodeRole::LoadBalancer => self.questions.ask(packet),
+            v1::NodeRole::LoadBalancer => Ok(()),
         }
     }
 
@@ -353,37 +403,12 @@ impl Record {
     }
 }
 
-fn by_key(
-    refusals: &[v1::NodeObjectRefusal],
-) -> impl Iterator<Item = (ObjectKey, v1::NodeObjectRefusal)> + '_ {
-    refusals.iter().filter_map(|refusal| {
-        let key = ObjectKey::try_from(refusal.key?).ok()?;
-        Some((key, refusal.clone()))
-    })
-}
-
-/// The object that a key stands for; none once it is deleted.
-fn object_ref(key: ObjectKey, node: &str, state: &FabricState) -> Option<v1::ObjectRef> {
-    let (kind, name) = match key.kind {
-        ObjectKind::Service => (v1::Kind::Service, state.service_name(ServiceId(key.id))?),
-        ObjectKind::Pool => (v1::Kind::Pool, state.pool_name(PoolId(key.id))?),
-        ObjectKind::Certificate => (
-            v1::Kind::Certificate,
-            state.certificate_name(CertificateId(key.id))?,
-        ),
-        ObjectKind::Settings | ObjectKind::ServerVips => (v1::Kind::Node, node),
-    };
-    Some(v1::ObjectRef {
-        kind: kind.into(),
-        name: name.to_owned(),
-    })
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
         self.registry.with(&self.id, |record| {
             record.connected = false;
             record.questions.abandon();
+            record.speaker_queries.abandon();
             record.log_queries.abandon();
             record.end.send_replace(Some(SessionEnd::Gone));
         });

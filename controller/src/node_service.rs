@@ -159,8 +159,7 @@ fn take(registry: &NodeRegistry, id: &SessionId, request: SyncRequest) -> Result
             registry.delta_result(id, &result);
         }
         Some(sync_request::Message::Explained(reply)) => registry.explained(id, reply),
-        // An answer that nobody waits for.
-        Some(sync_request::Message::Spoken(_)) => {}
+        Some(sync_request::Message::Spoken(reply)) => registry.spoken(id, reply),
         Some(sync_request::Message::LogLines(lines)) => registry.log_lines(id, lines),
         Some(sync_request::Message::Hello(_)) => {
             return Err(Violation::new(

@@ -153,6 +153,12 @@ impl NodeStatuses {
         }
     }
 
+    /// The nodes that some member knows.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &v1::NodeStatus)> {
+        let nodes = self.nodes.values();
+        nodes.filter_map(|node| Some((node.name.as_str(), node.status.as_ref()?)))
+    }
+
     /// The status of a node that some member knows.
     pub(crate) fn known(&self, name: &str) -> Option<&v1::NodeStatus> {
         self.nodes.get(name)?.status.as_ref()

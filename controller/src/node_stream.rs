@@ -54,6 +54,7 @@ impl NodeStream {
             held,
             explains: _,
             logs: _,
+            speaks: _,
         } = hello;
         let was_connected = view.borrow().connected;
         Self {
@@ -130,6 +131,10 @@ impl NodeStream {
             Ok(()) = self.session.addresses.changed() => Ok(()),
             Some(question) = self.session.questions.recv() => {
                 self.question = Some(Message::Explain(question));
+                Ok(())
+            }
+            Some(query) = self.session.speaker_queries.recv() => {
+                self.question = Some(Message::Speaker(query));
                 Ok(())
             }
             Some(query) = self.session.log_queries.recv() => {

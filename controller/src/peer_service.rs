@@ -7,9 +7,10 @@ use futures::stream::BoxStream;
 use lbfabric_model::Command;
 use lbfabric_proto::{
     internal::v1::{
-        NodeStatusesRequest, NodeStatusesResponse, ProposeRequest, ProposeResponse, RaftRequest,
-        RaftResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk, VipStatesRequest,
-        VipStatesResponse, peer_service_server::PeerService, propose_response, read_index_response,
+        AskSpeakerRequest, NodeStatusesRequest, NodeStatusesResponse, ProposeRequest,
+        ProposeResponse, RaftRequest, RaftResponse, ReadIndexRequest, ReadIndexResponse,
+        SnapshotChunk, VipStatesRequest, VipStatesResponse, peer_service_server::PeerService,
+        propose_response, read_index_response,
     },
     v1,
 };
@@ -23,7 +24,7 @@ use crate::{
     logs::logs_here,
     node_registry::NodeRegistry,
     raft::{ProposeError, ReadIndexError},
-    status,
+    speaker, status,
 };
 
 /// The largest state that a member takes.
@@ -134,6 +135,16 @@ impl PeerService for PeerServer {
         Ok(Response::new(NodeStatusesResponse {
             nodes: self.registry.statuses(&self.cluster.name(), &state),
         }))
+    }
+
+    async fn ask_speaker(
+        &self,
+        request: Request<AskSpeakerRequest>,
+    ) -> Result<Response<v1::SpeakerAnswer>, Status> {
+        let AskSpeakerRequest { node, question } = request.into_inner();
+        let question = question.unwrap_or_default();
+        let answer = speaker::ask_here(&self.registry, &node, question).await?;
+        Ok(Response::new(answer))
     }
 
     async fn explain(

@@ -7,8 +7,9 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::{
     cluster::{ReadError, WriteError},
-    explain::{AskError, ExplainError},
+    explain::ExplainError,
     node_registry::SessionEnd,
+    questions::AskError,
     raft::RpcError,
 };
 

@@ -3,6 +3,8 @@
 
 #[path = "netns/announced.rs"]
 mod announced;
+#[path = "netns/announced_faults.rs"]
+mod announced_faults;
 #[path = "netns/arp_watch.rs"]
 mod arp_watch;
 #[path = "netns/bird.rs"]

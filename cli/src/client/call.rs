@@ -5,7 +5,8 @@ use std::{
 };
 
 use lbfabric_proto::v1::{
-    self, fabric_service_client::FabricServiceClient, vip_service_client::VipServiceClient,
+    self, fabric_service_client::FabricServiceClient, speaker_service_client::SpeakerServiceClient,
+    vip_service_client::VipServiceClient,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
@@ -157,6 +158,39 @@ impl Client {
         Ok(())
     }
 
+    /// `SpeakerService.ListNeighbors`.
+    pub async fn list_neighbors(
+        &self,
+        request: v1::ListNeighborsRequest,
+    ) -> Result<v1::ListNeighborsResponse, CallError> {
+        self.call_at(request, async |channel, request| {
+            speakers(channel).list_neighbors(request).await
+        })
+        .await
+    }
+
+    /// `SpeakerService.ListRoutes`.
+    pub async fn list_routes(
+        &self,
+        request: v1::ListRoutesRequest,
+    ) -> Result<v1::ListRoutesResponse, CallError> {
+        self.call_at(request, async |channel, request| {
+            speakers(channel).list_routes(request).await
+        })
+        .await
+    }
+
+    /// `SpeakerService.GetVipAnnouncements`.
+    pub async fn vip_announcements(
+        &self,
+        request: v1::GetVipAnnouncementsRequest,
+    ) -> Result<v1::GetVipAnnouncementsResponse, CallError> {
+        self.call_at(request, async |channel, request| {
+            speakers(channel).get_vip_announcements(request).await
+        })
+        .await
+    }
+
     async fn call<Q: Clone, A>(
         &self,
         request: Q,
@@ -265,6 +299,10 @@ fn knows_leases(error: CallError) -> CallError {
         }
         CallError::Refused(_) | CallError::Unreachable { .. } => error,
     }
+}
+
+fn speakers(channel: Channel) -> SpeakerServiceClient<Channel> {
+    SpeakerServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// Whether to ask again: the controller has no majority, or the connection broke under the call.

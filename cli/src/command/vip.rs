@@ -8,11 +8,12 @@ use std::{
 
 use lbfabric_proto::v1::{self, change_vip_request::Change};
 
+use super::get::note_missing;
 use crate::{
     client::{Client, ClientArgs},
     document::{Defaults, message, plain},
     exit::{Exit, Failure},
-    output::{Format, FormatArgs, Style, note, print, vip_details, vips},
+    output::{Format, FormatArgs, Style, note, print, vip_announcements, vip_details, vips},
 };
 
 /// Arguments of `lbfabric vip`.
@@ -27,7 +28,7 @@ pub struct VipArgs {
 enum VipCommand {
     /// Show VIPs with leases, and who owns them.
     List(ListArgs),
-    /// Show all about one VIP.
+    /// Show all about one VIP: who owns it, or which nodes announce it and why others do not.
     Show(ShowArgs),
     /// Move a VIP to a node. It goes wherever it belongs once it has left that node again.
     Move(NodeArgs),
@@ -49,8 +50,8 @@ struct ListArgs {
 
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
-    /// The VIP's address.
-    vip: IpAddr,
+    /// The VIP: an address, or a prefix that is one.
+    vip: String,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -73,9 +74,12 @@ struct OneArgs {
 pub const HELP: &str = "\
 VIPs of services with `announce.lease` have one owner each. States: `served`, `moving`, `down` (nobody answers for it), `drained`, and `unknown`
 while the controller that decides cannot be asked. `list -o json` prints `vips`, `nodes` (which may be given VIPs) and `leader`; `show -o json` one of `vips`.
+Of VIPs of services with `announce.bgp`, `show` tells which nodes announce them and why others do not; `-o json` then prints `announcements` (fields of
+`VipAnnouncement`), `failures` and `missing_members`.
 
 Example:
   lbfabric vip list -o wide
+  lbfabric vip show 203.0.113.10
   lbfabric vip move 203.0.113.10 lb2
   lbfabric vip list -o json | jq -r '.vips[] | select(.state == \"down\") | .address'";
 
@@ -84,7 +88,7 @@ pub async fn run(args: VipArgs, client: &ClientArgs) -> anyhow::Result<ExitCode>
     let client = Client::new(client);
     match args.command {
         VipCommand::List(ListArgs { format }) => list(&client, format).await,
-        VipCommand::Show(ShowArgs { vip, format }) => show(&client, vip, format).await,
+        VipCommand::Show(ShowArgs { vip, format }) => show(&client, &vip, format).await,
         VipCommand::Move(NodeArgs { vip, node }) => {
             change(&client, vip, Change::MoveTo(node)).await
         }
@@ -114,17 +118,14 @@ async fn list(client: &Client, FormatArgs { format }: FormatArgs) -> anyhow::Res
 
 async fn show(
     client: &Client,
-    vip: IpAddr,
+    vip: &str,
     FormatArgs { format }: FormatArgs,
 ) -> anyhow::Result<ExitCode> {
     let answer = client.list_vips().await?;
-    let wanted = vip.to_string();
+    let address = vip.parse::<IpAddr>();
+    let wanted = address.map_or_else(|_| vip.to_owned(), |it| it.to_string());
     let Some(found) = answer.vips.iter().find(|it| it.address == wanted) else {
-        return Err(Failure {
-            exit: Exit::NotFound,
-            message: format!("no service has the VIP {vip} with `announce.lease`"),
-        }
-        .into());
+        return show_announced(client, wanted, format).await;
     };
     if format.is_data() {
         format.print(&plain(&message("Vip", found), Defaults::Written))?;
@@ -133,6 +134,35 @@ async fn show(
     note_unknown(&answer);
     print(&vip_details(found, unix_ms(), Style::stdout()))?;
     Ok(Exit::Ok.into())
+}
+
+/// Shows what nodes make of a VIP that has no lease.
+async fn show_announced(client: &Client, vip: String, format: Format) -> anyhow::Result<ExitCode> {
+    let request = v1::GetVipAnnouncementsRequest { vip: vip.clone() };
+    let answer = client.vip_announcements(request).await?;
+    if answer.announcements.is_empty() && answer.failures.is_empty() {
+        note_missing(&answer.missing_members);
+        return Err(Failure {
+            exit: Exit::NotFound,
+            message: format!("no service that nodes serve has the VIP {vip} with `announce`"),
+        }
+        .into());
+    }
+    if format.is_data() {
+        let message = message("GetVipAnnouncementsResponse", &answer);
+        format.print(&plain(&message, Defaults::Written))?;
+    } else {
+        note_missing(&answer.missing_members);
+        print(&vip_announcements(&answer.announcements).render(Style::stdout()))?;
+    }
+    for failure in &answer.failures {
+        note(&failure.reason);
+    }
+    Ok(if answer.failures.is_empty() {
+        Exit::Ok.into()
+    } else {
+        Exit::Failed.into()
+    })
 }
 
 async fn change(client: &Client, vip: IpAddr, change: Change) -> anyhow::Result<ExitCode> {

@@ -60,6 +60,7 @@ pub(crate) fn node_metrics(text: &mut MetricsText, seen: &NodeSeen) {
         [([], seen.leases.taken)].into_iter(),
     );
     of_services(text, seen);
+    of_routing(text, report.bgp.as_ref());
     let verdicts = report.counters.iter();
     text.samples(
         &Family::counter(
@@ -82,6 +83,38 @@ pub(crate) fn span_metrics(text: &mut MetricsText, counts: &SpanCounts) {
     text.samples(
         &family,
         samples.map(|(result, count)| ([("result", *result)], *count)),
+    );
+}
+
+/// Nothing of a node that does not speak BGP.
+fn of_routing(text: &mut MetricsText, bgp: Option<&v1::BgpStatus>) {
+    let Some(bgp) = bgp else {
+        return;
+    };
+    for (name, help, value) in [
+        (
+            "lbfabric_bgp_announced_vips",
+            "VIPs that are announced by BGP.",
+            bgp.announced_vips,
+        ),
+        (
+            "lbfabric_bgp_withheld_vips",
+            "VIPs that are to be announced by BGP, and are not.",
+            bgp.withheld_vips,
+        ),
+    ] {
+        text.samples(&Family::gauge(name, help), [([], value.into())].into_iter());
+    }
+    let neighbors = bgp.neighbors.iter();
+    text.samples(
+        &Family::gauge(
+            "lbfabric_bgp_session_up",
+            "Whether the BGP session with the neighbor is established.",
+        ),
+        neighbors.map(|it| {
+            let is_up = it.state() == v1::BgpSessionState::Established;
+            ([("neighbor", it.name.as_str())], is_up.into())
+        }),
     );
 }
 
@@ -148,6 +181,15 @@ mod tests {
             report: v1::NodeReport {
                 applied_generation: 7,
                 xdp_mode: v1::XdpMode::Native.into(),
+                bgp: Some(v1::BgpStatus {
+                    announced_vips: 3,
+                    neighbors: vec![v1::BgpNeighborBrief {
+                        name: "core".to_owned(),
+                        state: v1::BgpSessionState::Established.into(),
+                        ..v1::BgpNeighborBrief::default()
+                    }],
+                    ..v1::BgpStatus::default()
+                }),
                 counters: [("forwarded".to_owned(), 5)].into(),
                 services: vec![
                     v1::NodeServiceReport {
@@ -202,6 +244,9 @@ mod tests {
             "lbfabric_l4_service_packets_total{service=\"dns\"} 3",
             "lbfabric_l4_service_bytes_total{service=\"dns\"} 300",
             "lbfabric_l4_packets_total{verdict=\"forwarded\"} 5",
+            "lbfabric_bgp_announced_vips 3",
+            "lbfabric_bgp_withheld_vips 0",
+            "lbfabric_bgp_session_up{neighbor=\"core\"} 1",
             "lbfabric_server_healthy{pool=\"web\",server=\"web-1\"} 1",
             "lbfabric_server_packets_total{pool=\"web\",server=\"web-1\"} 4",
         ] {

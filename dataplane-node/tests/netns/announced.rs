@@ -12,13 +12,13 @@ use crate::{
 };
 
 const VIP: &str = "203.0.113.10";
-const ROUTE: &str = "203.0.113.10/32";
+pub(crate) const ROUTE: &str = "203.0.113.10/32";
 const ROUTE6: &str = "2001:db8:10::10/128";
 /// bird's words for the community of RFC 8326.
 const LEAVING: &str = "(65535,0)";
 
 /// The router, who waits for the node.
-fn router(fixture: &Fixture, more: &str) -> Bird {
+pub(crate) fn router(fixture: &Fixture, more: &str) -> Bird {
     let protocols = format!(
         "protocol bfd {{ interface \"sv0\" {{ interval 50 ms; multiplier 3; }}; }}
          protocol bgp lb1 {{ local 10.88.0.2 as 65020; neighbor 10.88.0.1 as 65010; passive on; {more}
@@ -27,7 +27,7 @@ fn router(fixture: &Fixture, more: &str) -> Bird {
     Bird::start(&fixture.peer, &protocols)
 }
 
-fn node() -> v1::NodeSpec {
+pub(crate) fn node() -> v1::NodeSpec {
     v1::NodeSpec {
         name: "lb1".to_owned(),
         bgp: Some(v1::BgpSpec {
@@ -46,7 +46,7 @@ fn node() -> v1::NodeSpec {
     }
 }
 
-fn service(min_healthy_servers: u32) -> v1::ServiceSpec {
+pub(crate) fn service(min_healthy_servers: u32) -> v1::ServiceSpec {
     v1::ServiceSpec {
         name: "shop".to_owned(),
         vips: vec![VIP.to_owned(), "2001:db8:10::10".to_owned()],
@@ -66,7 +66,7 @@ fn service(min_healthy_servers: u32) -> v1::ServiceSpec {
     }
 }
 
-fn fabric(
+pub(crate) fn fabric(
     node: v1::NodeSpec,
     pool: v1::PoolSpec,
     services: Vec<v1::ServiceSpec>,
@@ -80,7 +80,7 @@ fn fabric(
 }
 
 /// Waits until the router has a route whose description has all of these.
-async fn until_route(bird: &Bird, prefix: &str, with: &[&str]) {
+pub(crate) async fn until_route(bird: &Bird, prefix: &str, with: &[&str]) {
     let what = format!("{prefix} with {with:?}");
     eventually(&what, || {
         let route = bird.route(prefix);
@@ -90,7 +90,7 @@ async fn until_route(bird: &Bird, prefix: &str, with: &[&str]) {
     .await;
 }
 
-async fn until_no_route(bird: &Bird, prefix: &str) {
+pub(crate) async fn until_no_route(bird: &Bird, prefix: &str) {
     let what = format!("no {prefix}");
     eventually(&what, || bird.route(prefix).is_empty().then_some(())).await;
 }
@@ -198,7 +198,7 @@ fn serve(fixture: &Fixture) -> Vec<TcpListener> {
 }
 
 /// What the node makes of the VIP.
-async fn ask_vip(controller: &PlayedController, id: u64) -> v1::VipAnnouncement {
+pub(crate) async fn ask_vip(controller: &PlayedController, id: u64) -> v1::VipAnnouncement {
     let about = v1::speaker_question::About::Vip(v1::VipQuestion {
         vip: VIP.to_owned(),
     });
