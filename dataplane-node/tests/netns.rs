@@ -104,6 +104,8 @@ mod told_client;
 mod traffic;
 #[path = "netns/transparent_listening.rs"]
 mod transparent_listening;
+#[path = "netns/transparent_routed.rs"]
+mod transparent_routed;
 #[path = "netns/transparent_site.rs"]
 mod transparent_site;
 #[path = "netns/two_nics.rs"]

@@ -32,14 +32,14 @@ const PROGRAM: &str = "lbfabric_steer";
 /// The kernel lists programs of all namespaces.
 pub(crate) static ALONE: Mutex<()> = Mutex::new(());
 
-struct Site {
-    fixture: Fixture,
-    client: Namespace,
-    _router: Namespace,
+pub(crate) struct Site {
+    pub(crate) fixture: Fixture,
+    pub(crate) client: Namespace,
+    pub(crate) router: Namespace,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fixture = Fixture::new();
         let (client, router) = (Namespace::new("c"), Namespace::new("r"));
         for (link, peer, (near, host), (far, other)) in [
@@ -78,7 +78,7 @@ impl Site {
         Self {
             fixture,
             client,
-            _router: router,
+            router,
         }
     }
 
@@ -93,7 +93,7 @@ impl Site {
     }
 
     /// What a client gets from there, as soon as it gets something.
-    async fn ask(&self, target: &str) -> String {
+    pub(crate) async fn ask(&self, target: &str) -> String {
         let begun = Instant::now();
         loop {
             let (client, to) = (self.client.name.clone(), target.to_owned());
@@ -107,7 +107,7 @@ impl Site {
     }
 
     /// What comes back from there for a datagram, as soon as something does.
-    async fn say(&self, target: &str) -> String {
+    pub(crate) async fn say(&self, target: &str) -> String {
         let to: SocketAddr = target.parse().expect("an address and a port");
         let begun = Instant::now();
         loop {
@@ -150,7 +150,7 @@ impl Site {
 }
 
 /// Answers every request at a port of the server with a word.
-fn serve(site: &Site, address: &str, word: &'static str) {
+pub(crate) fn serve(site: &Site, address: &str, word: &'static str) {
     let listener = site.fixture.peer.within(|| TcpListener::bind(address));
     let listener = listener.expect("the port is free");
     thread::spawn(move || {
@@ -170,7 +170,7 @@ fn serve(site: &Site, address: &str, word: &'static str) {
 }
 
 /// Answers every datagram at a port of the server with a word.
-fn answer(site: &Site, address: &str, word: &'static str) {
+pub(crate) fn answer(site: &Site, address: &str, word: &'static str) {
     let socket = site.fixture.peer.within(|| UdpSocket::bind(address));
     let socket = socket.expect("the port is free");
     thread::spawn(move || -> io::Result<()> {
@@ -204,7 +204,7 @@ pub(crate) fn transparent(service: v1::ServiceSpec) -> v1::ServiceSpec {
     }
 }
 
-fn datagrams(name: &str, vips: &[&str], port: &str, to: u32) -> v1::ServiceSpec {
+pub(crate) fn datagrams(name: &str, vips: &[&str], port: &str, to: u32) -> v1::ServiceSpec {
     v1::ServiceSpec {
         protocol: v1::Protocol::Udp.into(),
         ..transparent(service(name, vips, port, to))
