@@ -24,8 +24,8 @@ use crate::{namespaces::Namespace, ping::EVERY};
 
 pub(crate) type Mac = [u8; 6];
 
-/// Who answered, and when.
-pub(crate) type Heard = Vec<(Instant, Mac)>;
+/// Who answered which question.
+pub(crate) type Heard = Vec<(u32, Mac)>;
 
 const ARP: [u8; 2] = [8, 6];
 const REPLY: u8 = 2;
@@ -107,12 +107,14 @@ impl Asker {
         let thread = thread::spawn(move || {
             let mut heard = Vec::new();
             let mut next = Instant::now();
+            let mut asked = 0;
             while !stopped.load(Ordering::Relaxed) {
                 if Instant::now() >= next {
                     self.ask(who);
+                    asked += 1;
                     next += EVERY;
                 }
-                heard.extend(self.hear(who).map(|mac| (Instant::now(), mac)));
+                heard.extend(self.hear(who).map(|mac| (asked, mac)));
             }
             heard
         });
@@ -127,15 +129,9 @@ impl Watch {
     }
 }
 
-/// For how long two answered: from the first answer of one after an answer of another, to the last answer of that other.
+/// For how long two answered: as many questions got answers of both.
 pub(crate) fn doubled(heard: &Heard) -> Duration {
-    let Some((_, first)) = heard.first() else {
-        return Duration::ZERO;
-    };
-    let other = heard.iter().find(|(_, mac)| mac != first);
-    let last = heard.iter().rfind(|(_, mac)| mac == first);
-    match (other, last) {
-        (Some((from, _)), Some((to, _))) => to.saturating_duration_since(*from),
-        _ => Duration::ZERO,
-    }
+    let twice = |it: &&[(u32, Mac)]| it[0].0 == it[1].0 && it[0].1 != it[1].1;
+    let times = heard.windows(2).filter(twice).count();
+    EVERY * u32::try_from(times).unwrap()
 }

@@ -16,7 +16,7 @@ use nix::{net::if_::if_nametoindex, sys::signal::Signal};
 
 use crate::{
     flat::{Network, VIP},
-    namespaces::{self, Namespace, finish},
+    namespaces::{self, Namespace},
     process::Process,
     routed::{self, ROUTER},
     until,
@@ -61,7 +61,9 @@ impl Fabric {
     pub(crate) fn on_flat(programs: &Programs, network: &Network, folder: &Path) -> Self {
         let vips = format!("    vips: [{VIP}]\n");
         let document = document(&[vips], "lease: {}");
-        Self::on(programs, network, folder, &document)
+        let fabric = Self::on(programs, network, folder, &document);
+        fabric.move_vip(&network.controllers, VIP, 0);
+        fabric
     }
 
     /// Controllers with a document, and the agents of all nodes.
@@ -165,19 +167,21 @@ impl Fabric {
         Process::start(&mut command, &folder.join(format!("{name}.log")))
     }
 
-    /// Moves a VIP, as an operator does.
+    /// Moves a VIP, as an operator does: it stays there, whichever node has come back a while ago.
     pub(crate) fn move_vip(&self, at: &Namespace, vip: Ipv4Addr, to: usize) {
         let (vip, to) = (vip.to_string(), format!("node{to}"));
-        let mut command = at.command(self.programs.path("lbfabric"));
-        command.args([
-            "--controller",
-            &CONTROLLERS.join(","),
-            "vip",
-            "move",
-            &vip,
-            &to,
-        ]);
-        finish(&mut command);
+        until("the VIP can be moved", START, || {
+            let mut command = at.command(self.programs.path("lbfabric"));
+            command.args([
+                "--controller",
+                &CONTROLLERS.join(","),
+                "vip",
+                "pin",
+                &vip,
+                &to,
+            ]);
+            command.output().unwrap().status.success().then_some(())
+        });
     }
 
     pub(crate) fn signal(&mut self, node: usize, signal: Signal) {

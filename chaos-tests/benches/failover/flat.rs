@@ -242,7 +242,7 @@ impl Network {
         let others = others.map(|((host, port), last)| (host, port.to_owned(), last));
         for (host, port, last) in others.chain(nodes) {
             new.switch.link(&port, host, "eth0");
-            new.switch.ip(&format!("link set {port} master br0"));
+            new.attach(&port);
             host.ip(&format!("address add 10.77.0.{last}/24 dev eth0"));
             let mut ethtool = host.command("ethtool");
             crate::namespaces::finish(ethtool.args(["-K", "eth0", "tx", "off"]));
@@ -277,7 +277,14 @@ impl Network {
     }
 
     pub(crate) fn speak(&self, node: usize) {
-        self.switch.ip(&format!("link set node{node} master br0"));
+        self.attach(&format!("node{node}"));
+    }
+
+    /// A veth has no filter for what is for others: the switch keeps that from it, as the card of a host would.
+    fn attach(&self, port: &str) {
+        self.switch.ip(&format!("link set {port} master br0"));
+        let port = format!("link set {port} type bridge_slave flood off");
+        self.switch.ip(&port);
     }
 
     fn cut(&self, node: usize) {

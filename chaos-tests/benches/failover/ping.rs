@@ -1,8 +1,7 @@
 //! A client that tries every ten milliseconds.
 
 use std::{
-    io::ErrorKind,
-    mem::MaybeUninit,
+    io::{ErrorKind, Read as _},
     net::{Ipv4Addr, SocketAddrV4},
     sync::{
         Arc,
@@ -23,11 +22,11 @@ const HEADER: usize = 20;
 /// Echo requests that go out until it is stopped.
 pub(crate) struct Pinger {
     stop: Arc<AtomicBool>,
-    threads: (JoinHandle<()>, JoinHandle<Vec<Instant>>),
+    threads: (JoinHandle<Vec<Instant>>, JoinHandle<Vec<(u16, Instant)>>),
 }
 
-/// When answers came.
-pub(crate) struct Answers(Vec<Instant>);
+/// When requests were sent, and when each was answered.
+pub(crate) struct Answers(Vec<(Instant, Option<Instant>)>);
 
 impl Pinger {
     pub(crate) fn start(from: &Namespace, to: Ipv4Addr) -> Self {
@@ -46,14 +45,16 @@ impl Pinger {
         let stopped = Arc::clone(&stop);
         let sender = thread::spawn(move || {
             let mut next = Instant::now();
-            let mut number = 0u16;
+            let mut sent = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 // While nobody answers ARP the host may be unreachable at once: that is a try without an answer.
+                let number = u16::try_from(sent.len()).unwrap();
+                sent.push(Instant::now());
                 let _unanswered = sending.send(&request(number));
-                number = number.wrapping_add(1);
                 next += EVERY;
                 thread::sleep(next.saturating_duration_since(Instant::now()));
             }
+            sent
         });
         let stopped = Arc::clone(&stop);
         let receiver = thread::spawn(move || receive(&socket, &stopped));
@@ -66,18 +67,26 @@ impl Pinger {
     pub(crate) fn stop(self) -> Answers {
         self.stop.store(true, Ordering::Relaxed);
         let (sender, receiver) = self.threads;
-        sender.join().unwrap();
-        Answers(receiver.join().unwrap())
+        let sent = sender.join().unwrap().into_iter();
+        let mut sent: Vec<_> = sent.map(|at| (at, None)).collect();
+        for (number, at) in receiver.join().unwrap() {
+            sent[usize::from(number)].1.get_or_insert(at);
+        }
+        Answers(sent)
     }
 }
 
-fn receive(socket: &Socket, stopped: &AtomicBool) -> Vec<Instant> {
+fn receive(mut socket: &Socket, stopped: &AtomicBool) -> Vec<(u16, Instant)> {
     let mut answers = Vec::new();
-    let mut packet = [MaybeUninit::uninit(); 128];
+    let mut packet = [0; 128];
     while !stopped.load(Ordering::Relaxed) {
-        match socket.recv(&mut packet) {
+        match socket.read(&mut packet) {
             // A reply: 20 bytes of IPv4 header, then type 0. Requests to ourselves do not come in here.
-            Ok(length) if length > HEADER => answers.push(Instant::now()),
+            Ok(length) if length >= HEADER + 8 => {
+                let number = &packet[HEADER + 6..HEADER + 8];
+                let number = u16::from_be_bytes(number.try_into().unwrap());
+                answers.push((number, Instant::now()));
+            }
             Ok(_) => {}
             Err(error) => match error.kind() {
                 // Nothing came, or errors of our own kernel, where nobody answers ARP.
@@ -109,17 +118,26 @@ fn request(number: u16) -> [u8; 16] {
 }
 
 impl Answers {
-    /// For how long nobody answered because of an event, beyond the time between two tries where the event itself was not the beginning.
+    /// For how long nobody answered because of an event: from it to the next answer, if no request behind it was answered before, or else from the
+    /// first request of the longest row without an answer. A client that is late with its requests is no outage.
     pub(crate) fn outage(&self, event: Instant) -> Duration {
-        let gaps = self.0.windows(2).filter(|it| it[1] > event);
-        let longest = gaps.max_by_key(|it| it[1] - it[0]);
-        let [before, after] = longest.expect("somebody answers again") else {
-            unreachable!("a window of two");
-        };
-        if *before < event {
-            *after - event
-        } else {
-            (*after - *before).saturating_sub(EVERY)
+        let behind: Vec<_> = self.0.iter().filter(|(sent, _)| *sent >= event).collect();
+        let mut longest = Duration::ZERO;
+        let mut since = None;
+        for (n, (sent, answered)) in behind.into_iter().enumerate() {
+            match (answered, since) {
+                (None, None) => since = Some(if n == 0 { event } else { *sent }),
+                (None, Some(_)) | (Some(_), None) => {}
+                (Some(answered), Some(from)) => {
+                    longest = longest.max(*answered - from);
+                    since = None;
+                }
+            }
         }
+        // What was not answered at the very end may only not have been heard.
+        let last = self.0.last().map(|(sent, _)| *sent);
+        let never = since.is_some_and(|from| last.is_some_and(|last| last - from > EVERY * 10));
+        assert!(!never, "nobody answers any more");
+        longest
     }
 }
