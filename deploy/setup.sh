@@ -59,6 +59,7 @@ if [ "${1:-}" = test ] && [ "$(uname -m)" = x86_64 ]; then
 fi
 if [ "${1:-}" = test ]; then
     need bird2 have bird
+    need jq have jq
     need frr test -x /usr/lib/frr/bgpd
     need gobgpd have gobgpd
 fi
