@@ -47,6 +47,8 @@ impl Peers {
             // A kernel without IPv6.
             Err(_) => UdpSocket::bind("0.0.0.0:0").await?,
         };
+        // The runtime takes a new socket for full until it has looked: the first question would be lost.
+        socket.writable().await?;
         Ok(Self {
             node,
             socket,
