@@ -95,6 +95,7 @@ impl std::fmt::Debug for v1::SecretKey {
     clippy::pedantic,
     clippy::allow_attributes_without_reason,
     missing_docs,
+    rustdoc::invalid_html_tags,
     reason = "generated code; which lints it meets depends on the features"
 )]
 pub mod otlp {

@@ -22,7 +22,8 @@ const HEADER: usize = 20;
 /// Echo requests that go out until it is stopped.
 pub(crate) struct Pinger {
     stop: Arc<AtomicBool>,
-    threads: (JoinHandle<Vec<Instant>>, JoinHandle<Vec<(u16, Instant)>>),
+    sender: JoinHandle<Vec<Instant>>,
+    receiver: JoinHandle<Vec<(u16, Instant)>>,
 }
 
 /// When requests were sent, and when each was answered.
@@ -60,16 +61,16 @@ impl Pinger {
         let receiver = thread::spawn(move || receive(&socket, &stopped));
         Self {
             stop,
-            threads: (sender, receiver),
+            sender,
+            receiver,
         }
     }
 
     pub(crate) fn stop(self) -> Answers {
         self.stop.store(true, Ordering::Relaxed);
-        let (sender, receiver) = self.threads;
-        let sent = sender.join().unwrap().into_iter();
+        let sent = self.sender.join().unwrap().into_iter();
         let mut sent: Vec<_> = sent.map(|at| (at, None)).collect();
-        for (number, at) in receiver.join().unwrap() {
+        for (number, at) in self.receiver.join().unwrap() {
             sent[usize::from(number)].1.get_or_insert(at);
         }
         Answers(sent)

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, marker::PhantomData, thread::LocalKey};
 
-/// Bytes of a [`Buffer`].
+/// Bytes of a buffer.
 pub const BUFFER_BYTES: usize = 16 << 10;
 
 /// Bytes that have come and are not yet sent on.
