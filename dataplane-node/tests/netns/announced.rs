@@ -1,6 +1,6 @@
 //! What a router learns of the node's VIPs by BGP, and when it is taken back: bird in the peer's namespace.
 
-use lbfabric_node::Role;
+use lbfabric_node::{NodeAgent, Role};
 use lbfabric_proto::v1::{self, announcement_spec::By};
 use tokio::net::TcpListener;
 
@@ -95,16 +95,21 @@ pub(crate) async fn until_no_route(bird: &Bird, prefix: &str) {
     eventually(&what, || bird.route(prefix).is_empty().then_some(())).await;
 }
 
+/// A node that announces the service whatever its servers do.
+pub(crate) async fn announcing(fixture: &Fixture) -> (PlayedController, NodeAgent) {
+    let mut controller = PlayedController::start().await;
+    controller.apply(&fabric(node(), pool(), vec![service(0)]));
+    let config = fixture.config(Role::LoadBalancer, controller.address);
+    let agent = fixture.start(config).await;
+    (controller, agent)
+}
+
 #[test]
 fn a_vip_is_announced_once_it_is_applied_and_withdrawn_with_its_service() {
     let fixture = Fixture::new();
     let bird = router(&fixture, "");
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&fabric(node(), pool(), vec![service(0)]));
-        let agent = fixture
-            .start(fixture.config(Role::LoadBalancer, controller.address))
-            .await;
+        let (mut controller, agent) = announcing(&fixture).await;
         until_route(&bird, ROUTE, &["via 10.88.0.1", "BGP.med: 5", "(65010,7)"]).await;
         until_route(&bird, ROUTE6, &["via fd88::1", "(65010,7)"]).await;
         let status = eventually("the session is reported", || {
@@ -163,11 +168,7 @@ fn a_drained_node_says_that_it_leaves_before_it_does() {
     let fixture = Fixture::new();
     let bird = router(&fixture, "");
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&fabric(node(), pool(), vec![service(0)]));
-        let agent = fixture
-            .start(fixture.config(Role::LoadBalancer, controller.address))
-            .await;
+        let (mut controller, agent) = announcing(&fixture).await;
         until_route(&bird, ROUTE, &[]).await;
         let mut drained = node();
         drained.drained = true;

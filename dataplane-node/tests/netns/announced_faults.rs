@@ -14,7 +14,9 @@ use tokio::{
 };
 
 use crate::{
-    announced::{ROUTE, ask_vip, fabric, node, router, service, until_no_route, until_route},
+    announced::{
+        ROUTE, announcing, ask_vip, fabric, node, router, service, until_no_route, until_route,
+    },
     bird::Bird,
     fixture::{Fixture, eventually},
     played_controller::PlayedController,
@@ -70,11 +72,7 @@ fn no_vip_is_announced_while_no_link_is_up() {
     let fixture = Fixture::new();
     let bird = router(&fixture, "");
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        controller.apply(&fabric(node(), pool(), vec![service(0)]));
-        let agent = fixture
-            .start(fixture.config(Role::LoadBalancer, controller.address))
-            .await;
+        let (controller, agent) = announcing(&fixture).await;
         until_route(&bird, ROUTE, &[]).await;
         fixture.node.ip(&["link", "set", "lb0", "down"]);
         until_no_route(&bird, ROUTE).await;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 use std::thread::JoinHandle;
@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
-use crate::namespace::Namespace;
+use crate::{fixture::until, namespace::Namespace};
 
 /// Between two questions.
 const ASK_EVERY: Duration = Duration::from_millis(5);
@@ -27,8 +27,12 @@ pub(crate) type Mac = [u8; 6];
 /// The client. It asks until it is asked what it has heard.
 pub(crate) struct ArpWatch {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Heard>>,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    thread: JoinHandle<()>,
 }
+
+/// Answers of a new owner after which an old one would have been heard beside it: a quarter of a second.
+const SETTLED: usize = 50;
 
 /// An answer.
 #[derive(Clone, Copy, Debug)]
@@ -38,22 +42,46 @@ pub(crate) struct Heard {
 }
 
 impl ArpWatch {
-    /// Asks on a link of a namespace, in the name of an address there.
+    /// Asks on a link of a namespace, in the name of an address there, and waits until somebody answers.
     pub(crate) fn start(namespace: &Namespace, link: &str, own: Ipv4Addr, vip: Ipv4Addr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
+        let heard = Arc::default();
+        let noted = Arc::clone(&heard);
         let (door, link) = (namespace.door(), link.to_owned());
         let thread = std::thread::spawn(move || {
             door.enter();
-            watch(&link, own, vip, &stopped)
+            watch(&link, own, vip, &stopped, &noted);
         });
-        Self { stop, thread }
+        let watch = Self {
+            stop,
+            heard,
+            thread,
+        };
+        // Whatever happens next, happens to somebody who has answered.
+        watch.until_heard(1, |_| true);
+        watch
+    }
+
+    fn until_heard(&self, answers: usize, of: impl Fn(Mac) -> bool) {
+        until("answers are heard", || {
+            let heard = self.heard.lock().expect("the watch does not panic");
+            let count = heard.iter().filter(|it| of(it.mac)).count();
+            (count >= answers).then_some(())
+        });
+    }
+
+    /// As [`Self::heard`], once this one has answered for a while: controllers know of a new owner before the first question reaches it.
+    pub(crate) fn heard_of(self, owner: Mac) -> Vec<Heard> {
+        self.until_heard(SETTLED, |mac| mac == owner);
+        self.heard()
     }
 
     /// All answers, in their order.
     pub(crate) fn heard(self) -> Vec<Heard> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it can ask")
+        self.thread.join().expect("it can ask");
+        std::mem::take(&mut *self.heard.lock().expect("the watch does not panic"))
     }
 }
 
@@ -71,12 +99,11 @@ pub(crate) fn turns(heard: &[Heard]) -> Vec<(Mac, Duration)> {
     turns
 }
 
-fn watch(link: &str, own: Ipv4Addr, vip: Ipv4Addr, stop: &AtomicBool) -> Vec<Heard> {
+fn watch(link: &str, own: Ipv4Addr, vip: Ipv4Addr, stop: &AtomicBool, heard: &Mutex<Vec<Heard>>) {
     let there = link_address(link);
     let mac: Mac = there.addr().expect("an Ethernet link has one");
     let socket = open().expect("asking needs root");
     let question = question(mac, own, vip);
-    let mut heard = Vec::new();
     let mut ask_at = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         if Instant::now() >= ask_at {
@@ -90,10 +117,10 @@ fn watch(link: &str, own: Ipv4Addr, vip: Ipv4Addr, stop: &AtomicBool) -> Vec<Hea
         };
         if let Some(mac) = answer(&frame[..length], mac, vip) {
             let at = Instant::now();
+            let mut heard = heard.lock().expect("nobody panics with it");
             heard.push(Heard { at, mac });
         }
     }
-    heard
 }
 
 fn link_address(link: &str) -> LinkAddr {

@@ -182,6 +182,21 @@ fn mount_bpffs() {
     });
 }
 
+/// As [`eventually`], where there is no runtime.
+pub(crate) fn until<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = value() {
+            return value;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "not within {DEADLINE:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Polls until the value is there.
 pub(crate) async fn eventually<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -19,7 +18,7 @@ use nix::{
 };
 
 use crate::{
-    fixture::DEADLINE,
+    fixture::until,
     namespace::Namespace,
     two_nics::{PassPrograms, ScratchPins},
 };
@@ -233,18 +232,6 @@ pub(crate) fn says_as(source: IpAddr, destination: IpAddr) {
     let socket = UdpSocket::bind((source, 0)).expect("an address of its own");
     // What became of an earlier one may be told here.
     let _sent = socket.send_to(b"from me", (destination, 9));
-}
-
-/// Polls until the value is there.
-fn until<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = value() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
-        sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
