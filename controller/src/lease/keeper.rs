@@ -348,7 +348,9 @@ impl Keeper {
         let before = std::mem::replace(&mut self.state, state);
         let (leases, old) = (self.state.leases().clone(), before.leases());
         let has_new_leases = !Arc::ptr_eq(&leases, old);
-        if has_new_leases || self.state.objects_generation() != before.objects_generation() {
+        let has_new_objects = self.state.objects_generation() != before.objects_generation();
+        let has_new_rules = has_new_leases || has_new_objects;
+        if has_new_rules {
             self.rules = Arc::new(self.state.placement_rules());
         }
         self.tell_activity();
@@ -361,7 +363,9 @@ impl Keeper {
             let assignments = Assignments::clone(leases.assignments());
             actions.extend(leading.leader.applied(now(), assignments));
         }
-        actions.extend(leading.leader.place(now(), self.rules.clone()));
+        if has_new_rules {
+            actions.extend(leading.leader.place(now(), self.rules.clone()));
+        }
         self.act(actions);
     }
 

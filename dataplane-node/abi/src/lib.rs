@@ -40,7 +40,7 @@
 //! | `SERVICE_COUNTERS` | per-CPU array | service id | [`Traffic`] |
 //! | `BACKEND_COUNTERS` | per-CPU array | backend id | [`Traffic`] |
 //! | `STEERED` | LPM trie | [`Steered`] | [`SteeredTo`] |
-//! | `STEERING_SOCKETS` | socket map of [`Steered::SOCKETS`] | [`Steered::socket`] | a socket of the layer-7 engine |
+//! | `STEERING_SOCKETS` | socket map of [`Steered::SOCKETS`] | [`Steered::listeners`], or [`SteeredTo::place`] of datagrams | a socket of the layer-7 engine |
 //! | `STEERING_COUNTERS` | per-CPU array | [`SteeringEvent`] index | `u64` lookups |
 //! | `PROGRAMS` | program array | [`NextProgram`] index | a program; each load of the programs has its own |
 #![no_std]

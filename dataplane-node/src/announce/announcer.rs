@@ -247,10 +247,10 @@ impl Announcer {
                 return self.fault != fault_before;
             }
         };
-        let routes = routes(&self.decision, Some(bgp));
-        let speaking = self
-            .speaking
-            .get_or_insert_with(|| Speaking::start(Arc::clone(&config), routes, bgp));
+        let decision = &self.decision;
+        let speaking = self.speaking.get_or_insert_with(|| {
+            Speaking::start(Arc::clone(&config), routes(decision, Some(bgp)), bgp)
+        });
         if *speaking.settings != *bgp {
             speaking.settings = Arc::new(bgp.clone());
         }
