@@ -55,6 +55,8 @@ pub fn vip_details(vip: &v1::Vip, now: u64, style: Style) -> String {
         ("wish", wish(vip)),
         ("services", vip.services.join(", ")),
     ];
+    let unfit = vip.unfit.iter();
+    rows.extend(unfit.map(|it| ("unfit", format!("{}: {}", it.node, it.reason))));
     rows.retain(|(_, text)| !text.is_empty());
     let mut out = format!("{}\n", style.heading(&vip.address));
     for (what, text) in rows {
@@ -139,14 +141,23 @@ mod tests {
 
     #[test]
     fn shows_one_vip() {
+        let unfit = v1::UnfitNode {
+            node: "lb2".to_owned(),
+            reason: "it finds too few servers healthy".to_owned(),
+        };
+        let vip = v1::Vip {
+            unfit: vec![unfit],
+            ..served()
+        };
         assert_eq!(
-            vip_details(&served(), 6_000, Style::plain()),
+            vip_details(&vip, 6_000, Style::plain()),
             "203.0.113.10\n  \
              state    served\n  \
              owner    lb1 for 5s (epoch 42)\n  \
              wanted   lb1\n  \
              wish     moved to lb1\n  \
-             services web\n"
+             services web\n  \
+             unfit    lb2: it finds too few servers healthy\n"
         );
     }
 }

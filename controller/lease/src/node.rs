@@ -1,7 +1,7 @@
 //! A node's part: the owner's rules with a clock, streams and a map.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, RandomState},
     io,
     net::IpAddr,
@@ -11,7 +11,7 @@ use std::{
 
 use lbfabric_model::{
     Name,
-    lease::{Adopted, Epoch, Grant, LossPolicy, Moment, Owner, OwnerAction, Timers},
+    lease::{Adopted, Epoch, Grant, LossPolicy, Moment, Owner, OwnerAction, Timers, Unfit},
 };
 use lbfabric_proto::v1::{LeaderQuestion, LeaseHello, RenewRequest, renew_request, renew_response};
 use tokio::{
@@ -57,6 +57,8 @@ pub struct Readiness {
     pub vips: Arc<BTreeSet<IpAddr>>,
     /// All VIPs with leases that it knows of.
     pub leased: Arc<BTreeSet<IpAddr>>,
+    /// The VIPs that are better off with another node now, if one can serve them.
+    pub unfit: Arc<BTreeMap<IpAddr, Unfit>>,
 }
 
 /// What a node is told of leases.
@@ -226,7 +228,9 @@ impl Keeper {
     fn tick(&mut self, peers: &mut Peers) {
         let actions = self.owner.tick(now());
         self.act(actions, peers);
-        let vips = self.readiness.borrow().vips.clone();
+        let Readiness { vips, unfit, .. } = self.readiness.borrow().clone();
+        let actions = self.owner.unfit(now(), &unfit);
+        self.act(actions, peers);
         let ready: Vec<_> = self.warming.intersection(&vips).copied().collect();
         for vip in ready {
             self.warming.remove(&vip);

@@ -26,10 +26,19 @@ pub struct Announcement {
 /// How nodes draw the packets to a VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnnouncedBy {
-    /// One node at a time answers for it; its VIPs may keep apart from others.
-    Lease(Option<Spread>),
+    /// One node at a time answers for it.
+    Lease(LeaseRule),
     /// All nodes that can serve it announce this.
     Bgp(BgpRoute),
+}
+
+/// What decides which node answers for a VIP, beside the nodes' weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseRule {
+    /// Its VIPs may keep apart from others.
+    pub spread: Option<Spread>,
+    /// The healthy servers that a node should have.
+    pub min_healthy_servers: u32,
 }
 
 /// What is announced with a VIP.
@@ -66,10 +75,8 @@ impl Announcement {
                 None
             }
             Some(By::Lease(lease)) => {
-                let path = format!("{path}.lease.spread");
-                let spread = lease.spread.as_ref();
-                let spread = spread.and_then(|it| parse_spread(it, &path, violations));
-                Some(AnnouncedBy::Lease(spread))
+                let rule = LeaseRule::parse(lease, &format!("{path}.lease"), violations);
+                Some(AnnouncedBy::Lease(rule))
             }
             Some(By::Bgp(route)) => {
                 let route = BgpRoute::parse(route, &format!("{path}.bgp"), violations);
@@ -82,12 +89,7 @@ impl Announcement {
     /// The specification.
     pub fn to_spec(&self) -> v1::AnnouncementSpec {
         let by = match &self.by {
-            AnnouncedBy::Lease(spread) => By::Lease(v1::LeaseSpec {
-                spread: spread.as_ref().map(|it| v1::SpreadSpec {
-                    group: it.group.clone(),
-                    over: it.over.clone(),
-                }),
-            }),
+            AnnouncedBy::Lease(rule) => By::Lease(rule.to_spec()),
             AnnouncedBy::Bgp(route) => By::Bgp(route.to_spec()),
         };
         v1::AnnouncementSpec {
@@ -99,8 +101,9 @@ impl Announcement {
     /// What services that share a VIP have to agree in.
     pub(crate) fn shared(&self) -> Self {
         let mut shared = self.clone();
-        if let AnnouncedBy::Bgp(route) = &mut shared.by {
-            route.min_healthy_servers = 0;
+        match &mut shared.by {
+            AnnouncedBy::Lease(rule) => rule.min_healthy_servers = 0,
+            AnnouncedBy::Bgp(route) => route.min_healthy_servers = 0,
         }
         shared
     }
@@ -113,6 +116,38 @@ impl Announcement {
         };
         fields.put("announce", by);
         fields.put_message("announce", "AnnouncementSpec", &self.to_spec());
+    }
+}
+
+// === impl LeaseRule ===
+
+impl LeaseRule {
+    fn parse(spec: &v1::LeaseSpec, path: &str, violations: &mut Vec<Violation>) -> Self {
+        let spread = spec.spread.as_ref();
+        check_servers(spec.min_healthy_servers, path, violations);
+        Self {
+            spread: spread.and_then(|it| parse_spread(it, &format!("{path}.spread"), violations)),
+            min_healthy_servers: spec.min_healthy_servers,
+        }
+    }
+
+    fn to_spec(&self) -> v1::LeaseSpec {
+        v1::LeaseSpec {
+            spread: self.spread.as_ref().map(|it| v1::SpreadSpec {
+                group: it.group.clone(),
+                over: it.over.clone(),
+            }),
+            min_healthy_servers: self.min_healthy_servers,
+        }
+    }
+}
+
+fn check_servers(min: u32, path: &str, violations: &mut Vec<Violation>) {
+    if min > POOL_BACKENDS_MAX {
+        violations.push(Violation::new(
+            format!("{path}.min_healthy_servers"),
+            format!("{min}: give 0 to {POOL_BACKENDS_MAX}"),
+        ));
     }
 }
 
@@ -157,18 +192,13 @@ impl BgpRoute {
                 )),
             }
         }
-        let mut at_most = |field: &str, value: u32, max: u32| {
-            if value > max {
-                let path = format!("{path}.{field}");
-                violations.push(Violation::new(path, format!("{value}: give 0 to {max}")));
-            }
-        };
-        at_most("prepend", spec.prepend, PREPEND_MAX);
-        at_most(
-            "min_healthy_servers",
-            spec.min_healthy_servers,
-            POOL_BACKENDS_MAX,
-        );
+        if spec.prepend > PREPEND_MAX {
+            violations.push(Violation::new(
+                format!("{path}.prepend"),
+                format!("{}: give 0 to {PREPEND_MAX}", spec.prepend),
+            ));
+        }
+        check_servers(spec.min_healthy_servers, path, violations);
         if communities.len() > COMMUNITIES_MAX {
             violations.push(Violation::new(
                 format!("{path}.communities"),

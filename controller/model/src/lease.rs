@@ -47,10 +47,10 @@ pub(crate) use self::stored::address;
 pub use self::{
     assignments::{Assign, Assignment, Assignments, Epoch},
     leader::{Leader, LeaderAction, LeaderView, NodeView, VipView},
-    message::{Grant, Granted, LeaseRequest, Ordinal, Release, Round, WitnessReport},
+    message::{Grant, Granted, LeaseRequest, Ordinal, Release, Round, Unfit, WitnessReport},
     moment::Moment,
     owner::{Adopted, LossPolicy, Owner, OwnerAction},
-    placement::{NodePlace, PlacementRules, Spread, VipPlace, place},
+    placement::{Candidates, NodePlace, PlacementRules, Spread, VipPlace, place},
     timers::{InvalidTimers, Timers},
     witness::Witness,
 };

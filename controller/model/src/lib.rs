@@ -48,7 +48,7 @@ mod violation;
 mod vip;
 mod wire_enum;
 
-pub use announcement::{AnnouncedBy, Announcement, BgpRoute, Community};
+pub use announcement::{AnnouncedBy, Announcement, BgpRoute, Community, LeaseRule};
 pub use backend::Backend;
 pub use bgp::{AddressFamily, Bfd, Bgp, BgpAggregate, BgpNeighbor, Md5Password, Md5Secret};
 pub use certificate::{CERTIFICATES_MAX, Certificate, certificate_status};

@@ -6,7 +6,7 @@ use lbfabric_model::{
     FabricState, Name,
     lease::{LeaderView, PlacementRules, VipView},
 };
-use lbfabric_proto::v1::{LeaseNode, Vip, VipState};
+use lbfabric_proto::v1::{LeaseNode, UnfitNode, Vip, VipState};
 
 /// All VIPs that have one owner or are to have one, by address.
 pub(super) fn vips(state: &FabricState, view: Option<&LeaderView>) -> Vec<Vip> {
@@ -51,7 +51,12 @@ fn told(
         Some(seen) => how(rules, view, vip, owner, seen),
         None => (VipState::Unspecified, String::new()),
     };
-    let wanted = seen.and_then(|it| it.wanted);
+    let seen = seen.unwrap_or_default();
+    let unfit = seen.unfit.iter().map(|(node, reason)| UnfitNode {
+        node: node.to_string(),
+        reason: reason.to_string(),
+    });
+    let wanted = &seen.wanted;
     Vip {
         address: vip.to_string(),
         services: state.services_of(vip).map(Name::to_string).collect(),
@@ -64,6 +69,7 @@ fn told(
         pinned_to: wish.node.as_ref().map(Name::to_string).unwrap_or_default(),
         moved: wish.once,
         drained: wish.drained,
+        unfit: unfit.collect(),
     }
 }
 
@@ -142,6 +148,7 @@ mod tests {
             wanted: (!wanted.is_empty()).then(|| name(wanted)),
             is_answered,
             is_moving,
+            unfit: BTreeMap::new(),
         };
         let how = |rules: &PlacementRules, owner: &str, seen: &VipView| {
             let owner = (!owner.is_empty()).then(|| name(owner));

@@ -93,6 +93,7 @@ impl Nodes {
             is_able: true,
             vips: self.vips.clone(),
             leased: self.vips.clone(),
+            unfit: Arc::default(),
         });
         let map = self.maps.entry(name.to_owned()).or_default().clone();
         let leases = NodeLeases::start(config, readiness, Box::new(map)).unwrap();

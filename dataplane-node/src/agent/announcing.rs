@@ -93,7 +93,7 @@ impl Agent {
                 id: id.0,
             };
             let (healthy_servers, knows) = match desired.pools.get(&pool) {
-                Some(pool) => count(pool, health),
+                Some(pool) => healthy_servers(pool, health),
                 None => (0, true),
             };
             knows_all &= knows || route.min_healthy_servers == 0;
@@ -139,7 +139,7 @@ impl Agent {
 }
 
 /// Servers with a weight that are healthy, and whether all of those with a weight are known.
-fn count(pool: &NodePool, health: &HealthView) -> (u32, bool) {
+pub(super) fn healthy_servers(pool: &NodePool, health: &HealthView) -> (u32, bool) {
     let mut healthy = 0;
     let mut knows = true;
     for backend in pool.backends.iter().filter(|it| it.weight > 0) {

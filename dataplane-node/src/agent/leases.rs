@@ -1,18 +1,21 @@
 //! Leases of VIPs: what the thread for them is told, and what it writes to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use lbfabric_lease::{LeaseCounts, NodeLeases, NodeLeasesConfig, Readiness, VipAnswers};
 use lbfabric_model::{
     AnnouncedBy, Name, ObjectKey, ObjectKind,
-    lease::{Adopted, Epoch, LossPolicy, Moment, Timers},
+    lease::{Adopted, Epoch, LossPolicy, Moment, Timers, Unfit},
 };
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::role::{Applied, Situation};
+use super::{
+    announcing::healthy_servers,
+    role::{Applied, Situation},
+};
 use crate::{
     NodeConfig,
     chain::Chain,
@@ -110,32 +113,52 @@ impl Leases {
         let Situation {
             desired,
             network,
-            health: _,
+            health,
         } = situation;
+        let health = health.view();
         let is_up = |name| network.links.get(name).is_some_and(|link| link.up);
         let mut leased = BTreeSet::new();
-        let mut refused = BTreeSet::new();
+        let mut unfit = BTreeMap::new();
         for (id, announcement) in &desired.announcements {
-            let AnnouncedBy::Lease(_) = announcement.by else {
+            let AnnouncedBy::Lease(rule) = &announcement.by else {
                 continue;
             };
             let key = ObjectKey {
                 kind: ObjectKind::Service,
                 id: id.0,
             };
-            let of_l4 = desired.services.get(id).map(|it| &it.vips);
-            let of_l7 = desired.proxies.get(id).map(|it| &it.vips);
-            let vips = of_l4.into_iter().chain(of_l7).flatten();
-            let vips: Vec<_> = vips.map(|vip| vip.address()).collect();
-            if applied.refusals.contains_key(&key) {
-                refused.extend(vips.iter().copied());
+            let of_l4 = desired.services.get(id).map(|it| (&it.vips, it.pool));
+            let of_l7 = desired.proxies.get(id).map(|it| (&it.vips, it.pool));
+            let Some((vips, pool)) = of_l4.or(of_l7) else {
+                continue;
+            };
+            let has_few_servers = || {
+                let pool = desired.pools.get(&pool);
+                let (healthy, knows) = pool.map_or((0, true), |it| healthy_servers(it, &health));
+                knows && healthy < rule.min_healthy_servers
+            };
+            let reason = if applied.refusals.contains_key(&key) {
+                Some(Unfit::Refused)
+            } else if rule.min_healthy_servers > 0 && has_few_servers() {
+                Some(Unfit::FewServers)
+            } else {
+                None
+            };
+            for vip in vips.iter().map(|it| it.address()) {
+                leased.insert(vip);
+                if let Some(reason) = reason {
+                    let known = unfit.entry(vip).or_insert(reason);
+                    *known = reason.min(*known);
+                }
             }
-            leased.extend(vips);
         }
+        let is_refused = |vip: &IpAddr| unfit.get(vip) == Some(&Unfit::Refused);
+        let vips = leased.iter().filter(|vip| !is_refused(vip)).copied();
         Readiness {
             is_able: has_maps && self.interfaces.iter().any(is_up),
-            vips: Arc::new(leased.difference(&refused).copied().collect()),
+            vips: Arc::new(vips.collect()),
             leased: Arc::new(leased),
+            unfit: Arc::new(unfit),
         }
     }
 }

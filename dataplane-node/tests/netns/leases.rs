@@ -84,35 +84,11 @@ impl Site {
             stop: Some(stop),
             controller: Some(controller),
         };
-        site.apply();
+        site.apply(fabric());
         site
     }
 
-    fn apply(&self) {
-        let fabric = v1::FabricSpec {
-            pools: vec![v1::PoolSpec {
-                name: "web".to_owned(),
-                backends: vec![v1::BackendSpec {
-                    name: "s1".to_owned(),
-                    addresses: vec![SERVER.to_string()],
-                    ..v1::BackendSpec::default()
-                }],
-                ..v1::PoolSpec::default()
-            }],
-            services: vec![v1::ServiceSpec {
-                name: "web".to_owned(),
-                vips: vec![VIP.to_string()],
-                ports: vec![PORT.to_string()],
-                mode: v1::Mode::L4Dsr.into(),
-                pool: "web".to_owned(),
-                announce: Some(v1::AnnouncementSpec {
-                    by: Some(By::Lease(v1::LeaseSpec::default())),
-                    ..v1::AnnouncementSpec::default()
-                }),
-                ..v1::ServiceSpec::default()
-            }],
-            ..v1::FabricSpec::default()
-        };
+    fn apply(&self, fabric: v1::FabricSpec) {
         let request = v1::ApplyRequest {
             fabric: Some(fabric),
             ..v1::ApplyRequest::default()
@@ -237,6 +213,34 @@ impl Node {
         self.agent.kill().expect("it runs");
         self.agent.wait().expect("it is ours");
         self.agent = start_agent(name, &self.namespace, &self.pin_dir, self.state_dir.path());
+    }
+}
+
+/// A service with one server.
+fn fabric() -> v1::FabricSpec {
+    v1::FabricSpec {
+        pools: vec![v1::PoolSpec {
+            name: "web".to_owned(),
+            backends: vec![v1::BackendSpec {
+                name: "s1".to_owned(),
+                addresses: vec![SERVER.to_string()],
+                ..v1::BackendSpec::default()
+            }],
+            ..v1::PoolSpec::default()
+        }],
+        services: vec![v1::ServiceSpec {
+            name: "web".to_owned(),
+            vips: vec![VIP.to_string()],
+            ports: vec![PORT.to_string()],
+            mode: v1::Mode::L4Dsr.into(),
+            pool: "web".to_owned(),
+            announce: Some(v1::AnnouncementSpec {
+                by: Some(By::Lease(v1::LeaseSpec::default())),
+                ..v1::AnnouncementSpec::default()
+            }),
+            ..v1::ServiceSpec::default()
+        }],
+        ..v1::FabricSpec::default()
     }
 }
 
@@ -397,4 +401,62 @@ fn a_planned_move_costs_no_connection() {
     let gap = site.assert_moved(watch, owner, other);
     eprintln!("a planned move: nobody answered for {} ms", gap.as_millis());
     assert!(gap < TAKE_OVER, "{gap:?}");
+}
+
+#[test]
+fn a_vip_goes_where_its_servers_are_reached() {
+    let site = Site::new();
+    let (owner, other) = site.settled();
+    let _server = site
+        .server
+        .within(|| TcpListener::bind((SERVER, PORT)).expect("it has the address"));
+    let mut fabric = fabric();
+    fabric.pools[0].health_check = Some(v1::HealthCheckSpec {
+        check: Some(v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec {
+            port: PORT.into(),
+        })),
+        interval_ms: 100,
+        ..v1::HealthCheckSpec::default()
+    });
+    fabric.services[0].announce = Some(v1::AnnouncementSpec {
+        by: Some(By::Lease(v1::LeaseSpec {
+            min_healthy_servers: 1,
+            ..v1::LeaseSpec::default()
+        })),
+        ..v1::AnnouncementSpec::default()
+    });
+    site.apply(fabric);
+    let blackhole = format!("{SERVER}/32");
+    let lose = |node: &str| {
+        let route = ["route", "add", "blackhole", &blackhole];
+        site.nodes[node].namespace.ip(&route);
+    };
+    let unfit = |wanted: &[&str]| {
+        until("nodes say what they cannot serve", || {
+            let told = site.told().vips.into_iter().next()?;
+            let nodes: Vec<_> = told.unfit.iter().map(|it| it.node.as_str()).collect();
+            let few = told
+                .unfit
+                .iter()
+                .all(|it| it.reason.contains("too few servers"));
+            (nodes == wanted && few).then_some(())
+        });
+    };
+    let watch = site.watch();
+    lose(owner);
+    unfit(&[owner]);
+    site.until_owner(other);
+    site.assert_moved(watch, owner, other);
+
+    // Where nobody can serve it, it stays.
+    let watch = site.watch();
+    lose(other);
+    unfit(&["n1", "n2"]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(site.settled().0, other);
+    let turns: Vec<_> = turns(&watch.heard())
+        .into_iter()
+        .map(|(mac, _)| mac)
+        .collect();
+    assert_eq!(turns, [site.nodes[other].mac]);
 }

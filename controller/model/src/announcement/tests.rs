@@ -21,6 +21,7 @@ fn lease(group: &str, over: &str) -> v1::AnnouncementSpec {
     v1::AnnouncementSpec {
         by: Some(By::Lease(v1::LeaseSpec {
             spread: Some(spread),
+            min_healthy_servers: 3,
         })),
         nodes: vec![],
     }
@@ -51,6 +52,15 @@ fn each_mistake_says_where_it_is() {
     let spread = |field: &str| Err(vec![format!("announce.lease.spread.{field}")]);
     assert_eq!(parse(&lease("", "rack")), spread("group"));
     assert_eq!(parse(&lease("web", "a b")), spread("over"));
+    let servers = v1::AnnouncementSpec {
+        by: Some(By::Lease(v1::LeaseSpec {
+            spread: None,
+            min_healthy_servers: 513,
+        })),
+        nodes: vec![],
+    };
+    let path = "announce.lease.min_healthy_servers".to_owned();
+    assert_eq!(parse(&servers), Err(vec![path]));
     let all = v1::BgpRouteSpec {
         communities: ["1:1", "x", "1:1"].map(str::to_owned).into(),
         med: None,

@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    Assign, Assignments, Grant, LeaseRequest, Moment, Ordinal, PlacementRules, Release, Round,
-    Timers, placement::place,
+    Assign, Assignments, Candidates, Grant, LeaseRequest, Moment, Ordinal, PlacementRules, Release,
+    Round, Timers, place,
 };
 use crate::Name;
 
@@ -71,6 +71,8 @@ pub(super) struct NodeLease {
     pub(super) counted_from: Option<Moment>,
     /// Whether it is owed a grant.
     pub(super) owed: bool,
+    /// When it said last that it cannot serve a VIP, as far as that counts.
+    pub(super) unfit_at: BTreeMap<IpAddr, Moment>,
 }
 
 /// A VIP on its way from an owner that lives.
@@ -80,15 +82,6 @@ pub(super) enum Move {
     Warming { to: Name },
     /// The owner is to release it.
     Releasing { release: Release, session: u64 },
-}
-
-/// The nodes that may get VIPs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Candidates {
-    /// All that live.
-    live: BTreeSet<Name>,
-    /// Those that have lived for a while.
-    steady: BTreeSet<Name>,
 }
 
 // === impl Leader ===
@@ -129,6 +122,7 @@ impl Leader {
             since: now,
             counted_from: None,
             owed: true,
+            unfit_at: BTreeMap::new(),
         };
         let mut has_news = true;
         if let Some(before) = before {
@@ -139,11 +133,16 @@ impl Leader {
                 return Vec::new();
             }
             lease.counted_from = before.counted_from;
+            lease.unfit_at.clone_from(&before.unfit_at);
             if now.since(before.received) < self.timers.lease() {
                 lease.since = before.since;
                 has_news = !same || lease.says_other_than(&before);
             }
         }
+        let steady_after = self.timers.steady_after();
+        lease.unfit_at.retain(|_, at| now.since(*at) < steady_after);
+        let unfit = lease.request.unfit.keys();
+        lease.unfit_at.extend(unfit.map(|vip| (*vip, now)));
         self.nodes.insert(node, lease);
         if has_news {
             self.decide(now)
@@ -273,17 +272,27 @@ impl Leader {
         let steady = live
             .clone()
             .filter(|(_, it)| now.since(it.since) >= steady_after);
-        let candidates = Candidates {
+        let mut candidates = Candidates {
             steady: steady.map(|(name, _)| name.clone()).collect(),
-            live: live.map(|(name, _)| name.clone()).collect(),
+            live: live.clone().map(|(name, _)| name.clone()).collect(),
+            ..Candidates::default()
         };
+        for (name, node) in live {
+            let unfit = node.request.unfit.keys();
+            candidates
+                .unfit
+                .extend(unfit.map(|vip| (*vip, name.clone())));
+            let lately = node.unfit_at.iter();
+            let lately = lately.filter(|(_, at)| now.since(**at) < steady_after);
+            let lately = lately.map(|(vip, _)| (*vip, name.clone()));
+            candidates.lately_unfit.extend(lately);
+        }
         if self.targets_for.as_ref() == Some(&candidates) {
             return;
         }
-        let Candidates { live, steady } = &candidates;
         let current = self.assignments.iter();
         let current = current.map(|(vip, it)| (vip, it.owner.clone())).collect();
-        self.targets = place(&self.rules, &current, live, steady);
+        self.targets = place(&self.rules, &current, &candidates);
         self.targets_for = Some(candidates);
     }
 }
@@ -293,7 +302,7 @@ impl Leader {
 impl NodeLease {
     fn says_other_than(&self, before: &Self) -> bool {
         let (now, before) = (&self.request, &before.request);
-        now.released != before.released || now.ready != before.ready
+        now.released != before.released || now.ready != before.ready || now.unfit != before.unfit
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,6 +26,19 @@ pub struct LeaseRequest {
     pub released: BTreeMap<IpAddr, Release>,
     /// VIPs that it was asked to get ready for, and is.
     pub ready: BTreeSet<IpAddr>,
+    /// VIPs that it cannot serve now. It answers for them all the same while it owns them: somebody else may not be able to either.
+    pub unfit: Arc<BTreeMap<IpAddr, Unfit>>,
+}
+
+/// Why a node cannot serve a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unfit {
+    /// It has refused a service that has the VIP.
+    Refused,
+    /// It finds fewer servers healthy than a service wants that has the VIP.
+    FewServers,
+    /// A reason that this version does not know.
+    Other,
 }
 
 /// Names an assignment that its owner has to give up, or has.
@@ -92,4 +107,16 @@ pub struct Round {
     pub started: Moment,
     /// What they said. The leader's own report is among them.
     pub reports: Vec<WitnessReport>,
+}
+
+// === impl Unfit ===
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "it has refused a service of this VIP",
+            Self::FewServers => "it finds too few servers healthy",
+            Self::Other => "for a reason that only later versions know",
+        })
+    }
 }

@@ -4,10 +4,11 @@ mod holding;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use self::{asking::Asking, holding::Holding};
-use super::{Epoch, LeaseRequest, Moment, Ordinal, Release, Timers};
+use super::{Epoch, LeaseRequest, Moment, Ordinal, Release, Timers, Unfit};
 use crate::Name;
 
 /// A node's part in leases. What it answers for is in the XDP program's map, with one end of the lease for all of it: a node whose agent hangs falls
@@ -34,6 +35,7 @@ pub struct Owner {
     pub(super) released: BTreeMap<IpAddr, Release>,
     pub(super) warm: BTreeSet<IpAddr>,
     pub(super) ready: BTreeSet<IpAddr>,
+    pub(super) unfit: Arc<BTreeMap<IpAddr, Unfit>>,
     /// Of the newest grant that was taken.
     pub(super) taken: Ordinal,
     pub(super) last_request: Option<Moment>,
@@ -105,6 +107,7 @@ impl Owner {
             released: BTreeMap::new(),
             warm: BTreeSet::new(),
             ready: BTreeSet::new(),
+            unfit: Arc::default(),
             taken: Ordinal::default(),
             last_request: None,
             heard: now,
@@ -140,6 +143,15 @@ impl Owner {
         } else {
             Vec::new()
         }
+    }
+
+    /// The node cannot serve these VIPs any more, or for now.
+    pub fn unfit(&mut self, now: Moment, unfit: &Arc<BTreeMap<IpAddr, Unfit>>) -> Vec<OwnerAction> {
+        if self.unfit == *unfit {
+            return Vec::new();
+        }
+        self.unfit = unfit.clone();
+        vec![self.request(now)]
     }
 
     /// A controller has said that nobody leads, when asked at `asked`.
@@ -225,6 +237,7 @@ impl Owner {
             holds: self.holding.as_ref().map_or(Epoch(0), |it| it.version),
             released: self.released.clone(),
             ready: self.ready.clone(),
+            unfit: self.unfit.clone(),
         })
     }
 

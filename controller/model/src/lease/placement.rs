@@ -41,6 +41,19 @@ pub struct VipPlace {
     pub drained: bool,
 }
 
+/// The nodes that may get VIPs now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Candidates {
+    /// All that live.
+    pub live: BTreeSet<Name>,
+    /// Those that have lived for a while.
+    pub steady: BTreeSet<Name>,
+    /// Of those that live: who cannot serve which VIP.
+    pub unfit: BTreeSet<(IpAddr, Name)>,
+    /// As `unfit`, with those of whom it was so a while ago.
+    pub lately_unfit: BTreeSet<(IpAddr, Name)>,
+}
+
 /// VIPs that keep apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Spread {
@@ -95,26 +108,26 @@ impl VipPlace {
 ///
 /// A VIP goes to its pin. Without, it goes home: to the node with the highest score. Scores are of VIP and node alone (weighted rendezvous), so a
 /// node that is lost, drained or new moves its own VIPs and no others. Of the VIPs of a group each goes to one of the least crowded domains, and
-/// stays there until another has two less. No VIP leaves an owner that does its part for a node that has not lived for a while.
+/// stays there until another has two less. No VIP leaves an owner that does its part for a node that has not lived, or been able to serve it, for a while.
+/// Where no node can serve a VIP, all of them count as if they could.
 pub fn place(
     rules: &PlacementRules,
     current: &BTreeMap<IpAddr, Name>,
-    live: &BTreeSet<Name>,
-    steady: &BTreeSet<Name>,
+    candidates: &Candidates,
 ) -> BTreeMap<IpAddr, Name> {
-    let mut kept = Placing::new(rules, live);
+    let mut kept = Placing::new(rules, candidates);
     for (vip, place) in &rules.vips {
         let owner = current.get(vip);
-        if let Some(owner) = owner.and_then(|it| kept.able(place, it))
+        if let Some(owner) = owner.and_then(|it| kept.able(*vip, place, it))
             && !place.drained
-            && kept.pin(place).is_none_or(|pin| pin == owner)
+            && kept.pin(*vip, place).is_none_or(|pin| pin == owner)
         {
             kept.put(*vip, place, owner);
         }
     }
     for (vip, place) in &rules.vips {
-        if kept.placed.contains_key(vip) && kept.pin(place).is_none() {
-            kept.let_go(*vip, place, steady);
+        if kept.placed.contains_key(vip) && kept.pin(*vip, place).is_none() {
+            kept.let_go(*vip, place);
         }
     }
     kept.place_others()
@@ -123,7 +136,7 @@ pub fn place(
 /// Places one VIP after the other.
 struct Placing<'a> {
     rules: &'a PlacementRules,
-    live: &'a BTreeSet<Name>,
+    candidates: &'a Candidates,
     placed: BTreeMap<IpAddr, Name>,
     /// VIPs by group and domain.
     crowd: BTreeMap<(&'a str, &'a str), usize>,
@@ -132,28 +145,45 @@ struct Placing<'a> {
 // === impl Placing ===
 
 impl<'a> Placing<'a> {
-    fn new(rules: &'a PlacementRules, live: &'a BTreeSet<Name>) -> Self {
+    fn new(rules: &'a PlacementRules, candidates: &'a Candidates) -> Self {
         Self {
             rules,
-            live,
+            candidates,
             placed: BTreeMap::new(),
             crowd: BTreeMap::new(),
         }
     }
 
     /// The node, if it can have a VIP.
-    fn able(&self, place: &VipPlace, name: &Name) -> Option<&'a Name> {
+    fn able(&self, vip: IpAddr, place: &VipPlace, name: &Name) -> Option<&'a Name> {
         let (name, _) = self.rules.nodes.get_key_value(name)?;
-        let is_able = self.live.contains(name) && self.rules.may_serve(place, name);
+        let is_able = self.may_have(place, name)
+            && (self.is_fit(vip, name) || self.is_nobody_fit(vip, place));
         is_able.then_some(name)
     }
 
-    fn pin(&self, place: &VipPlace) -> Option<&'a Name> {
-        place.pin.as_ref().and_then(|pin| self.able(place, pin))
+    fn may_have(&self, place: &VipPlace, name: &Name) -> bool {
+        self.candidates.live.contains(name) && self.rules.may_serve(place, name)
     }
 
-    /// Takes a VIP's place back if there is a better one on a node that has lived for a while.
-    fn let_go(&mut self, vip: IpAddr, place: &'a VipPlace, steady: &BTreeSet<Name>) {
+    fn is_fit(&self, vip: IpAddr, name: &Name) -> bool {
+        // Nearly always there is nothing in it.
+        let unfit = &self.candidates.unfit;
+        unfit.is_empty() || !unfit.contains(&(vip, name.clone()))
+    }
+
+    fn is_nobody_fit(&self, vip: IpAddr, place: &VipPlace) -> bool {
+        let mut nodes = self.rules.nodes.keys();
+        nodes.all(|name| !self.may_have(place, name) || !self.is_fit(vip, name))
+    }
+
+    fn pin(&self, vip: IpAddr, place: &VipPlace) -> Option<&'a Name> {
+        let pin = place.pin.as_ref();
+        pin.and_then(|pin| self.able(vip, place, pin))
+    }
+
+    /// Takes a VIP's place back if there is a better one on a node that could have served it for a while.
+    fn let_go(&mut self, vip: IpAddr, place: &'a VipPlace) {
         let Some(owner) = self.placed.get(&vip).cloned() else {
             return;
         };
@@ -164,7 +194,12 @@ impl<'a> Placing<'a> {
             Some(_) => self.crowding(place, home) + 2 <= self.crowding(place, &owner),
             None => *home != owner,
         };
-        if is_better && steady.contains(home) {
+        let Candidates {
+            steady,
+            lately_unfit,
+            ..
+        } = self.candidates;
+        if is_better && steady.contains(home) && !lately_unfit.contains(&(vip, home.clone())) {
             self.placed.remove(&vip);
             if let Some(crowd) = self.crowd_of(place, &owner) {
                 *crowd -= 1;
@@ -180,7 +215,7 @@ impl<'a> Placing<'a> {
                 .collect()
         };
         for (vip, place) in homeless(&self) {
-            if let Some(pin) = self.pin(place) {
+            if let Some(pin) = self.pin(*vip, place) {
                 self.put(*vip, place, pin);
             }
         }
@@ -194,7 +229,7 @@ impl<'a> Placing<'a> {
 
     fn best(&self, vip: IpAddr, place: &VipPlace) -> Option<&'a Name> {
         let nodes = self.rules.nodes.iter();
-        let able = nodes.filter(|(name, _)| self.able(place, name).is_some());
+        let able = nodes.filter(|(name, _)| self.able(vip, place, name).is_some());
         let best = able.min_by_key(|(name, node)| {
             let score = Reverse(score(vip, name, node.weight));
             (self.crowding(place, name), score, *name)

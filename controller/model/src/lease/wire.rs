@@ -1,12 +1,12 @@
 //! What nodes and controllers say to each other, on the wire.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use lbfabric_proto::{internal::v1 as internal, v1};
 
 use super::{
-    Epoch, Grant, Granted, LeaderView, LeaseRequest, Moment, NodeView, Ordinal, Release, VipView,
-    WitnessReport,
+    Epoch, Grant, Granted, LeaderView, LeaseRequest, Moment, NodeView, Ordinal, Release, Unfit,
+    VipView, WitnessReport,
     stored::{address, names},
 };
 use crate::{Name, Violation, vip::address_to_bytes};
@@ -17,6 +17,10 @@ impl LeaseRequest {
     /// The request of a node that has said who it is.
     pub fn from_proto(node: Name, proto: &v1::LeaseRequest) -> Result<Self, Violation> {
         let ready = proto.ready.iter().map(|it| address(it, "request.ready"));
+        let unfit = proto.unfit.iter().map(|it| {
+            let vip = address(&it.vip, "request.unfit.vip")?;
+            Ok((vip, Unfit::from_proto(it.reason())))
+        });
         Ok(Self {
             node,
             session: proto.session,
@@ -24,6 +28,7 @@ impl LeaseRequest {
             holds: Epoch(proto.holds),
             released: releases(&proto.released, "request.released")?,
             ready: ready.collect::<Result<_, _>>()?,
+            unfit: Arc::new(unfit.collect::<Result<_, Violation>>()?),
         })
     }
 
@@ -36,13 +41,39 @@ impl LeaseRequest {
             holds,
             released,
             ready,
+            unfit,
         } = self;
+        let unfit = unfit.iter().map(|(vip, reason)| v1::UnfitVip {
+            vip: address_to_bytes(*vip),
+            reason: reason.to_proto().into(),
+        });
         v1::LeaseRequest {
             session: *session,
             sent_nanos: sent.as_nanos(),
             holds: holds.0,
             released: releases_to_proto(released),
             ready: ready.iter().copied().map(address_to_bytes).collect(),
+            unfit: unfit.collect(),
+        }
+    }
+}
+
+// === impl Unfit ===
+
+impl Unfit {
+    const fn from_proto(proto: v1::UnfitReason) -> Self {
+        match proto {
+            v1::UnfitReason::Unspecified => Self::Other,
+            v1::UnfitReason::Refused => Self::Refused,
+            v1::UnfitReason::FewServers => Self::FewServers,
+        }
+    }
+
+    const fn to_proto(self) -> v1::UnfitReason {
+        match self {
+            Self::Other => v1::UnfitReason::Unspecified,
+            Self::Refused => v1::UnfitReason::Refused,
+            Self::FewServers => v1::UnfitReason::FewServers,
         }
     }
 }
@@ -174,10 +205,15 @@ impl LeaderView {
         }
         let vips = proto.vips.into_iter().map(|it| {
             let wanted = (!it.wanted.is_empty()).then(|| Name::parse(&it.wanted, "vips.wanted"));
+            let unfit = it.unfit.iter().map(|it| {
+                let name = Name::parse(&it.node, "vips.unfit.node")?;
+                Ok((name, Unfit::from_proto(it.reason())))
+            });
             let view = VipView {
                 wanted: wanted.transpose()?,
                 is_answered: it.answered,
                 is_moving: it.moving,
+                unfit: unfit.collect::<Result<_, Violation>>()?,
             };
             Ok((address(&it.vip, "vips.vip")?, view))
         });
@@ -201,6 +237,7 @@ impl LeaderView {
             wanted: it.wanted.as_ref().map(Name::to_string).unwrap_or_default(),
             answered: it.is_answered,
             moving: it.is_moving,
+            unfit: it.unfit.iter().map(unfit_to_proto).collect(),
         });
         let nodes = self.nodes.iter().map(|(name, it)| internal::LedNode {
             name: name.to_string(),
@@ -212,6 +249,13 @@ impl LeaderView {
             vips: vips.collect(),
             nodes: nodes.collect(),
         }
+    }
+}
+
+fn unfit_to_proto((node, reason): (&Name, &Unfit)) -> internal::LedUnfit {
+    internal::LedUnfit {
+        node: node.to_string(),
+        reason: reason.to_proto().into(),
     }
 }
 
@@ -279,6 +323,12 @@ mod tests {
             holds: Epoch(9),
             released: released(),
             ready: BTreeSet::from(vips()),
+            unfit: Arc::new(
+                vips()
+                    .into_iter()
+                    .zip([Unfit::Refused, Unfit::FewServers])
+                    .collect(),
+            ),
         };
         let came = LeaseRequest::from_proto(name("n1"), &request.to_proto());
         assert_eq!(came, Ok(request));
@@ -318,6 +368,7 @@ mod tests {
             wanted: Some(name("n1")),
             is_answered: true,
             is_moving: true,
+            unfit: BTreeMap::from([(name("n2"), Unfit::FewServers)]),
         };
         let view = LeaderView {
             vips: self::vips()

@@ -71,7 +71,7 @@ impl FabricState {
         let services = self.services.values().map(|stored| &stored.service);
         let vips = services.flat_map(|service| {
             let leased = service.announcement.iter().filter_map(|it| match &it.by {
-                AnnouncedBy::Lease(spread) => Some((&it.nodes, spread)),
+                AnnouncedBy::Lease(rule) => Some((&it.nodes, &rule.spread)),
                 AnnouncedBy::Bgp(_) => None,
             });
             leased.flat_map(|(only, spread)| {

@@ -8,9 +8,14 @@ use super::specs::{address, name};
 /// How VIPs are announced, often wrongly.
 pub(super) fn announcement() -> impl Strategy<Value = v1::AnnouncementSpec> {
     let number = || prop_oneof![2 => Just(0u32), 2 => 1u32..40, 1 => any::<u32>()];
-    let lease = prop::option::of((name(), "[a-z]{0,3}"))
-        .prop_map(|spread| spread.map(|(group, over)| v1::SpreadSpec { group, over }))
-        .prop_map(|spread| By::Lease(v1::LeaseSpec { spread }));
+    let spread = prop::option::of((name(), "[a-z]{0,3}"))
+        .prop_map(|spread| spread.map(|(group, over)| v1::SpreadSpec { group, over }));
+    let lease = (spread, number()).prop_map(|(spread, min_healthy_servers)| {
+        By::Lease(v1::LeaseSpec {
+            spread,
+            min_healthy_servers,
+        })
+    });
     let community = "(no-export|[0-9]{1,5}:[0-9]{1,5}(:[0-9]{1,3})?|[a-z]{0,3})";
     let route = (
         prop::collection::vec(community, 0..3),

@@ -177,6 +177,7 @@ impl Controller {
             back(&mut lease.received);
             back(&mut lease.since);
             lease.counted_from.iter_mut().for_each(back);
+            lease.unfit_at.values_mut().for_each(back);
             lease.request.pass(node_rates[number(name)]);
         }
     }

@@ -1,7 +1,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::*;
-use crate::lease::{Epoch, NodePlace, Timers, VipPlace, WitnessReport};
+use crate::lease::{Epoch, NodePlace, Timers, Unfit, VipPlace, WitnessReport};
 
 /// Now, in milliseconds.
 const NOW: u64 = 20_000;
@@ -57,6 +57,7 @@ fn request(node: &str, sent: u64) -> LeaseRequest {
         holds: Epoch(0),
         released: BTreeMap::new(),
         ready: BTreeSet::new(),
+        unfit: Arc::default(),
     }
 }
 
@@ -195,6 +196,10 @@ fn events() -> Vec<(&'static str, Happen)> {
                 asked,
             };
             asks(it, |request| request.released = [(VIP, release)].into())
+        }),
+        ("the owner asks, and cannot serve it", |it| {
+            let unfit = [(VIP, Unfit::FewServers)];
+            asks(it, |request| request.unfit = Arc::new(unfit.into()))
         }),
         ("the owner asks again", |it| {
             let last = it.nodes.get(&name("a")).map(|node| node.request.clone());

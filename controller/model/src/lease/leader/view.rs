@@ -4,7 +4,10 @@ use std::{
 };
 
 use super::Leader;
-use crate::{Name, lease::Moment};
+use crate::{
+    Name,
+    lease::{Moment, Unfit},
+};
 
 /// How VIPs and nodes are, as the leader sees them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct VipView {
     pub is_answered: bool,
     /// Whether it is on its way to another owner.
     pub is_moving: bool,
+    /// The nodes that ask for leases and cannot serve it.
+    pub unfit: BTreeMap<Name, Unfit>,
 }
 
 /// How a node is.
@@ -58,10 +63,16 @@ impl Leader {
     fn view_of(&self, now: Moment, vip: IpAddr) -> VipView {
         let owner = self.assignments.get(vip).map(|it| &it.owner);
         let lease = owner.and_then(|owner| self.nodes.get(owner)?.counted_from);
+        let unfit = self.nodes.iter().filter_map(|(name, node)| {
+            let reason = node.request.unfit.get(&vip)?;
+            let is_live = now.since(node.received) < self.timers.lease();
+            is_live.then(|| (name.clone(), *reason))
+        });
         VipView {
             wanted: self.targets.get(&vip).cloned(),
             is_answered: lease.is_some_and(|from| now < from + self.timers.lease()),
             is_moving: self.moves.contains_key(&vip) || self.proposed.contains_key(&vip),
+            unfit: unfit.collect(),
         }
     }
 }

@@ -190,6 +190,9 @@ fn events() -> Vec<(&'static str, Happen)> {
             take(it, |grant| grant.warm = [TWO].into())
         }),
         ("ready", |it| it.ready(at(NOW), TWO)),
+        ("cannot serve a VIP", |it| {
+            it.unfit(at(NOW), &Arc::new([(ONE, Unfit::FewServers)].into()))
+        }),
         ("one controller: nobody leads", |it| told(it, &[1])),
         ("two controllers: nobody leads", |it| told(it, &[1, 2])),
         ("two strangers: nobody leads", |it| told(it, &[8, 9])),
@@ -236,7 +239,12 @@ fn action(action: &OwnerAction) -> String {
             } else {
                 " ready"
             };
-            format!("request v{}{released}{ready}", request.holds.0)
+            let unfit = if request.unfit.is_empty() {
+                ""
+            } else {
+                " unfit"
+            };
+            format!("request v{}{released}{ready}{unfit}", request.holds.0)
         }
         OwnerAction::AskControllers(_) => "ask controllers".to_owned(),
         OwnerAction::AskPeers(_, peers) => format!("ask {} peers", peers.len()),

@@ -34,9 +34,17 @@ fn all(rules: &PlacementRules) -> BTreeSet<Name> {
     rules.nodes.keys().cloned().collect()
 }
 
+fn nodes(live: &BTreeSet<Name>, steady: &BTreeSet<Name>) -> Candidates {
+    Candidates {
+        live: live.clone(),
+        steady: steady.clone(),
+        ..Candidates::default()
+    }
+}
+
 /// With every node alive and steady, from scratch.
 fn placed(rules: &PlacementRules) -> BTreeMap<IpAddr, Name> {
-    place(rules, &BTreeMap::new(), &all(rules), &all(rules))
+    place(rules, &BTreeMap::new(), &nodes(&all(rules), &all(rules)))
 }
 
 proptest! {
@@ -56,7 +64,7 @@ proptest! {
         let lost = node(lost % u8::try_from(weights.len()).unwrap());
         let mut live = all(&rules);
         live.remove(&lost);
-        let after = place(&rules, &before, &live, &live);
+        let after = place(&rules, &before, &nodes(&live, &live));
         for (vip, owner) in &before {
             prop_assert_ne!(&after[vip], &lost);
             if !spread && *owner != lost {
@@ -66,13 +74,43 @@ proptest! {
         // Draining is the same, and what is placed stays where it is.
         let mut drained = rules.clone();
         drained.nodes.get_mut(&lost).unwrap().drained = true;
-        prop_assert_eq!(&place(&drained, &before, &all(&rules), &all(&rules)), &after);
-        prop_assert_eq!(&place(&rules, &after, &live, &live), &after);
+        prop_assert_eq!(&place(&drained, &before, &nodes(&all(&rules), &all(&rules))), &after);
+        prop_assert_eq!(&place(&rules, &after, &nodes(&live, &live)), &after);
         // Back, but not for long enough yet.
-        prop_assert_eq!(&place(&rules, &after, &all(&rules), &live), &after);
+        prop_assert_eq!(&place(&rules, &after, &nodes(&all(&rules), &live)), &after);
         if !spread {
-            prop_assert_eq!(place(&rules, &after, &all(&rules), &all(&rules)), before);
+            prop_assert_eq!(place(&rules, &after, &nodes(&all(&rules), &all(&rules))), before);
         }
+    }
+
+    /// VIPs leave a node that cannot serve them as if it were lost, and come back once it could for a while. Where nobody can serve one, it stays.
+    #[test]
+    fn who_cannot_serve_a_vip_does_not_have_it(
+        weights in proptest::collection::vec(1..5_u16, 2..6),
+        unfit in proptest::collection::vec((0..30_u16, 0..6_u8), 0..120),
+    ) {
+        let rules = rules(&weights, 30);
+        let before = placed(&rules);
+        let all = all(&rules);
+        let unfit: BTreeSet<_> = unfit
+            .into_iter()
+            .map(|(at, of)| (vip(at), node(of)))
+            .filter(|(_, of)| all.contains(of))
+            .collect();
+        let mut candidates = nodes(&all, &all);
+        candidates.unfit = unfit.clone();
+        candidates.lately_unfit = unfit.clone();
+        let after = place(&rules, &before, &candidates);
+        for (vip, owner) in &before {
+            let able = all.iter().filter(|it| !unfit.contains(&(*vip, (*it).clone())));
+            let is_someone_able = able.count() > 0;
+            let is_owner_unfit = unfit.contains(&(*vip, owner.clone()));
+            prop_assert_eq!(is_owner_unfit && is_someone_able, after[vip] != *owner);
+            prop_assert!(!is_someone_able || !unfit.contains(&(*vip, after[vip].clone())));
+        }
+        candidates.unfit.clear();
+        prop_assert_eq!(&place(&rules, &after, &candidates), &after);
+        prop_assert_eq!(place(&rules, &after, &nodes(&all, &all)), before);
     }
 
     #[test]
@@ -88,7 +126,7 @@ proptest! {
         let before = placed(&rules);
         let mut live = all(&rules);
         live.remove(&node(lost));
-        let after = place(&rules, &before, &live, &live);
+        let after = place(&rules, &before, &nodes(&live, &live));
         let counts = |placed: &BTreeMap<IpAddr, Name>| {
             let of = |name: &Name| placed.values().filter(|it| *it == name).count();
             live.iter().map(of).collect::<Vec<_>>()
@@ -122,7 +160,7 @@ proptest! {
         }
         let live: BTreeSet<_> = live.into_iter().map(node).collect();
         let before = (0..).zip(before).map(|(at, owner)| (vip(at), node(owner))).collect();
-        let after = place(&rules, &before, &live, &live);
+        let after = place(&rules, &before, &nodes(&live, &live));
         let able = |name: &Name, place: &VipPlace| live.contains(name) && rules.may_serve(place, name);
         for (vip, place) in &rules.vips {
             let to = after.get(vip);

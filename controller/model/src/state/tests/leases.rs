@@ -149,6 +149,7 @@ fn placement_goes_by_services_nodes_and_wishes() {
             group: "pair".to_owned(),
             over: "rack".to_owned(),
         }),
+        min_healthy_servers: 0,
     });
     spec.services[0].announce = Some(v1::AnnouncementSpec {
         by: Some(by),
