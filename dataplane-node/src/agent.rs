@@ -30,7 +30,7 @@ use tracing::{error, warn};
 
 use crate::{
     AccessLogTarget, NodeConfig,
-    announce::Announcer,
+    announce::{Announcer, Bfd},
     chain::Chain,
     controller,
     engine::{EngineDriver, Watching, remove_routing},
@@ -146,8 +146,9 @@ impl NodeAgent {
             log,
             spans: collector.as_ref().map(Collector::queue),
         };
-        let announcer = Announcer::new(taken_over.1.is_some());
-        let role = role_state(&config, &network, taken_over, &watching)?;
+        let announcer = Announcer::new(taken_over.predecessor.is_some(), taken_over.bfd);
+        let taken = (taken_over.listeners, taken_over.predecessor);
+        let role = role_state(&config, &network, taken, &watching)?;
         let (agent, questions) = asker();
         let (events, controller_events) = mpsc::channel(EVENTS_MAX);
         let (results, probe_results) = mpsc::channel(EVENTS_MAX);
@@ -277,23 +278,41 @@ fn try_lock(state_dir: &Path) -> Result<Option<File>, StartError> {
     }
 }
 
-/// Listeners of an agent before this one, and itself, as long as it relays datagrams.
-type TakenOver = (Vec<TcpListener>, Option<Predecessor>);
+/// What there is of an agent before this one.
+#[derive(Default)]
+struct TakenOver {
+    listeners: Vec<TcpListener>,
+    /// Itself, as long as it relays datagrams.
+    predecessor: Option<Predecessor>,
+    bfd: Bfd,
+}
 
 /// What an agent that runs with the state folder listens with, if it is to hand over.
 async fn take_over(config: &NodeConfig, network: &NetworkWatch) -> Result<TakenOver, StartError> {
     if !config.take_over || try_lock(&config.state_dir)?.is_some() {
-        return Ok((Vec::new(), None));
+        return Ok(TakenOver::default());
     }
     // It is read for good behind the hand-over.
     open_setup(config, network)?;
     let state_dir = config.state_dir.clone();
-    let taken = tokio::task::spawn_blocking(move || hand_over::take_over(&state_dir)).await;
+    let take = move || {
+        let taken = hand_over::take_over(&state_dir)?;
+        let mut predecessor = taken.predecessor;
+        // At once: routers wait for a fraction of a second.
+        let bfd = taken.bfd.map(|handed| {
+            let bfd = Bfd::resume(handed);
+            let told = predecessor.tell_bfd_runs();
+            told.map(|()| bfd).map_err(HandOverFailed::Broken)
+        });
+        Ok(TakenOver {
+            listeners: taken.listeners,
+            predecessor: Some(predecessor),
+            bfd: bfd.transpose()?.unwrap_or_default(),
+        })
+    };
+    let taken = tokio::task::spawn_blocking(take).await;
     let taken = taken.map_err(|error| HandOverFailed::Broken(io::Error::other(error)));
-    let (listeners, predecessor) = taken
-        .and_then(|taken| taken)
-        .map_err(StartError::TakeOver)?;
-    Ok((listeners, Some(predecessor)))
+    taken.and_then(|taken| taken).map_err(StartError::TakeOver)
 }
 
 fn open_log(config: &NodeConfig) -> io::Result<AccessLog> {
@@ -330,7 +349,7 @@ fn collector(config: &NodeConfig) -> Result<Option<Collector>, StartError> {
 fn role_state(
     config: &NodeConfig,
     network: &NetworkWatch,
-    taken_over: TakenOver,
+    taken_over: (Vec<TcpListener>, Option<Predecessor>),
     watching: &Watching,
 ) -> Result<RoleState, StartError> {
     let options = ProgramOptions {

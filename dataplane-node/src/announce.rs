@@ -24,6 +24,7 @@ mod truth;
 
 pub(crate) use announcer::{Announcer, Situation};
 pub(crate) use attributes::attributes_of;
+pub(crate) use bfd::{Bfd, GivenBfd};
 pub(crate) use settings::OwnAddresses;
 pub(crate) use truth::{ServiceTruth, missing_label};
 

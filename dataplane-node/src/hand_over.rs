@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! new agent                                  old agent
-//!   ── "lbfabric hand over 1\n" ──►            stops following, probing, writing; takes no more connections
+//!   ── "lbfabric hand over 2\n" ──►            stops following, probing, writing; takes no more connections
 //!   ◄── 'L' with listeners, as often as needed
+//!   ◄── 'B' with sockets and so many 'S' with sessions as it needs, if BFD runs
 //!   ◄── '.' ─────────────────────              has let go of the state folder; finishes its connections, relays datagrams
+//!   ── 'B' ──────────────────────►             if BFD came, once the new one goes on with it: its packets are repeated until then
 //!   ── 'D' ──────────────────────►             once the new one has its configuration
 //!   ◄── 'R' with a socket, each with so many 'S' with sessions as it needs
 //!   ◄── '.' ─────────────────────
 //!   ── end ──────────────────────►             once the new one gives connections to the listeners; ends with its last connection
 //! ```
+//!
+//! Version 1 has no BFD. A new agent falls back to it, and an old one understands both.
 //!
 //! Programs and maps are pinned, and go on by themselves. Connections and datagrams that come in between wait in the sockets.
 
@@ -27,6 +31,7 @@ use std::{
 };
 
 use lbfabric_proxy::{HandedRelay, HandedSession};
+use lbfabric_routing::HandedBfd;
 use rustix::{
     cmsg_space,
     net::{
@@ -39,8 +44,13 @@ use tracing::warn;
 
 use crate::chain::Chain;
 
-const REQUEST: &[u8] = b"lbfabric hand over 1\n";
+mod bfd;
+
+const REQUEST: &[u8] = b"lbfabric hand over 2\n";
+/// That of agents that do not give BFD.
+const REQUEST_WITHOUT_BFD: &[u8] = b"lbfabric hand over 1\n";
 const LISTENERS: u8 = b'L';
+const BFD: u8 = b'B';
 const DATAGRAMS: u8 = b'D';
 const RELAY: u8 = b'R';
 const SESSIONS: u8 = b'S';
@@ -62,7 +72,19 @@ pub(crate) struct Offer {
 
 /// The agent that takes over.
 #[derive(Debug)]
-pub(crate) struct Successor(UnixStream);
+pub(crate) struct Successor {
+    stream: UnixStream,
+    knows_bfd: bool,
+}
+
+/// What the agent before this one gives at once.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) listeners: Vec<TcpListener>,
+    /// To be told at once that it is gone on with ([`Predecessor::tell_bfd_runs`]).
+    pub(crate) bfd: Option<HandedBfd>,
+    pub(crate) predecessor: Predecessor,
+}
 
 /// The agent before this one, which relays datagrams until it is asked for them, and has connections given to its listeners as long as there
 /// is this.
@@ -142,11 +164,12 @@ impl Successor {
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut request = [0; REQUEST.len()];
         stream.read_exact(&mut request)?;
-        if request != REQUEST {
-            let other = String::from_utf8_lossy(&request).into_owned();
-            return Err(io::Error::new(io::ErrorKind::InvalidData, other));
+        let knows_bfd = request == REQUEST;
+        if knows_bfd || request == REQUEST_WITHOUT_BFD {
+            return Ok(Self { stream, knows_bfd });
         }
-        Ok(Self(stream))
+        let other = String::from_utf8_lossy(&request).into_owned();
+        Err(io::Error::new(io::ErrorKind::InvalidData, other))
     }
 
     /// Gives it the listeners.
@@ -168,24 +191,30 @@ impl Successor {
         );
         let message = [message];
         let bytes = [IoSlice::new(&message)];
-        sendmsg(&self.0, &bytes, &mut beside, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.stream, &bytes, &mut beside, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
     /// Tells it that all is its own from now on, but for what relays datagrams.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        self.0.write_all(&[DONE])
+        self.stream.write_all(&[DONE])
     }
 
     /// Waits until it wants what relays datagrams; an error if it has gone without.
     pub(crate) async fn wants_datagrams(self) -> io::Result<Self> {
-        self.0.set_nonblocking(true)?;
-        let mut stream = tokio::net::UnixStream::from_std(self.0)?;
-        let message = stream.read_u8().await?;
+        self.wants(DATAGRAMS).await
+    }
+
+    /// Waits until it says that.
+    async fn wants(self, message: u8) -> io::Result<Self> {
+        let Self { stream, knows_bfd } = self;
+        stream.set_nonblocking(true)?;
+        let mut stream = tokio::net::UnixStream::from_std(stream)?;
+        let heard = stream.read_u8().await?;
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
-        if message == DATAGRAMS {
-            Ok(Self(stream))
+        if heard == message {
+            Ok(Self { stream, knows_bfd })
         } else {
             Err(io::ErrorKind::InvalidData.into())
         }
@@ -193,8 +222,8 @@ impl Successor {
 
     /// Waits until it has all that it needs.
     pub(crate) async fn wants_nothing(self) -> io::Result<()> {
-        self.0.set_nonblocking(true)?;
-        let mut stream = tokio::net::UnixStream::from_std(self.0)?;
+        self.stream.set_nonblocking(true)?;
+        let mut stream = tokio::net::UnixStream::from_std(self.stream)?;
         match stream.read(&mut [0]).await? {
             0 => Ok(()),
             _ => Err(io::ErrorKind::InvalidData.into()),
@@ -205,22 +234,37 @@ impl Successor {
     pub(crate) fn give_datagrams(&mut self, relays: &[HandedRelay]) -> io::Result<()> {
         for HandedRelay { socket, sessions } in relays {
             self.send(RELAY, std::iter::once(socket.as_fd()))?;
-            for part in sessions.chunks(LISTENERS_MAX) {
-                self.send(SESSIONS, part.iter().map(|it| it.socket.as_fd()))?;
-                let facts: Vec<_> = part.iter().map(|it| it.facts.to_string()).collect();
-                let lines = facts.join("\n");
-                let length = u32::try_from(lines.len()).map_err(io::Error::other)?;
-                self.0.write_all(&length.to_be_bytes())?;
-                self.0.write_all(lines.as_bytes())?;
-            }
+            let sessions = sessions.iter();
+            let known: Vec<_> = sessions
+                .map(|it| (it.socket.as_fd(), it.facts.to_string()))
+                .collect();
+            self.give_sessions(&known)?;
         }
-        self.0.write_all(&[DONE])
+        self.stream.write_all(&[DONE])
+    }
+
+    /// Sockets, each with a line of what is known of it.
+    fn give_sessions(&mut self, known: &[(BorrowedFd<'_>, String)]) -> io::Result<()> {
+        for part in known.chunks(LISTENERS_MAX) {
+            self.send(SESSIONS, part.iter().map(|(socket, _)| *socket))?;
+            let facts: Vec<_> = part.iter().map(|(_, facts)| facts.as_str()).collect();
+            let lines = facts.join("\n");
+            let length = u32::try_from(lines.len()).map_err(io::Error::other)?;
+            self.stream.write_all(&length.to_be_bytes())?;
+            self.stream.write_all(lines.as_bytes())?;
+        }
+        Ok(())
     }
 }
 
 // === impl Predecessor ===
 
 impl Predecessor {
+    /// Tells it that its BFD is gone on with.
+    pub(crate) fn tell_bfd_runs(&mut self) -> io::Result<()> {
+        self.stream.write_all(&[BFD])
+    }
+
     /// What it relays datagrams with, and does not any more; it gives it once.
     pub(crate) fn datagrams(&mut self) -> io::Result<Vec<HandedRelay>> {
         let mut relays: Vec<HandedRelay> = Vec::new();
@@ -236,7 +280,7 @@ impl Predecessor {
                     sessions: Vec::new(),
                 }),
                 (Some(SESSIONS), Some(relay)) => {
-                    let facts = self.facts()?;
+                    let facts = facts(&self.stream)?;
                     let sessions = facts.lines().zip(files).map(|(facts, file)| {
                         let facts = facts.parse().map_err(io::Error::other)?;
                         let socket = file.into();
@@ -252,47 +296,70 @@ impl Predecessor {
             }
         }
     }
-
-    fn facts(&mut self) -> io::Result<String> {
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length)?;
-        let length = u32::from_be_bytes(length);
-        if length > FACTS_MAX {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut facts = vec![0; length as usize];
-        self.stream.read_exact(&mut facts)?;
-        String::from_utf8(facts).map_err(io::Error::other)
-    }
 }
 
 /// Takes the place of the agent that runs with a state folder, and gives what it listened with. It has let go of the folder then.
-pub(crate) fn take_over(
-    state_dir: &Path,
-) -> Result<(Vec<TcpListener>, Predecessor), HandOverFailed> {
+pub(crate) fn take_over(state_dir: &Path) -> Result<Taken, HandOverFailed> {
     let path = socket_path(state_dir);
-    let stream = UnixStream::connect(&path);
-    let stream = stream.map_err(|source| HandOverFailed::Connect { path, source })?;
-    receive(stream).map_err(HandOverFailed::Broken)
+    let connect = || {
+        let path = path.clone();
+        let stream = UnixStream::connect(&path);
+        stream.map_err(|source| HandOverFailed::Connect { path, source })
+    };
+    match receive(connect()?, REQUEST) {
+        // It does not know that, and has given nothing away.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
+            receive(connect()?, REQUEST_WITHOUT_BFD)
+        }
+        taken => taken,
+    }
+    .map_err(HandOverFailed::Broken)
 }
 
-fn receive(mut stream: UnixStream) -> io::Result<(Vec<TcpListener>, Predecessor)> {
+fn receive(mut stream: UnixStream, request: &[u8]) -> io::Result<Taken> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(REQUEST)?;
+    stream.write_all(request)?;
     let mut listeners = Vec::new();
+    let mut bfd: Option<HandedBfd> = None;
+    let mut is_first = true;
     loop {
-        let (message, files) = part(&stream)?;
-        listeners.extend(files.into_iter().map(TcpListener::from));
-        match message {
-            Some(LISTENERS) => {}
-            Some(DONE) => {
-                let is_asked = false;
-                return Ok((listeners, Predecessor { stream, is_asked }));
+        let (message, files) = match part(&stream) {
+            Ok((None, _)) if is_first => return Err(io::ErrorKind::ConnectionAborted.into()),
+            part => part?,
+        };
+        is_first = false;
+        match (message, &mut bfd) {
+            (Some(LISTENERS), _) => listeners.extend(files.into_iter().map(TcpListener::from)),
+            (Some(BFD), _) => bfd = Some(bfd::handed(files)),
+            (Some(SESSIONS), Some(bfd)) => {
+                bfd.sessions.extend(bfd::sessions(files, &facts(&stream)?)?);
             }
-            Some(_) => return Err(io::ErrorKind::InvalidData.into()),
-            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            (Some(DONE), _) => {
+                let is_asked = false;
+                let predecessor = Predecessor { stream, is_asked };
+                return Ok(Taken {
+                    listeners,
+                    bfd,
+                    predecessor,
+                });
+            }
+            (Some(_), _) => return Err(io::ErrorKind::InvalidData.into()),
+            (None, _) => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
+}
+
+/// What is known of sessions whose sockets have come, line by line.
+fn facts(mut stream: &UnixStream) -> io::Result<String> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length);
+    if length > FACTS_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut facts = vec![0; length as usize];
+    stream.read_exact(&mut facts)?;
+    String::from_utf8(facts).map_err(io::Error::other)
 }
 
 /// One byte, with what files come beside it; none at the end.
@@ -341,7 +408,10 @@ mod tests {
         successor.give(&listeners).expect("it takes them");
         drop(listeners);
         successor.finish().expect("it hears it");
-        let (taken, mut predecessor) = taken.join().expect("no panic").expect("taken over");
+        let taken = taken.join().expect("no panic").expect("taken over");
+        assert!(taken.bfd.is_none(), "there was none");
+        let mut predecessor = taken.predecessor;
+        let taken = taken.listeners;
         let of_taken = taken.iter().map(|it| it.local_addr().expect("it is bound"));
         assert_eq!(of_taken.collect::<Vec<_>>(), addresses);
         let (_, from) = taken[LISTENERS_MAX].accept().expect("it waits");

@@ -18,4 +18,7 @@ mod session;
 
 pub use demultiplexer::{Demultiplexer, Path, Stranger};
 pub use packet::{Diagnostic, Discarded, Packet, State};
-pub use session::{Change, InvalidSession, Output, Session, SessionConfig, SessionSpec};
+pub use session::{
+    Change, HandedSession, InvalidSession, NoHandedSession, Output, Session, SessionConfig,
+    SessionSpec,
+};

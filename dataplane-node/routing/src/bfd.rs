@@ -13,12 +13,14 @@ use tracing::{info, warn};
 use crate::config::BfdTimers;
 use crate::raw::schedule_in_real_time;
 
+mod handed;
 mod receiver;
 mod route;
 mod sender;
 mod table;
 
-use receiver::Receivers;
+pub use handed::{BfdFacts, HandedBfd, HandedBfdSession};
+use receiver::{Receivers, wait};
 pub(crate) use route::BfdRoute;
 use sender::Sender;
 use table::Table;
@@ -98,6 +100,7 @@ enum Command {
     },
     Close(BfdKey),
     Report(oneshot::Sender<Vec<BfdReport>>),
+    HandOver(oneshot::Sender<io::Result<HandedBfd>>),
     End,
 }
 
@@ -109,7 +112,26 @@ const PRIORITY: i32 = 10;
 impl BfdThread {
     /// Starts it, in the network namespace of the current thread.
     pub fn start() -> Result<Self, StartBfdError> {
-        let receivers = Receivers::open()?;
+        Self::run(Receivers::open()?, vec![])
+    }
+
+    /// Goes on with what another process has given away. Each session waits some time for a BGP session that has the same ends.
+    pub fn resume(handed: HandedBfd) -> Result<Self, StartBfdError> {
+        let HandedBfd {
+            receivers,
+            sessions,
+        } = handed;
+        let receivers = Receivers::resume(receivers).map_err(StartBfdError::Thread)?;
+        Self::run(receivers, sessions)
+    }
+
+    fn run(receivers: Receivers, sessions: Vec<HandedBfdSession>) -> Result<Self, StartBfdError> {
+        let mut table = Table::default();
+        let mut next_key = 0;
+        for session in sessions {
+            table.resume(BfdKey(next_key), session);
+            next_key += 1;
+        }
         let (waker, woken) = UnixDatagram::pair().map_err(StartBfdError::Thread)?;
         for end in [&waker, &woken] {
             end.set_nonblocking(true).map_err(StartBfdError::Thread)?;
@@ -121,7 +143,7 @@ impl BfdThread {
             .spawn(move || {
                 // Whoever started it waits for this.
                 drop(tell.send(schedule_in_real_time(PRIORITY)));
-                run(&receivers, &woken, &inbox);
+                run(table, &receivers, &woken, &inbox);
             })
             .map_err(StartBfdError::Thread)?;
         let priority = match told.recv() {
@@ -137,7 +159,7 @@ impl BfdThread {
             handle: BfdHandle {
                 commands,
                 waker: Arc::new(waker),
-                next_key: Arc::default(),
+                next_key: Arc::new(AtomicU64::new(next_key)),
             },
             priority,
             thread: Some(thread),
@@ -147,6 +169,14 @@ impl BfdThread {
     /// To ask it with.
     pub fn handle(&self) -> BfdHandle {
         self.handle.clone()
+    }
+
+    /// Gives BFD to another process: sockets, and sessions that are up. From now on this one only repeats what sessions last said, until it is
+    /// dropped; nobody's word ends a session, or begins one.
+    pub async fn hand_over(&self) -> io::Result<HandedBfd> {
+        let (answer, asked) = oneshot::channel();
+        self.handle.tell(Command::HandOver(answer));
+        asked.await.map_err(io::Error::other).flatten()
     }
 
     /// How it competes with other threads.
@@ -206,13 +236,22 @@ impl BfdHandle {
     }
 }
 
-fn run(receivers: &Receivers, woken: &UnixDatagram, inbox: &mpsc::Receiver<Command>) {
-    let mut table = Table::default();
+fn run(
+    mut table: Table,
+    receivers: &Receivers,
+    woken: &UnixDatagram,
+    inbox: &mpsc::Receiver<Command>,
+) {
+    let mut is_given = false;
     loop {
-        receivers.receive(|packet, path, ttl| table.receive(packet, path, ttl));
+        if !is_given {
+            receivers.receive(|packet, path, ttl| table.receive(packet, path, ttl));
+        }
         while woken.recv(&mut [0]).is_ok() {}
         while let Ok(command) = inbox.try_recv() {
             match command {
+                // Of one that is given away, the other process decides.
+                Command::Open { .. } | Command::Close(_) if is_given => {}
                 Command::Open {
                     key,
                     route,
@@ -223,10 +262,28 @@ fn run(receivers: &Receivers, woken: &UnixDatagram, inbox: &mpsc::Receiver<Comma
                 Command::Close(key) => table.close(key),
                 // Whoever asked may have gone.
                 Command::Report(answer) => drop(answer.send(table.report())),
+                Command::HandOver(answer) => {
+                    let handed = hand_over(&mut table, receivers);
+                    is_given |= handed.is_ok();
+                    drop(answer.send(handed));
+                }
                 Command::End => return,
             }
         }
         table.due();
-        receivers.wait(woken.as_fd(), table.until_deadline());
+        let (woken, until) = (woken.as_fd(), table.until_deadline());
+        if is_given {
+            // What comes is the other process's.
+            wait(&[woken], until);
+        } else {
+            receivers.wait(woken, until);
+        }
     }
+}
+
+fn hand_over(table: &mut Table, receivers: &Receivers) -> io::Result<HandedBfd> {
+    Ok(HandedBfd {
+        receivers: receivers.copies()?,
+        sessions: table.hand_over()?,
+    })
 }

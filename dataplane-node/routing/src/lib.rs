@@ -29,7 +29,9 @@ mod session;
 mod socket;
 mod speaker;
 
-pub use bfd::{BfdHandle, BfdReport, BfdThread, Priority, StartBfdError};
+pub use bfd::{
+    BfdFacts, BfdHandle, BfdReport, BfdThread, HandedBfd, HandedBfdSession, Priority, StartBfdError,
+};
 pub use config::{BfdTimers, InvalidSpeaker, NeighborSetup, SpeakerConfig};
 pub use report::NeighborReport;
 pub use routes::Routes;

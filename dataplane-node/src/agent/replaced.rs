@@ -3,7 +3,7 @@ use std::{fs::File, io};
 use tracing::{error, info, warn};
 
 use super::{role::RoleState, run::Agent};
-use crate::{chain::Chain, engine::EngineDriver, hand_over::Successor};
+use crate::{announce::GivenBfd, chain::Chain, engine::EngineDriver, hand_over::Successor};
 
 /// Lets another agent take this one's place, and finishes the connections that there are.
 pub(super) async fn hand_over(agent: Agent, lock: File, mut successor: Successor) {
@@ -17,8 +17,7 @@ pub(super) async fn hand_over(agent: Agent, lock: File, mut successor: Successor
         ..
     } = agent;
     info!("another agent takes over");
-    // Without a word: neighbors keep the routes where graceful restart was agreed on.
-    drop(announcer);
+    let bfd = announcer.hand_over().await;
     tasks.shutdown().await;
     let mut engine = match role {
         RoleState::LoadBalancer(lb) => Some(lb.engine),
@@ -30,18 +29,25 @@ pub(super) async fn hand_over(agent: Agent, lock: File, mut successor: Successor
     };
     drop(network);
     let told = given.and_then(|listeners| {
-        let given = successor.give(&listeners);
+        let mut given = successor.give(&listeners);
+        if let Some(bfd) = &bfd {
+            given = given.and_then(|()| successor.give_bfd(&bfd.handed));
+        }
         drop(lock);
         given.and_then(|()| successor.finish())
     });
-    let is_told = told.is_ok();
-    if let Err(error) = told {
-        // Whoever starts an agent now finds the folder free, and programs, maps and VIPs as they are.
-        error!(error = %Chain(&error), "the other agent has not taken over");
-    }
+    let successor = match told {
+        Ok(()) => until_bfd_goes_on(successor, bfd).await,
+        Err(error) => {
+            // Whoever starts an agent now finds the folder free, and programs, maps and VIPs as they are.
+            error!(error = %Chain(&error), "the other agent has not taken over");
+            None
+        }
+    };
     if let Some(engine) = engine {
         let finish = async {
-            if is_told && (engine.has_datagrams() || engine.is_steering()) {
+            let needs_more = engine.has_datagrams() || engine.is_steering();
+            if let Some(successor) = successor.filter(|_| needs_more) {
                 let giving = give_rest(&engine, successor);
                 match tokio::time::timeout(config.hand_over_time, giving).await {
                     Ok(Ok(())) => {}
@@ -58,6 +64,19 @@ pub(super) async fn hand_over(agent: Agent, lock: File, mut successor: Successor
             () = stop.cancelled() => {}
         }
     }
+}
+
+/// Repeats what BFD's sessions last said until the other agent speaks for them. None if it does not come to that.
+async fn until_bfd_goes_on(successor: Successor, bfd: Option<GivenBfd>) -> Option<Successor> {
+    let Some(bfd) = bfd else {
+        return Some(successor);
+    };
+    let heard = successor.runs_bfd().await;
+    drop(bfd);
+    if let Err(error) = &heard {
+        warn!(error = %Chain(error), "the other agent does not go on with BFD");
+    }
+    heard.ok()
 }
 
 /// Relays datagrams until the other agent goes on with them, and has connections given to its listeners until it does that itself.

@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::{
     answer::Prepared,
-    bfd::{Bfd, BfdAccess},
+    bfd::{Bfd, BfdAccess, GivenBfd},
     decision::{Decision, Verdict},
     drain::Drain,
     prefix_of,
@@ -28,6 +28,8 @@ pub(crate) struct Announcer {
     speaking: Option<Speaking>,
     /// Whether programs have forwarded while the agent before this one was replaced.
     has_restarted: bool,
+    /// That of the agent before this one, until there is a speaker.
+    resumed: Bfd,
     decision: Decision,
     /// Since when each VIP has been announced, or not.
     since: BTreeMap<Prefix, Instant>,
@@ -82,10 +84,12 @@ const FAREWELL: Duration = Duration::from_secs(3);
 // === impl Announcer ===
 
 impl Announcer {
-    pub(crate) fn new(has_restarted: bool) -> Self {
+    /// `has_restarted`: whether programs have forwarded while the agent before this one was replaced; `resumed`: its BFD.
+    pub(crate) fn new(has_restarted: bool, resumed: Bfd) -> Self {
         Self {
             speaking: None,
             has_restarted,
+            resumed,
             decision: Decision::default(),
             since: BTreeMap::new(),
             drain: Drain::default(),
@@ -202,6 +206,17 @@ impl Announcer {
         })
     }
 
+    /// Leaves without a word, so that neighbors keep the routes where graceful restart was agreed on. BFD goes to the agent that takes over.
+    pub(crate) async fn hand_over(self) -> Option<GivenBfd> {
+        let Some(Speaking { speaker, bfd, .. }) = self.speaking else {
+            return self.resumed.hand_over().await;
+        };
+        // Before the sessions, which end it.
+        let given = bfd.hand_over().await;
+        drop(speaker);
+        given
+    }
+
     /// Tells neighbors that the node leaves.
     pub(crate) async fn stop(self) {
         let Some(speaking) = self.speaking else {
@@ -249,7 +264,9 @@ impl Announcer {
         };
         let decision = &self.decision;
         let speaking = self.speaking.get_or_insert_with(|| {
-            Speaking::start(Arc::clone(&config), routes(decision, Some(bgp)), bgp)
+            let routes = routes(decision, Some(bgp));
+            let bfd = std::mem::take(&mut self.resumed);
+            Speaking::start(Arc::clone(&config), routes, bgp, bfd)
         });
         if *speaking.settings != *bgp {
             speaking.settings = Arc::new(bgp.clone());
@@ -285,17 +302,18 @@ impl Announcer {
 // === impl Speaking ===
 
 impl Speaking {
-    fn start(config: Arc<SpeakerConfig>, routes: Arc<Routes>, bgp: &Bgp) -> Self {
+    fn start(config: Arc<SpeakerConfig>, routes: Arc<Routes>, bgp: &Bgp, bfd: Bfd) -> Self {
         let (config, configs) = watch::channel(config);
         let (routes, wanted) = watch::channel(routes);
-        let speaker = Speaker::start(configs, wanted, None);
-        let (bfd_access, access) = watch::channel(BfdAccess::default());
+        let access = bfd.access();
+        let speaker = Speaker::start(configs, wanted, access.handle.clone());
+        let (bfd_access, access) = watch::channel(access);
         let table = NeighborTable::follow(speaker.handle(), access);
         Self {
             speaker,
             config,
             routes,
-            bfd: Bfd::default(),
+            bfd,
             bfd_access,
             table,
             settings: Arc::new(bgp.clone()),

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use lbfabric_routing::{BfdHandle, BfdThread, Priority};
-use tracing::error;
+use lbfabric_routing::{BfdHandle, BfdThread, HandedBfd, Priority};
+use tracing::{error, warn};
 
 use crate::chain::Chain;
 
@@ -20,6 +20,14 @@ pub(crate) enum Bfd {
         /// When to try again.
         retry_at: Instant,
     },
+}
+
+/// BFD that another agent goes on with. The thread repeats what sessions last said until this is dropped, so that routers miss nothing
+/// until the other agent speaks.
+#[derive(Debug)]
+pub(crate) struct GivenBfd {
+    pub(crate) handed: HandedBfd,
+    _thread: BfdThread,
 }
 
 /// What the table of neighbors needs of it.
@@ -57,6 +65,34 @@ impl Bfd {
             }
         };
         true
+    }
+
+    /// Goes on with what the agent before this one has given.
+    pub(crate) fn resume(handed: HandedBfd) -> Self {
+        match BfdThread::resume(handed) {
+            Ok(thread) => Self::Running(thread),
+            Err(error) => {
+                warn!(error = %Chain(&error), "BFD of the agent before this one ends, and begins anew");
+                Self::Unwanted
+            }
+        }
+    }
+
+    /// Gives it to another agent, if it runs.
+    pub(crate) async fn hand_over(self) -> Option<GivenBfd> {
+        let Self::Running(thread) = self else {
+            return None;
+        };
+        match thread.hand_over().await {
+            Ok(handed) => Some(GivenBfd {
+                handed,
+                _thread: thread,
+            }),
+            Err(error) => {
+                warn!(error = %Chain(&error), "BFD is not given to the other agent, and routers may withdraw");
+                None
+            }
+        }
     }
 
     pub(crate) fn access(&self) -> BfdAccess {

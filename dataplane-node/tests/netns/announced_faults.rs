@@ -1,6 +1,9 @@
 //! What becomes of announcements when links, agents and controllers fail, and when an agent is replaced: bird in the peer's namespace.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use lbfabric_node::{NodeConfig, Role};
 use lbfabric_proto::v1;
@@ -9,8 +12,9 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -19,6 +23,7 @@ use crate::{
     },
     bird::Bird,
     fixture::{Fixture, eventually},
+    namespace::Namespace,
     played_controller::PlayedController,
     specs::pool,
 };
@@ -148,43 +153,121 @@ fn routes_outlive_controllers_and_follow_the_agent() {
     });
 }
 
+/// The routes of the router's kernel that it has taken away since, as `ip monitor` tells.
+struct Monitor(Child);
+
+impl Monitor {
+    async fn start(router: &Namespace) -> Self {
+        let process = Command::new("ip")
+            .args(["-n", &router.name, "monitor", "route"])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("these tests need iproute2");
+        let mut monitor = Self(process);
+        // One that comes and goes shows that it listens.
+        let output = monitor.0.stdout.as_mut().expect("it is piped");
+        let mut lines = BufReader::new(output).lines();
+        loop {
+            for command in ["add", "del"] {
+                router.ip(&["route", command, "unreachable", "198.51.100.1"]);
+            }
+            if let Ok(line) = timeout(Duration::from_millis(100), lines.next_line()).await {
+                line.expect("it can be read").expect("it goes on");
+                return monitor;
+            }
+        }
+    }
+
+    async fn taken_away(mut self) -> Vec<String> {
+        self.0.start_kill().expect("it runs");
+        let output = self.0.wait_with_output().await.expect("it can be read");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let taken = said.lines().filter(|line| line.starts_with("Deleted "));
+        taken.map(str::to_owned).collect()
+    }
+}
+
+/// Replaces an agent that has graceful restart agreed on with its neighbor, and gives the new one.
+async fn replaced(fixture: &Fixture, bird: &Bird, bfd: Option<v1::BfdSpec>) -> Child {
+    let mut controller = PlayedController::start().await;
+    let has_bfd = bfd.is_some();
+    let restarting = node_with(|it| {
+        it.graceful_restart_secs = 60;
+        it.bfd = bfd;
+    });
+    controller.apply(&fabric(restarting, pool(), vec![service(0)]));
+    let config = fixture.config(Role::LoadBalancer, controller.address);
+    let mut first = start(&config, &[]);
+    until_route(bird, ROUTE, &[]).await;
+    let kernel = || fixture.peer.ip(&["route", "show", ROUTE]);
+    eventually("the route in the router's kernel", || {
+        (!kernel().is_empty()).then_some(())
+    })
+    .await;
+    if has_bfd {
+        until_bfd(bird, "Up").await;
+    }
+    controller.forget();
+    let monitor = Monitor::start(&fixture.peer).await;
+    let second = start(&config, &["--take-over"]);
+    let is_new = || {
+        let heard = controller.heard();
+        let is_here = !heard.hellos.is_empty();
+        let bgp = heard.report.filter(|_| is_here)?.bgp?;
+        let up = v1::BgpSessionState::Established;
+        let is_up = bgp.neighbors.first().is_some_and(|it| it.state() == up);
+        is_up.then_some(())
+    };
+    // Not for a moment is the route away.
+    eventually("the new agent's session", || {
+        let state = || bird.ask("show protocols all lb1");
+        assert_ne!(bird.route(ROUTE), "", "{}", state());
+        assert_ne!(kernel(), "", "{}", state());
+        is_new()
+    })
+    .await;
+    let ended = first.wait().await.expect("it was started");
+    assert!(ended.success(), "{ended}");
+    if has_bfd {
+        until_bfd(bird, "Up").await;
+        // Several times longer than its detection time.
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_ne!(bird.route(ROUTE), "");
+    let taken = monitor.taken_away().await;
+    let of_vip = taken.iter().find(|it| it.contains("203.0.113.10"));
+    assert_eq!(of_vip, None, "{taken:?}");
+    second
+}
+
 #[test]
 fn routes_stay_while_an_agent_is_replaced_with_graceful_restart() {
     let fixture = Fixture::new();
     let bird = router(&fixture, "");
     fixture.run(|| async {
-        let mut controller = PlayedController::start().await;
-        let restarting = node_with(|it| it.graceful_restart_secs = 60);
-        controller.apply(&fabric(restarting, pool(), vec![service(0)]));
-        let config = fixture.config(Role::LoadBalancer, controller.address);
-        let mut first = start(&config, &[]);
-        until_route(&bird, ROUTE, &[]).await;
-        controller.forget();
-        let mut second = start(&config, &["--take-over"]);
-        let is_new = || {
-            let heard = controller.heard();
-            let is_here = !heard.hellos.is_empty();
-            let bgp = heard.report.filter(|_| is_here)?.bgp?;
-            let up = v1::BgpSessionState::Established;
-            let is_up = bgp.neighbors.first().is_some_and(|it| it.state() == up);
-            is_up.then_some(())
-        };
-        // Not for a moment is the route away.
-        eventually("the new agent's session", || {
-            assert_ne!(
-                bird.route(ROUTE),
-                "",
-                "{}",
-                bird.ask("show protocols all lb1")
-            );
-            is_new()
-        })
-        .await;
-        let ended = first.wait().await.expect("it was started");
-        assert!(ended.success(), "{ended}");
-        assert_ne!(bird.route(ROUTE), "");
+        let mut second = replaced(&fixture, &bird, None).await;
         signal(&second, Signal::SIGTERM);
         second.wait().await.expect("it was started");
         until_no_route(&bird, ROUTE).await;
+    });
+}
+
+#[test]
+fn routes_stay_while_an_agent_with_bfd_is_replaced_and_go_when_it_is_killed() {
+    let fixture = Fixture::new();
+    let bird = router(&fixture, "bfd on;");
+    fixture.run(|| async {
+        let bfd = Some(v1::BfdSpec::default());
+        let mut second = replaced(&fixture, &bird, bfd).await;
+        let sessions = bird.ask("show bfd sessions");
+        let protocol = bird.ask("show protocols all lb1");
+        assert!(protocol.contains("Established"), "{protocol} {sessions}");
+        // Graceful restart would keep it for a minute.
+        second.kill().await.expect("the agent still runs");
+        let dead = Instant::now();
+        until_no_route(&bird, ROUTE).await;
+        eprintln!("the route was gone {:?} after the agent", dead.elapsed());
+        assert!(dead.elapsed() < SOON, "{:?}", dead.elapsed());
     });
 }

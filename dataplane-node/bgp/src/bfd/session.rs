@@ -7,10 +7,12 @@ use crate::chance::Chance;
 use crate::moment::first;
 
 mod config;
+mod handed;
 #[cfg(test)]
 pub(super) mod testing;
 
 pub use config::{InvalidSession, SessionConfig, SessionSpec};
+pub use handed::{HandedSession, NoHandedSession};
 
 /// One session (RFC 5880 section 6.8) in asynchronous mode.
 ///
@@ -63,7 +65,7 @@ pub struct Change {
 }
 
 /// What the partner has said.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Partner {
     discriminator: u32,
     state: State,

@@ -1,5 +1,5 @@
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -49,6 +49,24 @@ impl Receivers {
         Ok(Self(receivers))
     }
 
+    /// Goes on with those of another process.
+    pub(super) fn resume(sockets: Vec<UdpSocket>) -> io::Result<Self> {
+        let receiver = |socket: UdpSocket| {
+            Ok(Receiver {
+                is_single_hop: socket.local_addr()?.port() == SINGLE_HOP_PORT,
+                socket: socket.into(),
+            })
+        };
+        let receivers = sockets.into_iter().map(receiver);
+        Ok(Self(receivers.collect::<io::Result<_>>()?))
+    }
+
+    /// Copies for another process.
+    pub(super) fn copies(&self) -> io::Result<Vec<UdpSocket>> {
+        let copy = |it: &Receiver| Ok(it.socket.try_clone()?.into());
+        self.0.iter().map(copy).collect()
+    }
+
     /// Hands over what has come, with the path and TTL that it came with.
     pub(super) fn receive(&self, mut take: impl FnMut(&Packet, Path, u8)) {
         for receiver in &self.0 {
@@ -66,12 +84,8 @@ impl Receivers {
     /// Sleeps until something comes, somebody wakes it, or the time is over.
     pub(super) fn wait(&self, waker: BorrowedFd<'_>, timeout: Option<Duration>) {
         let sockets = self.0.iter().map(|it| it.socket.as_fd());
-        let mut watched: Vec<PollFd<'_>> = sockets
-            .chain([waker])
-            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
-            .collect();
-        // What there is shows when it is read; a signal only makes that sooner.
-        let _ready = ppoll(&mut watched, timeout.map(Into::into), None);
+        let all: Vec<_> = sockets.chain([waker]).collect();
+        wait(&all, timeout);
     }
 }
 
@@ -122,6 +136,16 @@ impl Receiver {
         };
         Ok(Some((packet, path, ttl)))
     }
+}
+
+/// Sleeps until something comes at one of them, or the time is over.
+pub(super) fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) {
+    let watched = descriptors.iter();
+    let mut watched: Vec<PollFd<'_>> = watched
+        .map(|descriptor| PollFd::new(*descriptor, PollFlags::POLLIN))
+        .collect();
+    // What there is shows when it is read; a signal only makes that sooner.
+    let _ready = ppoll(&mut watched, timeout.map(Into::into), None);
 }
 
 fn remote_address(address: &SockaddrStorage) -> Option<IpAddr> {

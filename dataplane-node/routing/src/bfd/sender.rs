@@ -41,6 +41,17 @@ impl Sender {
         })
     }
 
+    /// Goes on with the socket of another process.
+    pub(super) fn resume(socket: UdpSocket, route: &BfdRoute) -> Self {
+        let remote = route.remote;
+        Self { socket, remote }
+    }
+
+    /// A copy for another process.
+    pub(super) fn copy(&self) -> io::Result<UdpSocket> {
+        self.socket.try_clone()
+    }
+
     /// A packet that cannot be sent is lost like others on the way.
     pub(super) fn send(&self, packet: &Packet) {
         drop(self.socket.send_to(&packet.to_bytes(), self.remote));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lbfabric_bgp::{Attributes, AttributesSpec, End, Prefix, State};
 use lbfabric_routing::{
-    BfdReport, BfdThread, NeighborReport, NeighborSetup, Routes, Speaker, SpeakerConfig,
+    BfdReport, BfdThread, HandedBfd, NeighborReport, NeighborSetup, Routes, Speaker, SpeakerConfig,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -31,13 +31,30 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 impl Node {
     pub(crate) fn start(namespace: &Namespace, setup: Setup) -> Self {
+        Self::start_with(namespace, setup, || {
+            BfdThread::start().expect("the namespace's ports are free")
+        })
+    }
+
+    /// One that goes on with what another has given.
+    pub(crate) fn resume(namespace: &Namespace, setup: Setup, handed: HandedBfd) -> Self {
+        Self::start_with(namespace, setup, || {
+            BfdThread::resume(handed).expect("a thread can be made")
+        })
+    }
+
+    fn start_with(
+        namespace: &Namespace,
+        setup: Setup,
+        bfd: impl FnOnce() -> BfdThread + Send,
+    ) -> Self {
         namespace.within(|| {
+            let bfd = bfd();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
                 .enable_all()
                 .build()
                 .expect("a runtime can be made");
-            let bfd = BfdThread::start().expect("the namespace's ports are free");
             let (config, configs) = watch::channel(Arc::new(speaker(Some(setup.done()))));
             let (routes, wanted) = watch::channel(Arc::default());
             let speaker = {
@@ -91,6 +108,18 @@ impl Node {
         if let Some(speaker) = self.speaker.take() {
             self.runtime.block_on(speaker.shut_down("the test is over"));
         }
+    }
+
+    /// Gives BFD away, and ends its session without a word. What is left repeats BFD's packets.
+    pub(crate) fn hand_over(&mut self) -> HandedBfd {
+        let handed = self.runtime.block_on(self.bfd.hand_over());
+        self.speaker = None;
+        handed.expect("its sockets can be given")
+    }
+
+    /// Ends its session without a word; BFD says so (`AdminDown`).
+    pub(crate) fn fall_silent(&mut self) {
+        self.speaker = None;
     }
 
     /// Waits for a session, the so many-th at least.

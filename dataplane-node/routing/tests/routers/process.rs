@@ -5,9 +5,17 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use crate::namespace::Namespace;
+use crate::network::until;
+use crate::node::PATIENCE;
 
 /// A folder of one router: its settings, sockets and logs.
 pub(crate) struct Folder(TempDir);
+
+/// What becomes of the kernel's routes in a namespace, as `ip monitor` tells.
+pub(crate) struct Monitor {
+    folder: Folder,
+    _process: Daemon,
+}
 
 /// A daemon in a namespace, in the foreground, ended when dropped.
 pub(crate) struct Daemon(Child);
@@ -39,6 +47,35 @@ impl Folder {
             |_| String::new(),
             |bytes| String::from_utf8_lossy(&bytes).into_owned(),
         )
+    }
+}
+
+// === impl Monitor ===
+
+impl Monitor {
+    /// From now on.
+    pub(crate) fn start(namespace: &Namespace) -> Self {
+        let folder = Folder::new();
+        let process = Daemon::start(namespace, &folder, "ip", &["monitor", "route"]);
+        let monitor = Self {
+            folder,
+            _process: process,
+        };
+        // One more route shows that it listens; it may take some.
+        let mut number = 0;
+        until("the monitor", PATIENCE, || {
+            number += 1;
+            let route = format!("198.51.100.{number}");
+            namespace.ip(&["route", "add", "unreachable", &route]);
+            namespace.ip(&["route", "del", "unreachable", &route]);
+            let seen = monitor.seen();
+            seen.contains("198.51.100.").then_some(()).ok_or(seen)
+        });
+        monitor
+    }
+
+    pub(crate) fn seen(&self) -> String {
+        self.folder.read("output")
     }
 }
 
