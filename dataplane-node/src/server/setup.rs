@@ -77,17 +77,19 @@ impl ServerSetup {
     /// Sets what the VIPs need. The first former value is the one that is restored.
     pub(crate) fn apply_settings(&mut self, interfaces: &[String]) -> Result<(), SetupError> {
         let settings = sysctl::needed(interfaces, |path| sysctl::read(path).ok());
-        for Setting { path, value } in settings {
-            let failed = |source| SetupError::Sysctl {
-                path: path.clone(),
-                source,
-            };
-            let former = sysctl::read(&path).map_err(failed)?;
-            self.record.sysctls.entry(path.clone()).or_insert(former);
-            self.save()?;
-            sysctl::write(&path, value).map_err(failed)?;
-            info!(%path, value, "kernel setting changed");
-        }
+        settings.into_iter().try_for_each(|it| self.change(it))
+    }
+
+    fn change(&mut self, Setting { path, value }: Setting) -> Result<(), SetupError> {
+        let failed = |source| SetupError::Sysctl {
+            path: path.clone(),
+            source,
+        };
+        let former = sysctl::read(&path).map_err(failed)?;
+        self.record.sysctls.entry(path.clone()).or_insert(former);
+        self.save()?;
+        sysctl::write(&path, value).map_err(failed)?;
+        info!(%path, value, "kernel setting changed");
         Ok(())
     }
 
@@ -121,6 +123,11 @@ impl ServerSetup {
         let present = self.requests.addresses_of(loopback).await?;
         let present: BTreeSet<Prefix> = present.into_iter().map(IpAddr::into).collect();
         for vip in vips.difference(&present) {
+            let setting = sysctl::needed_for_prefix(*vip, |path| sysctl::read(path).ok());
+            if let Some(Err(error)) = setting.map(|it| self.change(it)) {
+                // What is not of datagrams is served all the same.
+                warn!(%vip, error = %Chain(&error), "programs may not be able to answer datagrams from this prefix");
+            }
             let is_own = !self.record.vips.insert(*vip);
             if !is_own {
                 self.save()?;

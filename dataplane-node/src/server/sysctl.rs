@@ -2,6 +2,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use lbfabric_model::Prefix;
+
 /// A kernel setting that the VIPs of a server need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
@@ -59,6 +61,20 @@ pub(crate) fn needed(
     settings
 }
 
+/// What to change for a VIP that is a prefix, given the present value: `ip_nonlocal_bind`. A server's program answers a datagram from the address that it was
+/// for. Whether that is its own the kernel looks up in its routes for IPv4, but for IPv6 only among the interfaces' addresses.
+pub(crate) fn needed_for_prefix(
+    prefix: Prefix,
+    value: impl Fn(&str) -> Option<String>,
+) -> Option<Setting> {
+    let path = "net/ipv6/ip_nonlocal_bind";
+    let is_needed = !prefix.is_ipv4() && !prefix.is_single();
+    (is_needed && value(path).is_some_and(|present| present == "0")).then(|| Setting {
+        path: path.to_owned(),
+        value: "1",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -108,5 +124,19 @@ mod tests {
         assert_eq!(strict("2", "1"), []);
         assert_eq!(strict("1", "2"), []);
         assert_eq!(strict("0", "0"), []);
+    }
+
+    #[test]
+    fn answers_come_from_a_prefix_of_ipv6_only_with_a_setting() {
+        let for_prefix = |text: &str, present: Option<&str>| {
+            let prefix = Prefix::parse(text, "vips").unwrap();
+            needed_for_prefix(prefix, |_| present.map(str::to_owned)).map(|it| it.value)
+        };
+        assert_eq!(for_prefix("fd99:5::/64", Some("0")), Some("1"));
+        assert_eq!(for_prefix("fd99:5::/64", Some("1")), None);
+        // A kernel without IPv6.
+        assert_eq!(for_prefix("fd99:5::/64", None), None);
+        assert_eq!(for_prefix("fd99::1", Some("0")), None);
+        assert_eq!(for_prefix("10.98.0.0/24", Some("0")), None);
     }
 }

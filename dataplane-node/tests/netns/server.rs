@@ -131,6 +131,34 @@ fn vips_and_settings_come_and_go() {
     });
 }
 
+/// As a program does that answers a datagram from the address that it was for.
+#[test]
+fn a_server_sends_from_every_address_of_a_prefix() {
+    let fixture = Fixture::new();
+    fixture.run(|| async {
+        let from = |address: &str| {
+            let address: std::net::IpAddr = address.parse().expect("an address");
+            let send = || {
+                let to = std::net::SocketAddr::new(address, 9);
+                std::net::UdpSocket::bind((address, 0))?.send_to(b"answer", to)
+            };
+            fixture.node.within(send).ok()
+        };
+        let (of_v4, of_v6) = ("198.51.100.255", "fd99:5::ffff:1");
+        assert_eq!((from(of_v4), from(of_v6)), (None, None));
+        let mut controller = PlayedController::start().await;
+        controller.apply(&dsr(&["198.51.100.0/24", "fd99:5::/64"], 1));
+        let config = fixture.config(Role::Server, controller.address);
+        let agent = fixture.start(config).await;
+        eventually("the IPv4 prefix", || from(of_v4)).await;
+        eventually("the IPv6 prefix", || from(of_v6)).await;
+        agent.stop().await;
+        assert_eq!((from(of_v4), from(of_v6)), (None, None));
+        let setting = fixture.within(&["cat", "/proc/sys/net/ipv6/ip_nonlocal_bind"]);
+        assert_eq!(setting.trim(), "0");
+    });
+}
+
 #[test]
 fn a_server_whose_agent_is_replaced_never_loses_its_vip() {
     let fixture = Fixture::new();
