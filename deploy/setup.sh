@@ -47,6 +47,7 @@ need openssl have openssl
 for module in websockets h2 wsproto; do
     need "python3-$module" /usr/bin/python3 -c "import $module"
 done
+need bird2 have bird
 need libnginx-mod-stream test -e /usr/lib/nginx/modules/ngx_stream_module.so
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 # A toolchain from rustup is used as it is; without one, Debian's and Ubuntu's newest packages do.
@@ -58,7 +59,6 @@ if [ "${1:-}" = test ] && [ "$(uname -m)" = x86_64 ]; then
     need kmod have insmod
 fi
 if [ "${1:-}" = test ]; then
-    need bird2 have bird
     need jq have jq
     need frr test -x /usr/lib/frr/bgpd
     need gobgpd have gobgpd
@@ -71,7 +71,6 @@ if [ "${1:-}" = bench ]; then
     need haproxy have haproxy
     need wrk have wrk
     need keepalived have keepalived
-    need bird2 have bird
 fi
 if [ "${1:-}" = ebpf ]; then
     need rustc-web test -x /usr/bin/rustc

@@ -13,6 +13,7 @@ use anyhow::{Context as _, anyhow, bail};
 
 mod api;
 mod capture;
+mod case;
 mod command;
 mod daemon;
 mod daemons;
@@ -25,9 +26,11 @@ pub mod mode;
 mod namespace;
 mod network;
 mod pass;
+mod ping;
 mod program;
 pub mod report;
 mod requirements;
+mod router;
 mod run_dir;
 mod servers;
 mod sighting;
@@ -42,17 +45,18 @@ pub use requirements::Binaries;
 pub use run_dir::remove_abandoned;
 
 use capture::Capture;
+use case::Case;
 use daemon::Daemon;
 use daemons::Starter;
 use network::Network;
 use run_dir::RunDir;
-use sighting::Case;
-use topology::{CONTROLLERS, Host, NODES, SERVERS};
+use topology::{CONTROLLERS, Family, Host, NODES, SERVERS};
 
 /// How long a new server may take until it listens.
 const LISTEN_LIMIT: Duration = Duration::from_secs(10);
-/// How long new controllers may take until they have a leader, and a new document until every node has it.
-const CONVERGE_LIMIT: Duration = Duration::from_secs(30);
+/// How long new controllers may take until they have a leader, and a new document until every node has it: on a busy machine, the kernel alone takes tens of
+/// seconds to verify the nodes' programs.
+const CONVERGE_LIMIT: Duration = Duration::from_secs(90);
 /// How long one call of the command line may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(15);
 
@@ -67,7 +71,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes the network and starts the servers. The kernel routes in it; no part of the fabric runs yet.
+    /// Makes the network and starts the router's bird and the servers. The kernel routes in it; no part of the fabric runs yet.
     pub fn build(interrupt: &Interrupt) -> anyhow::Result<Self> {
         requirements::check()?;
         let stream_module = servers::stream_module()?;
@@ -82,6 +86,7 @@ impl Lab {
         };
         lab.network.build()?;
         pass::attach(&lab.network, &lab.run_dir.bpf())?;
+        lab.daemons.insert("bird".to_owned(), lab.starter().bird()?);
         for server in 1..=SERVERS {
             let nginx = lab.starter().nginx(Host::Server(server), &stream_module)?;
             lab.daemons.insert(format!("nginx-srv{server}"), nginx);
@@ -90,7 +95,8 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Starts controllers and agents, applies the lab's document and waits until every node has it.
+    /// Starts controllers and agents, applies the lab's document and waits until every node has it, and the router has learned of the VIPs that nodes
+    /// announce.
     ///
     /// `binaries` are the fabric's programs.
     pub fn start_fabric(&mut self, binaries: &Binaries) -> anyhow::Result<()> {
@@ -104,24 +110,27 @@ impl Lab {
         let leads = |lab: &Self| api::leader(&lab.ops()).ok_or_else(|| "none says so".to_owned());
         self.wait("a controller leads", leads)?;
         let generation = self.apply(binaries, &api::endpoints(), "lab", &fabric::document())?;
-        self.wait_until_ready(generation)
+        self.wait_until_ready(generation)?;
+        self.wait_for_routes()
     }
 
     /// Sends `requests` requests of every kind and judges them by what is captured meanwhile.
     pub fn measure(&self, requests: u32) -> anyhow::Result<Vec<report::Row>> {
         let capture = Capture::start(&self.network)?;
         let client = self.network.namespace(Host::Client);
-        let mut rows = Vec::new();
-        for case in Case::all() {
+        let configured = self.configured()?;
+        let mut cases: Vec<_> = Case::all().into_iter().enumerate().collect();
+        // The engine's last: while other requests run, it may end connections to servers that it has kept.
+        cases.sort_by_key(|(_, case)| !case.mode.is_packets());
+        let mut rows = BTreeMap::new();
+        for (place, case) in cases {
             capture.take(&self.interrupt)?;
             let exchange = traffic::send(&client, case, requests, &self.interrupt)?;
-            rows.push(verdict::judge(
-                case,
-                &exchange,
-                &capture.take(&self.interrupt)?,
-            ));
+            let mut row = verdict::judge(case, &exchange, &capture.take(&self.interrupt)?);
+            row.blame(verdict::configured(case, &configured));
+            rows.insert(place, row);
         }
-        Ok(rows)
+        Ok(rows.into_values().collect())
     }
 
     /// The lab's id, which is in the name of everything that it made.
@@ -132,6 +141,11 @@ impl Lab {
     /// The lab's folder.
     pub fn path(&self) -> &Path {
         self.run_dir.path()
+    }
+
+    /// Where the router's bird can be asked.
+    pub fn bird_control(&self) -> std::path::PathBuf {
+        self.run_dir.bird_control()
     }
 
     /// A command that runs a program on a host of the lab.
@@ -255,6 +269,35 @@ impl Lab {
                 let tails: Vec<String> = self.daemons.values().map(Daemon::tail).collect();
                 anyhow!("{error:#}\n  {}", tails.join("\n  "))
             })
+    }
+
+    fn wait_for_routes(&mut self) -> anyhow::Result<()> {
+        for (family, option) in [(Family::Ipv4, "-4"), (Family::Ipv6, "-6")] {
+            self.wait("the router has learned the nodes' routes", |lab| {
+                let mut ip = lab.command(Host::Router, "ip");
+                ip.args([option, "-json", "route", "show", "proto"]);
+                let listed = program::succeed(ip.arg(router::KERNEL_PROTOCOL), "");
+                listed
+                    .and_then(|listed| router::has_learned(family, &listed))
+                    .map_err(|error| format!("{error:#}"))?
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The addresses on the interfaces of those that clients' packets pass on their way to a node.
+    fn configured(&self) -> anyhow::Result<Vec<(Host, std::net::IpAddr)>> {
+        let mut configured = Vec::new();
+        for host in [Host::Client, Host::Router]
+            .into_iter()
+            .chain((1..=NODES).map(Host::Node))
+        {
+            let mut ip = self.command(host, "ip");
+            let listed = program::succeed(ip.args(["-json", "address", "show"]), "")?;
+            let addresses = router::configured(&listed)?;
+            configured.extend(addresses.into_iter().map(|address| (host, address)));
+        }
+        Ok(configured)
     }
 
     fn wait_for_servers(&mut self) -> anyhow::Result<()> {

@@ -108,6 +108,10 @@ fn assert_row(row: &Value, requests: u64) {
         (&requests.into(), &requests.into()),
         "{row:#}"
     );
+    assert_targets(row);
+    if text(row, "protocol") == "icmp" {
+        return assert_pings(row, requests);
+    }
     let servers = row["servers"].as_object().expect("servers is an object");
     assert_eq!(servers.keys().collect::<Vec<_>>(), ["srv1", "srv2", "srv3"]);
     assert_eq!(
@@ -164,6 +168,75 @@ fn assert_row(row: &Value, requests: u64) {
     }
 }
 
+/// The client has asked for the VIPs that it was to, each time by the nodes that serve them all.
+fn assert_targets(row: &Value) {
+    let (mode, is_transparent) = (text(row, "mode"), row["transparent"] == true);
+    let seen = row["captured"]["client_to_node"]["addresses"]
+        .as_object()
+        .expect("an object");
+    let targets: BTreeSet<&str> = seen
+        .keys()
+        .filter_map(|addresses| Some(addresses.split_once(" -> ")?.1))
+        .collect();
+    let modes = [
+        "l4-dnat",
+        "l4-fullnat",
+        "l4-dsr",
+        "l4-tunnel",
+        "l7-reverse",
+        "l7-transparent",
+    ];
+    let number = 11 + modes.iter().position(|it| *it == mode).expect("a mode");
+    let is_v4 = text(row, "family") == "ipv4";
+    let expected = match (is_transparent, is_v4) {
+        (false, true) => vec![format!("10.99.0.{number}")],
+        (false, false) => vec![format!("fd99::{number}")],
+        (true, true) => ["0", "1", "254", "255"]
+            .map(|last| format!("10.98.{number}.{last}"))
+            .into_iter()
+            .chain([format!("10.97.0.{number}")])
+            .collect(),
+        (true, false) => vec![
+            format!("fd97::{number}"),
+            format!("fd98:0:0:{number}::"),
+            format!("fd98::{number}:ffff:ffff:ffff:ffff"),
+        ],
+    };
+    for target in &expected {
+        assert!(targets.contains(target.as_str()), "{target} of {targets:?}");
+    }
+    // Half of sixty requests each for another address of the prefix.
+    assert_eq!(targets.len(), if is_transparent { 31 } else { 1 });
+    let nodes: Vec<&String> = row["nodes"]
+        .as_object()
+        .expect("an object")
+        .keys()
+        .collect();
+    if mode == "l7-transparent" || (mode == "l4-dnat" && is_transparent) {
+        assert_eq!(nodes, ["node1"]);
+    } else {
+        assert_eq!(nodes, ["node1", "node2"], "{row:#}");
+    }
+}
+
+/// A node has answered in the VIP's name; no server has seen any of it.
+fn assert_pings(row: &Value, requests: u64) {
+    assert_eq!(row["transparent"], true);
+    assert_eq!(row["servers"], serde_json::json!({}));
+    assert_eq!(text(row, "answer_path"), "node");
+    for (hop, form) in [
+        ("client_to_node", Some("C -> V")),
+        ("node_to_server", None),
+        ("server_answer", None),
+        ("answer_to_client", Some("V -> C")),
+    ] {
+        let seen = &row["captured"][hop]["seen"];
+        let expected = form.map(|form| (form.to_owned(), requests.into()));
+        let expected: serde_json::Map<String, Value> = expected.into_iter().collect();
+        assert_eq!(*seen, Value::from(expected), "{hop}");
+    }
+}
+
 #[test]
 fn every_mode_and_every_fault_is_as_it_must_be() {
     let _alone = alone();
@@ -176,13 +249,14 @@ fn every_mode_and_every_fault_is_as_it_must_be() {
     let rows = report["rows"].as_array().expect("rows is a list");
     let kinds: BTreeSet<_> = rows
         .iter()
-        .map(|row| ["mode", "family", "protocol"].map(|field| text(row, field)))
+        .map(|row| {
+            let kind = ["mode", "family", "protocol"].map(|field| text(row, field));
+            (row["transparent"] == true, kind)
+        })
         .collect();
-    assert_eq!(
-        (rows.len(), kinds.len()),
-        (20, 20),
-        "four modes in two families with two protocols, and two with one"
-    );
+    // Four modes in two families with two protocols, and two with one; the same with transparent listening, with pings of each.
+    let transparent = kinds.iter().filter(|(is_transparent, _)| *is_transparent);
+    assert_eq!((rows.len(), kinds.len(), transparent.count()), (52, 52, 32));
     for row in rows {
         assert_row(row, 60);
     }
@@ -207,7 +281,7 @@ fn two_labs_at_once_do_not_collide() {
         let table = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{table}{}", stderr(output));
         assert!(
-            table.contains("ANSWER PATH") && table.contains("l4-tunnel"),
+            table.contains("ANSWER PATH") && table.contains("l4-tunnel transparent"),
             "{table}"
         );
     }
@@ -301,6 +375,15 @@ fn a_kept_lab_works_until_it_is_cleaned_up() {
     ]);
     let answer = curl.output().expect("nsenter starts");
     assert!(answer.stdout.starts_with(b"srv"), "{answer:?}");
+    let advice = said.lines().find_map(|line| line.split_once("birdc "));
+    let (_, questions) = advice.expect("how to ask the router's bird");
+    let birdc = Command::new("birdc").args(questions.split(' ')).output();
+    let routes = birdc.expect("Debian's package bird2").stdout;
+    let routes = String::from_utf8_lossy(&routes);
+    assert!(
+        routes.contains("10.98.14.0/24") && routes.contains("fd97::15/128"),
+        "{routes}"
+    );
     let cleanup = run(&["--cleanup"]);
     assert!(cleanup.status.success(), "{}", stderr(&cleanup));
     assert_nothing_left(&id);

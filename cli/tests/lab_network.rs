@@ -1,6 +1,6 @@
 //! The lab's network by itself: plain kernel routing, no part of the fabric. Needs root, as the lab does.
 
-use lbfabric::lab::topology::{Family, Host, Segment, address, backend_address};
+use lbfabric::lab::topology::{Family, Host, Listening, Segment, address, backend_address};
 use lbfabric::lab::{Interrupt, Lab, mode::Mode};
 
 #[test]
@@ -9,7 +9,7 @@ fn the_kernel_alone_carries_requests_over_every_leg() {
     for family in Family::ALL {
         for server in 1..=3 {
             for mode in [Mode::Fullnat, Mode::Tunnel] {
-                let called = backend_address(mode, server, family);
+                let called = backend_address(mode, Listening::Addresses, server, family);
                 let authority = std::net::SocketAddr::new(called, 80);
                 let mut curl = lab.command(Host::Client, "curl");
                 curl.args(["--silent", "--show-error", "--max-time", "5"]);

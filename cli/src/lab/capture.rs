@@ -20,6 +20,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 use super::frame::{Frame, Reading};
 use super::interrupt::Interrupt;
 use super::network::Network;
+use super::router::BGP_PORT;
 use super::sighting::{Sighting, Tap};
 use super::topology::{Host, Segment};
 use super::verdict::HEALTH_PORT;
@@ -39,7 +40,7 @@ const QUIET_LIMIT: Duration = Duration::from_secs(5);
 /// What was captured in a stretch of time.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// The packets, without those of health checks.
+    /// The packets, without those of health checks and BGP.
     pub(super) sightings: Vec<Sighting>,
     /// Frames that could not be read.
     pub(super) broken: u64,
@@ -179,7 +180,8 @@ fn read(
         let reading = Frame::read(&buffer[..length]);
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         match reading {
-            Reading::Packet(frame) if frame.load.has_port(HEALTH_PORT) => {}
+            Reading::Packet(frame)
+                if [HEALTH_PORT, BGP_PORT].map(|port| frame.load.has_port(port)) != [false; 2] => {}
             Reading::Packet(frame) => taken.sightings.push(Sighting { tap, frame }),
             Reading::Link => {}
             Reading::Broken => taken.broken += 1,

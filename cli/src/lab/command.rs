@@ -123,7 +123,7 @@ fn try_all(args: &LabArgs, interrupt: &Interrupt) -> anyhow::Result<Report> {
 }
 
 fn fill(args: &LabArgs, lab: &mut Lab, binaries: &Binaries) -> anyhow::Result<Report> {
-    progress("starting controllers and nodes, applying one service for each mode and protocol");
+    progress("starting controllers and nodes, applying services of each mode and protocol");
     lab.start_fabric(binaries)?;
     progress(&format!("sending {} requests of every kind", args.requests));
     let rows = lab.measure(args.requests)?;
@@ -147,7 +147,9 @@ fn how_to_enter(lab: &Lab) -> String {
          lab: enter a host (client, router, switch, ops, ctl1..3, node1..2, srv1..3):\n\
          lab:   nsenter --net=/var/run/netns/lbf-{id}-client curl http://10.99.0.11/\n\
          lab:   nsenter --net=/var/run/netns/lbf-{id}-ops lbfabric --controller {} get services\n\
+         lab:   birdc -s {} show route\n\
          lab: remove it: lbfabric lab --cleanup",
-        super::api::endpoints()
+        super::api::endpoints(),
+        lab.bird_control().display()
     )
 }

@@ -10,8 +10,8 @@ use super::daemon::Daemon;
 use super::network::Network;
 use super::requirements::Binaries;
 use super::run_dir::RunDir;
-use super::servers;
 use super::topology::{CONTROLLERS, Host, Segment};
+use super::{router, servers};
 
 /// What starts processes in the lab.
 #[derive(Debug)]
@@ -38,6 +38,19 @@ impl Starter<'_> {
             .arg(&conf)
             .args(["-e", "stderr"]);
         self.start(&format!("nginx-{host}"), &mut command)
+    }
+
+    /// Starts the router's bird, with its control socket beside its configuration.
+    pub(super) fn bird(&self) -> anyhow::Result<Daemon> {
+        let folder = self.run_dir.bird();
+        fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let conf = folder.join("bird.conf");
+        fs::write(&conf, router::bird_conf())
+            .with_context(|| format!("writing {}", conf.display()))?;
+        let mut command = self.network.namespace(Host::Router).command("bird");
+        command.arg("-f").arg("-c").arg(&conf);
+        command.arg("-s").arg(self.run_dir.bird_control());
+        self.start("bird", &mut command)
     }
 
     /// Starts a controller, on the data that it left.

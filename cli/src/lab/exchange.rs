@@ -24,6 +24,8 @@ pub(super) struct Exchange {
     pub(super) sent: u32,
     /// Answers, in order.
     pub(super) answers: Vec<Answer>,
+    /// Pings that came back. They say nothing of a server.
+    pub(super) echoes: u32,
     /// What went wrong with the others.
     pub(super) failures: Vec<String>,
 }
@@ -73,6 +75,7 @@ impl Exchange {
     pub(super) fn answered(&self) -> u32 {
         u32::try_from(self.answers.len())
             .unwrap_or(u32::MAX)
+            .saturating_add(self.echoes)
             .min(self.sent)
     }
 
@@ -98,9 +101,11 @@ impl Exchange {
         let Self {
             sent,
             answers,
+            echoes,
             failures,
         } = other;
         self.sent += sent;
+        self.echoes += echoes;
         self.answers.extend(answers);
         self.failures.extend(failures);
     }

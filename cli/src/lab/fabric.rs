@@ -7,20 +7,33 @@ use lbfabric_proto::v1;
 use lbfabric_proto::v1::object::Status;
 
 use super::mode::Mode;
-use super::topology::{Family, Host, NODES, SERVERS, backend_address, vip};
+use super::router::{NODES_ASN, ROUTER_ASN};
+use super::topology::{
+    Family, Host, Listening, NODES, SERVERS, Segment, address, backend_address, prefix_length, vip,
+    vip_prefix,
+};
 use super::verdict::HEALTH_PORT;
 
-/// The lab's services as a user would write them: for each mode a pool, and a service of each protocol that it carries.
+/// The label of the node that servers send answers to clients through.
+const ANSWERS: &str = "answers=here";
+
+/// The lab's objects as a user would write them: for each mode and kind of listening a pool, and a service of each protocol that it carries; and nodes that
+/// announce VIPs to the router.
 pub(super) fn document() -> String {
+    [pools(), services(), nodes()].concat()
+}
+
+fn pools() -> String {
     let mut text = String::from("pools:\n");
-    for mode in Mode::ALL {
-        let name = mode.name();
+    for (mode, listening) in kinds() {
+        let name = name(mode, listening);
         let _infallible = write!(
             text,
             "  - name: {name}\n    health_check: {{ tcp: {{ port: {HEALTH_PORT} }}, interval_ms: 500 }}\n    backends:\n"
         );
         for server in 1..=SERVERS {
-            let [v4, v6] = Family::ALL.map(|family| backend_address(mode, server, family));
+            let [v4, v6] =
+                Family::ALL.map(|family| backend_address(mode, listening, server, family));
             let host = Host::Server(server);
             let _infallible = writeln!(
                 text,
@@ -28,18 +41,69 @@ pub(super) fn document() -> String {
             );
         }
     }
-    text.push_str("services:\n");
-    for mode in Mode::ALL {
+    text
+}
+
+fn services() -> String {
+    let mut text = String::from("services:\n");
+    for (mode, listening) in kinds() {
+        let [v4, v6] = Family::ALL.map(|family| vip(mode, listening, family));
+        let mut vips = format!("{v4}, \"{v6}\"");
+        let mut more = String::new();
+        if listening.is_transparent() {
+            let [v4, v6] = Family::ALL
+                .map(|family| format!("{}/{}", vip_prefix(mode, family), prefix_length(family)));
+            let _infallible = write!(vips, ", {v4}, \"{v6}\"");
+            more.push_str(", announce: { bgp: { min_healthy_servers: 1 }");
+            if !mode.is_everywhere(listening) {
+                let _infallible = write!(more, ", nodes: [{ANSWERS}]");
+            }
+            more.push_str(" }");
+            if !mode.is_packets() {
+                more.push_str(", proxy: { listening: LISTENING_TRANSPARENT }");
+            }
+        }
+        let pool = name(mode, listening);
         for protocol in mode.protocols() {
-            let [v4, v6] = Family::ALL.map(|family| vip(mode, family));
-            let (mode, proto, port) = (mode.name(), protocol.name(), protocol.port());
+            let Some(port) = protocol.port() else {
+                continue;
+            };
+            let proto = protocol.name();
             let _infallible = writeln!(
                 text,
-                "  - {{ name: {mode}-{proto}, vips: [{v4}, \"{v6}\"], ports: [{port}], protocol: {proto}, mode: {mode}, pool: {mode} }}"
+                "  - {{ name: {pool}-{proto}, vips: [{vips}], ports: [{port}], protocol: {proto}, mode: {mode}, pool: {pool}{more} }}"
             );
         }
     }
     text
+}
+
+fn nodes() -> String {
+    let mut text = String::from("nodes:\n");
+    let router = address(Segment::Flat, Host::Router, Family::Ipv4);
+    for node in 1..=NODES {
+        let host = Host::Node(node);
+        let id = address(Segment::Flat, host, Family::Ipv4);
+        let labels = if node == 1 { ANSWERS } else { "" };
+        let _infallible = writeln!(
+            text,
+            "  - name: {host}\n    labels: [{labels}]\n    bgp: {{ asn: {NODES_ASN}, router_id: {id}, neighbors: [{{ name: router, address: {router}, asn: {ROUTER_ASN} }}] }}"
+        );
+    }
+    text
+}
+
+fn kinds() -> impl Iterator<Item = (Mode, Listening)> {
+    let of = |listening| Mode::ALL.map(|mode| (mode, listening));
+    Listening::ALL.into_iter().flat_map(of)
+}
+
+/// The name of a pool, and what those of its services begin with.
+fn name(mode: Mode, listening: Listening) -> String {
+    match listening {
+        Listening::Addresses => mode.name().to_owned(),
+        Listening::Transparent => format!("{mode}-transparent"),
+    }
 }
 
 /// A pool that no service uses: what a later `apply` adds, to show that the fabric takes it.
@@ -63,9 +127,10 @@ pub(super) fn readiness(objects: &[v1::Object], generation: u64) -> Result<(), S
             Some(status) => missing.extend(node_lacks(&name, status, generation)),
         }
     }
-    for mode in Mode::ALL {
+    for (mode, listening) in kinds() {
+        let pool = name(mode, listening);
         for protocol in mode.protocols() {
-            let name = format!("{mode}-{}", protocol.name());
+            let name = format!("{pool}-{}", protocol.name());
             match status_of(objects, v1::Kind::Service, &name) {
                 Some(Status::ServiceStatus(status)) => {
                     let applied = status.applied_nodes.iter().cloned().collect();
@@ -84,9 +149,9 @@ pub(super) fn readiness(objects: &[v1::Object], generation: u64) -> Result<(), S
                 _ => missing.push(format!("no status of the service {name}")),
             }
         }
-        match status_of(objects, v1::Kind::Pool, mode.name()) {
-            Some(Status::PoolStatus(status)) => missing.extend(pool_lacks(mode.name(), status)),
-            _ => missing.push(format!("no status of the pool {mode}")),
+        match status_of(objects, v1::Kind::Pool, &pool) {
+            Some(Status::PoolStatus(status)) => missing.extend(pool_lacks(&pool, status)),
+            _ => missing.push(format!("no status of the pool {pool}")),
         }
     }
     if missing.is_empty() {

@@ -6,8 +6,11 @@ use etherparse::{LinkSlice, NetSlice, SlicedPacket, TransportSlice};
 
 use super::topology::Mac;
 
-const PROTOCOL_TCP: u8 = 6;
-const PROTOCOL_UDP: u8 = 17;
+/// The port of services over TCP.
+pub const TCP_PORT: u16 = 80;
+/// The port of services over UDP.
+pub const UDP_PORT: u16 = 53;
+
 const PROTOCOL_ICMPV6: u8 = 58;
 const PROTOCOLS_OF_TUNNELS: [u8; 2] = [4, 41];
 /// Router and neighbour discovery and redirects, RFC 4861 section 4, and multicast listeners, RFC 3810.
@@ -29,6 +32,10 @@ pub struct Frame {
     pub load: Load,
 }
 
+/// Echo requests and replies of ICMP (RFC 792) and ICMPv6 (RFC 4443 section 4).
+const ICMP_ECHO: [u8; 2] = [8, 0];
+const ICMPV6_ECHO: [u8; 2] = [128, 129];
+
 /// What is in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
@@ -36,6 +43,8 @@ pub enum Load {
     Tcp(u16, u16),
     /// A UDP datagram, with its ports.
     Udp(u16, u16),
+    /// An echo request or reply of ICMP or ICMPv6.
+    Echo,
     /// Another IP protocol, or one of the above that could not be read.
     Other(u8),
 }
@@ -103,7 +112,7 @@ impl Load {
     pub fn has_port(self, port: u16) -> bool {
         match self {
             Self::Tcp(from, to) | Self::Udp(from, to) => from == port || to == port,
-            Self::Other(_) => false,
+            Self::Echo | Self::Other(_) => false,
         }
     }
 }
@@ -140,6 +149,10 @@ impl<'a> Ip<'a> {
         let load = match &packet.transport {
             Some(TransportSlice::Tcp(tcp)) => Load::Tcp(tcp.source_port(), tcp.destination_port()),
             Some(TransportSlice::Udp(udp)) => Load::Udp(udp.source_port(), udp.destination_port()),
+            Some(TransportSlice::Icmpv4(icmp)) if ICMP_ECHO.contains(&icmp.type_u8()) => Load::Echo,
+            Some(TransportSlice::Icmpv6(icmp)) if ICMPV6_ECHO.contains(&icmp.type_u8()) => {
+                Load::Echo
+            }
             _ => Load::Other(protocol),
         };
         Some(Self {
@@ -164,7 +177,7 @@ impl<'a> Ip<'a> {
     }
 }
 
-/// A layer-4 protocol of the lab's services.
+/// What requests are sent over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -172,44 +185,38 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// ICMP or ICMPv6: pings, which need no service of their own.
+    Icmp,
 }
 
 impl Protocol {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
-
     /// The name in documents and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Icmp => "icmp",
         }
     }
 
-    /// The services' port.
-    pub const fn port(self) -> u16 {
+    /// The services' port, where there are ports.
+    pub const fn port(self) -> Option<u16> {
         match self {
-            Self::Tcp => 80,
-            Self::Udp => 53,
-        }
-    }
-
-    /// The IP protocol number.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => PROTOCOL_TCP,
-            Self::Udp => PROTOCOL_UDP,
+            Self::Tcp => Some(TCP_PORT),
+            Self::Udp => Some(UDP_PORT),
+            Self::Icmp => None,
         }
     }
 
     /// What a packet of a client to a service carries, or an answer.
     pub fn carried_by(self, load: Load) -> bool {
         match (self, load) {
-            (Self::Tcp, Load::Tcp(from, to)) | (Self::Udp, Load::Udp(from, to)) => {
-                from == self.port() || to == self.port()
-            }
-            (Self::Tcp, Load::Udp(..) | Load::Other(_))
-            | (Self::Udp, Load::Tcp(..) | Load::Other(_)) => false,
+            (Self::Tcp, Load::Tcp(from, to)) => from == TCP_PORT || to == TCP_PORT,
+            (Self::Udp, Load::Udp(from, to)) => from == UDP_PORT || to == UDP_PORT,
+            (Self::Icmp, Load::Echo) => true,
+            (Self::Tcp, Load::Udp(..) | Load::Echo | Load::Other(_))
+            | (Self::Udp, Load::Tcp(..) | Load::Echo | Load::Other(_))
+            | (Self::Icmp, Load::Tcp(..) | Load::Udp(..) | Load::Other(_)) => false,
         }
     }
 }
@@ -309,6 +316,21 @@ mod tests {
             .write(&mut unreachable, &[0; 28])
             .unwrap();
         assert_eq!(packet_of(&unreachable).load, Load::Other(1));
+        let mut echo = Vec::new();
+        PacketBuilder::ethernet2(FROM, TO)
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .icmpv4_echo_request(1, 2)
+            .write(&mut echo, b"ping")
+            .unwrap();
+        assert_eq!(packet_of(&echo).load, Load::Echo);
+        assert!(Protocol::Icmp.carried_by(Load::Echo) && !Protocol::Tcp.carried_by(Load::Echo));
+        let mut reply = Vec::new();
+        PacketBuilder::ethernet2(FROM, TO)
+            .ipv6(source, source, 64)
+            .icmpv6_echo_reply(1, 2)
+            .write(&mut reply, b"ping")
+            .unwrap();
+        assert_eq!(packet_of(&reply).load, Load::Echo);
         assert_eq!(Frame::read(&unreachable[..20]), Reading::Broken);
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{frame::Protocol, topology::Segment};
+use super::frame::Protocol;
+use super::topology::{Listening, Segment};
 
 /// A forwarding mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -100,6 +101,22 @@ pub struct Columns {
     pub answer_to_client: &'static str,
 }
 
+/// What captures must show of pings, in words: a node answers them in the VIP's name.
+pub const PING_COLUMNS: Columns = Columns {
+    client_to_node: "C -> V",
+    node_to_server: "nothing",
+    server_answer: "nothing",
+    answer_to_client: "V -> C",
+};
+
+/// Every frame that pings of a VIP put on a link, whatever the mode.
+pub const PING_STEPS: [Step; 4] = [
+    step(Segment::Client, Role::Client, Role::Router, REQUEST),
+    step(Segment::Flat, Role::Router, Role::Node, REQUEST),
+    step(Segment::Flat, Role::Node, Role::Router, ANSWER),
+    step(Segment::Client, Role::Router, Role::Client, ANSWER),
+];
+
 const REQUEST: Form = plain(Party::Client, Party::Vip);
 const ANSWER: Form = plain(Party::Vip, Party::Client);
 const TUNNELLED: Form = Form {
@@ -127,18 +144,19 @@ impl Mode {
     }
 
     /// Whether every node takes its packets. An answer to the address of a client that the engine serves has to come to the node that serves
-    /// it, so all go over one.
-    pub const fn is_everywhere(self) -> bool {
+    /// it, so all go over one; and so it is with `l4-dnat`, where an answer does not tell which of many VIPs it is of.
+    pub const fn is_everywhere(self, listening: Listening) -> bool {
         match self {
-            Self::Dnat | Self::Fullnat | Self::Dsr | Self::Tunnel | Self::Reverse => true,
+            Self::Dnat => !listening.is_transparent(),
+            Self::Fullnat | Self::Dsr | Self::Tunnel | Self::Reverse => true,
             Self::Transparent => false,
         }
     }
 
-    /// The protocols that it carries.
+    /// The protocols of its services.
     pub fn protocols(self) -> impl Iterator<Item = Protocol> {
         let carries = move |protocol: &Protocol| self.is_packets() || *protocol == Protocol::Tcp;
-        Protocol::ALL.into_iter().filter(carries)
+        [Protocol::Tcp, Protocol::Udp].into_iter().filter(carries)
     }
 
     /// The name in documents and reports.
@@ -151,6 +169,12 @@ impl Mode {
             Self::Reverse => "l7-reverse",
             Self::Transparent => "l7-transparent",
         }
+    }
+
+    /// The name in tables, where its services may be those of transparent listening.
+    pub fn title(self, transparent: bool) -> String {
+        let listening = if transparent { " transparent" } else { "" };
+        self.name().to_owned() + listening
     }
 
     /// What captures must show, in words.

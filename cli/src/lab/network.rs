@@ -8,8 +8,8 @@ use super::mode::Mode;
 use super::namespace::Namespace;
 use super::program;
 use super::topology::{
-    Family, Host, NODES, SERVERS, Segment, VIP_PREFIXES, address, dnat_address, mac, prefix_length,
-    transparent_address, vip,
+    Family, Host, Listening, NODES, SERVERS, Segment, VIP_PREFIXES, address, dnat_address, mac,
+    prefix_length, remembered_address, transparent_address, vip,
 };
 
 /// The routing table of the servers' answers that go through a node.
@@ -200,9 +200,15 @@ fn routes(host: Host, family: Family) -> Vec<String> {
             let prefix = VIP_PREFIXES[family as usize];
             let hops: Vec<String> = nodes.map(|node| format!("nexthop via {node}")).collect();
             let mut lines = vec![format!("route add {prefix} {}", hops.join(" "))];
-            let apart = Mode::ALL.into_iter().filter(|mode| !mode.is_everywhere());
+            let listening = Listening::Addresses;
+            let apart = Mode::ALL
+                .into_iter()
+                .filter(|mode| !mode.is_everywhere(listening));
             let node = address(Segment::Flat, Host::Node(1), family);
-            lines.extend(apart.map(|mode| format!("route add {} via {node}", vip(mode, family))));
+            lines.extend(apart.map(|mode| {
+                let vip = vip(mode, listening, family);
+                format!("route add {vip} via {node}")
+            }));
             lines
         }
         Host::Node(_) => vec![format!("route add default via {router}")],
@@ -210,6 +216,7 @@ fn routes(host: Host, family: Family) -> Vec<String> {
             let through_node = [
                 dnat_address(server, family),
                 transparent_address(server, family),
+                remembered_address(server, family),
             ];
             let length = prefix_length(family);
             let prefix = match family {

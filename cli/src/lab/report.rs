@@ -14,7 +14,7 @@ use crate::output::{Style, Table};
 /// The outcome of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// One row for each mode, family and protocol.
+    /// One row for each mode, family and protocol, and one for each of them with transparent listening, where pings are a protocol, too.
     pub rows: Vec<Row>,
     /// One row for each fault, if faults were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -23,20 +23,22 @@ pub struct Report {
     pub ok: bool,
 }
 
-/// The outcome of one mode, family and protocol.
+/// The outcome of one mode, family and protocol, with or without transparent listening.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The mode.
     pub mode: Mode,
-    /// The VIP's family.
+    /// Whether its VIPs are configured nowhere: the router has learned of them by BGP, and some of them are addresses of a whole prefix.
+    pub transparent: bool,
+    /// The VIPs' family.
     pub family: Family,
     /// The protocol.
     pub protocol: Protocol,
-    /// Requests, each over a new connection.
+    /// Requests, each over a new connection, or pings.
     pub sent: u32,
     /// Those that were answered.
     pub answered: u32,
-    /// How often each server answered.
+    /// How often each server answered: none of them, if a node does.
     pub servers: BTreeMap<String, u64>,
     /// Every address that servers took for their client's.
     pub server_saw: Vec<IpAddr>,
@@ -119,7 +121,7 @@ impl Report {
         ]);
         for row in &self.rows {
             table.row([
-                row.mode.name().to_owned(),
+                row.mode.title(row.transparent),
                 row.family.name().to_owned(),
                 row.protocol.name().to_owned(),
                 row.sent.to_string(),
@@ -154,8 +156,10 @@ impl Report {
             "ANSWER TO CLIENT",
             "PACKETS",
         ]);
-        for mode in Mode::ALL {
-            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.mode == mode).collect();
+        let kinds = [false, true].map(|transparent| Mode::ALL.map(|mode| (mode, transparent)));
+        for &(mode, transparent) in kinds.as_flattened() {
+            let of_kind = |row: &&Row| (row.mode, row.transparent) == (mode, transparent);
+            let rows: Vec<&Row> = self.rows.iter().filter(of_kind).collect();
             let seen = |hop: fn(&Captured) -> &Hop| {
                 let mut forms: Vec<&str> = rows
                     .iter()
@@ -168,7 +172,7 @@ impl Report {
             };
             let packets: u64 = rows.iter().map(|row| row.captured.packets()).sum();
             table.row([
-                mode.name().to_owned(),
+                mode.title(transparent),
                 seen(|captured| &captured.client_to_node),
                 seen(|captured| &captured.node_to_server),
                 seen(|captured| &captured.server_answer),
@@ -199,10 +203,16 @@ impl Report {
 }
 
 impl Row {
+    /// Counts these among its problems.
+    pub fn blame(&mut self, problems: Vec<String>) {
+        self.ok &= problems.is_empty();
+        self.problems.extend(problems);
+    }
+
     fn failure(&self) -> String {
         let mut text = format!(
             "\n{} {} {}:\n",
-            self.mode,
+            self.mode.title(self.transparent),
             self.family.name(),
             self.protocol.name()
         );

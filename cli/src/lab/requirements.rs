@@ -7,12 +7,14 @@ use anyhow::bail;
 use nix::unistd::Uid;
 
 /// Programs and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
     ("nginx", "nginx"),
     ("curl", "curl"),
+    ("bird", "bird2"),
+    ("birdc", "bird2"),
 ];
 
 /// Says everything that is missing at once.

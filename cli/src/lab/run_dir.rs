@@ -98,6 +98,16 @@ impl RunDir {
         self.path.join("bpf")
     }
 
+    /// The folder of the router's bird.
+    pub(super) fn bird(&self) -> PathBuf {
+        self.path.join("bird")
+    }
+
+    /// Where bird can be asked.
+    pub(super) fn bird_control(&self) -> PathBuf {
+        self.bird().join("control")
+    }
+
     /// The folder of the daemons' logs.
     pub(super) fn logs(&self) -> PathBuf {
         self.path.join("logs")

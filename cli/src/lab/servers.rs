@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::frame::Protocol;
+use super::frame::{TCP_PORT, UDP_PORT};
 use super::interrupt::Interrupt;
 use super::program;
 use super::verdict::HEALTH_PORT;
@@ -40,7 +40,6 @@ pub(super) fn stream_module() -> anyhow::Result<String> {
 
 /// The configuration of a server, which keeps all its files below its prefix.
 pub(super) fn nginx_conf(name: &str, stream_module: &str) -> String {
-    let (tcp, udp) = (Protocol::Tcp.port(), Protocol::Udp.port());
     format!(
         r#"{stream_module}
 daemon off;
@@ -59,8 +58,8 @@ http {{
     scgi_temp_path scgi;
     default_type text/plain;
     server {{
-        listen 0.0.0.0:{tcp};
-        listen [::]:{tcp} ipv6only=on;
+        listen 0.0.0.0:{TCP_PORT};
+        listen [::]:{TCP_PORT} ipv6only=on;
         listen 0.0.0.0:{HEALTH_PORT};
         listen [::]:{HEALTH_PORT} ipv6only=on;
         return 200 "{name} $remote_addr $server_addr\n";
@@ -68,8 +67,8 @@ http {{
 }}
 stream {{
     server {{
-        listen 0.0.0.0:{udp} udp;
-        listen [::]:{udp} udp ipv6only=on;
+        listen 0.0.0.0:{UDP_PORT} udp;
+        listen [::]:{UDP_PORT} udp ipv6only=on;
         return "{name} $remote_addr $server_addr\n";
     }}
 }}

@@ -2,22 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::frame::{Frame, Protocol};
-use super::mode::{Form, Mode, Party, Role, Step};
-use super::topology::{
-    Family, Host, NODES, SERVERS, Segment, address, backend_address, host_of_mac, vip,
-};
-
-/// One kind of request: a mode, a family and a protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Case {
-    /// The mode.
-    pub(super) mode: Mode,
-    /// The VIP's family.
-    pub(super) family: Family,
-    /// The protocol.
-    pub(super) protocol: Protocol,
-}
+use super::case::Case;
+use super::frame::Frame;
+use super::mode::{Form, Party, Role, Step};
+use super::topology::{Host, Segment, host_of_mac};
 
 /// A host's link, and whether the frame came from the host or went to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,53 +38,6 @@ pub(super) struct Named {
     pub(super) to: Host,
 }
 
-impl Case {
-    /// Every case, in the order of the report.
-    pub(super) fn all() -> Vec<Self> {
-        let mut cases = Vec::new();
-        for mode in Mode::ALL {
-            for family in Family::ALL {
-                for protocol in mode.protocols() {
-                    cases.push(Self {
-                        mode,
-                        family,
-                        protocol,
-                    });
-                }
-            }
-        }
-        cases
-    }
-
-    /// The VIP that the client calls.
-    pub(super) fn vip(self) -> IpAddr {
-        vip(self.mode, self.family)
-    }
-
-    /// The client's address.
-    pub(super) fn client(self) -> IpAddr {
-        address(Segment::Client, Host::Client, self.family)
-    }
-
-    /// Whose address it is in this case, and which host's.
-    pub(super) fn party(self, seen: IpAddr) -> Option<(Party, Option<Host>)> {
-        if seen == self.client() {
-            return Some((Party::Client, Some(Host::Client)));
-        }
-        if seen == self.vip() {
-            return Some((Party::Vip, None));
-        }
-        let node = (1..=NODES)
-            .map(Host::Node)
-            .find(|&node| address(Segment::Flat, node, self.family) == seen);
-        let server = (1..=SERVERS)
-            .find(|&server| backend_address(self.mode, server, self.family) == seen)
-            .map(Host::Server);
-        node.map(|host| (Party::Node, Some(host)))
-            .or(server.map(|host| (Party::Server, Some(host))))
-    }
-}
-
 impl Sighting {
     /// Whether it is a copy that a bridge flooded to a host that it is not for.
     pub(super) fn is_flooded(&self) -> bool {
@@ -118,16 +59,13 @@ impl Sighting {
             let ends = [Some(other.mode.server_sees()), Some(Party::Server)];
             parties == ends || parties == [ends[1], ends[0]]
         };
-        let modes = Mode::ALL.into_iter().filter(|mode| !mode.is_packets());
-        let mut others = modes
-            .flat_map(|mode| {
-                Family::ALL.map(|family| Case {
-                    mode,
-                    family,
-                    ..case
-                })
-            })
-            .filter(|other| *other != case);
+        // The engine's servers have the same addresses with either kind of listening.
+        let mut others = Case::all().into_iter().filter(|other| {
+            !other.mode.is_packets()
+                && other.listening == case.listening
+                && other.protocol.carried_by(self.frame.load)
+                && *other != case
+        });
         !case.mode.is_packets() && self.frame.outer.is_none() && others.any(is_of)
     }
 
@@ -154,7 +92,7 @@ impl Sighting {
         };
         if !case.protocol.carried_by(self.frame.load) {
             return Err(format!(
-                "{:?} is not the service's protocol and port",
+                "{:?} is not the request's protocol and port",
                 self.frame.load
             ));
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!                                 10.77.2.0/24  flat (bridge in `switch`)
 //!  client ── 10.77.1.0/24 ── router ──┬── node1 .11, node2 .12
-//!                               │     └── srv1..3 .21-.23, .31-.33 for l4-dnat, and .51-.53 for l7-transparent
+//!                             (bird)  └── srv1..3 .21-.23, .31-.33 and .61-.63 for l4-dnat, and .51-.53 for l7-transparent
 //!                               │ 10.77.3.0/24  routed (bridge in `router`)
 //!                               └──────── srv1..3 .21-.23, for l4-tunnel
 //!  ops ── 10.77.9.0/24 management (bridge in `ops`): ctl1..3, node1..2, srv1..3
@@ -11,6 +11,9 @@
 //!
 //! IPv6 is the same with `fd77:SEGMENT::/64`; VIPs are in `10.99.0.0/24` and `fd99::/64`, which the router sends to both nodes; but for that of l7-transparent,
 //! which goes to node1 alone, as the servers' answers do.
+//!
+//! With transparent listening a mode has one VIP in `10.97.0.0/24` and `fd97::/64` and a whole prefix, `10.98.NUMBER.0/24` and `fd98:0:0:NUMBER::/64`. The router
+//! has no route to them but those that it learns from the nodes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -47,6 +50,28 @@ impl Family {
         match self {
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
+        }
+    }
+}
+
+/// How the packets to a service's VIPs find nodes, and how these take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Listening {
+    /// An address of each family, which the router has a static route to. In layer 7 it is on the nodes' loopback.
+    Addresses,
+    /// An address and a whole prefix of each family, which are on no interface: nodes announce them to the router by BGP. Layer 7 takes them by `sk_lookup`.
+    Transparent,
+}
+
+impl Listening {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Addresses, Self::Transparent];
+
+    /// Whether the VIPs are configured nowhere.
+    pub const fn is_transparent(self) -> bool {
+        match self {
+            Self::Addresses => false,
+            Self::Transparent => true,
         }
     }
 }
@@ -217,9 +242,16 @@ pub fn transparent_address(server: u8, family: Family) -> IpAddr {
     numbered(Segment::Flat, 50 + server, family)
 }
 
+/// The fourth address of a server, whose answers go through a node, too. Many VIPs of l4-dnat end at it, so that nodes have to remember its flows; those
+/// of the second one need no memory.
+pub fn remembered_address(server: u8, family: Family) -> IpAddr {
+    numbered(Segment::Flat, 60 + server, family)
+}
+
 /// The address under which a server is a backend in `mode`.
-pub fn backend_address(mode: Mode, server: u8, family: Family) -> IpAddr {
+pub fn backend_address(mode: Mode, listening: Listening, server: u8, family: Family) -> IpAddr {
     match mode {
+        Mode::Dnat if listening.is_transparent() => remembered_address(server, family),
         Mode::Dnat => dnat_address(server, family),
         Mode::Transparent => transparent_address(server, family),
         Mode::Fullnat | Mode::Dsr | Mode::Reverse => {
@@ -229,12 +261,51 @@ pub fn backend_address(mode: Mode, server: u8, family: Family) -> IpAddr {
     }
 }
 
-/// The VIP of a mode's services.
-pub fn vip(mode: Mode, family: Family) -> IpAddr {
+/// The VIP of a mode's services that is an address.
+pub fn vip(mode: Mode, listening: Listening, family: Family) -> IpAddr {
+    let number = 10 + mode as u8;
+    let (v4, v6) = match listening {
+        Listening::Addresses => (99, 0xfd99),
+        Listening::Transparent => (97, 0xfd97),
+    };
+    match family {
+        Family::Ipv4 => Ipv4Addr::new(10, v4, 0, number).into(),
+        Family::Ipv6 => Ipv6Addr::new(v6, 0, 0, 0, 0, 0, 0, as_digits(number)).into(),
+    }
+}
+
+/// The first address of the prefix that is a VIP of a mode's services of transparent listening. It is as long as a segment's.
+pub fn vip_prefix(mode: Mode, family: Family) -> IpAddr {
     let number = 10 + mode as u8;
     match family {
-        Family::Ipv4 => Ipv4Addr::new(10, 99, 0, number).into(),
-        Family::Ipv6 => Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, as_digits(number)).into(),
+        Family::Ipv4 => Ipv4Addr::new(10, 98, number, 0).into(),
+        Family::Ipv6 => Ipv6Addr::new(0xfd98, 0, 0, as_digits(number), 0, 0, 0, 0).into(),
+    }
+}
+
+/// The address that is `offset` behind the first one of a prefix, or from its end if that is negative.
+pub fn within_prefix(prefix: IpAddr, offset: i8) -> IpAddr {
+    match prefix {
+        IpAddr::V4(prefix) => {
+            let [a, b, c, first] = prefix.octets();
+            Ipv4Addr::new(a, b, c, first.wrapping_add_signed(offset)).into()
+        }
+        IpAddr::V6(prefix) => {
+            let (bits, of_hosts) = (prefix.to_bits(), u128::from(u64::MAX));
+            let host = bits.wrapping_add_signed(offset.into()) & of_hosts;
+            Ipv6Addr::from_bits(bits & !of_hosts | host).into()
+        }
+    }
+}
+
+/// Whether the address is in the prefix that begins with `prefix`.
+pub fn is_in_prefix(prefix: IpAddr, address: IpAddr) -> bool {
+    match (prefix, address) {
+        (IpAddr::V4(prefix), IpAddr::V4(address)) => prefix.octets()[..3] == address.octets()[..3],
+        (IpAddr::V6(prefix), IpAddr::V6(address)) => {
+            prefix.segments()[..4] == address.segments()[..4]
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
 
@@ -254,7 +325,7 @@ const fn as_digits(number: u8) -> u16 {
     (number / 100) * 0x100 + (number / 10 % 10) * 0x10 + number % 10
 }
 
-/// The prefix length of every segment.
+/// The prefix length of every segment, and of the VIPs that are prefixes.
 pub const fn prefix_length(family: Family) -> u8 {
     match family {
         Family::Ipv4 => 24,
@@ -279,8 +350,40 @@ mod tests {
             "fd77:2::21"
         );
         assert_eq!(dnat_address(3, Family::Ipv6).to_string(), "fd77:2::33");
-        assert_eq!(vip(Mode::Dnat, Family::Ipv4).to_string(), "10.99.0.11");
-        assert_eq!(vip(Mode::Tunnel, Family::Ipv6).to_string(), "fd99::14");
+        let vip = |mode, listening, family| vip(mode, listening, family).to_string();
+        let (addresses, transparent) = (Listening::Addresses, Listening::Transparent);
+        assert_eq!(vip(Mode::Dnat, addresses, Family::Ipv4), "10.99.0.11");
+        assert_eq!(vip(Mode::Tunnel, addresses, Family::Ipv6), "fd99::14");
+        assert_eq!(vip(Mode::Tunnel, transparent, Family::Ipv4), "10.97.0.14");
+        assert_eq!(vip(Mode::Dnat, transparent, Family::Ipv6), "fd97::11");
+    }
+
+    #[test]
+    fn addresses_of_a_prefix_count_from_both_ends() {
+        let [v4, v6] = Family::ALL.map(|family| vip_prefix(Mode::Dsr, family));
+        for (prefix, offset, expected) in [
+            (v4, 0, "10.98.13.0"),
+            (v4, 7, "10.98.13.7"),
+            (v4, -1, "10.98.13.255"),
+            (v6, 0, "fd98:0:0:13::"),
+            (v6, 9, "fd98:0:0:13::9"),
+            (v6, -2, "fd98::13:ffff:ffff:ffff:fffe"),
+        ] {
+            let address = within_prefix(prefix, offset);
+            assert_eq!(address, expected.parse::<IpAddr>().unwrap());
+            assert!(is_in_prefix(prefix, address));
+        }
+        for (prefix, stranger) in [
+            (v4, "10.98.14.0"),
+            (v4, "fd98:0:0:13::"),
+            (v6, "fd98:0:0:14::"),
+            (v6, "10.98.13.1"),
+        ] {
+            assert!(
+                !is_in_prefix(prefix, stranger.parse().unwrap()),
+                "{stranger}"
+            );
+        }
     }
 
     #[test]

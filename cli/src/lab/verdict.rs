@@ -1,14 +1,16 @@
 //! Whether what was captured and answered is what a mode owes. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::capture::Taken;
+use super::case::Case;
 use super::exchange::Exchange;
 use super::frame::Load;
 use super::mode::{AnswerPath, Party, Role, Step};
 use super::report::{Captured, Hop, Row};
-use super::sighting::{Case, Named, Sighting, Tap};
-use super::topology::{Host, NODES, SERVERS, Segment};
+use super::sighting::{Named, Sighting, Tap};
+use super::topology::{Host, SERVERS, Segment};
 
 /// The port of the servers' health checks, whose packets are not the client's.
 pub(super) const HEALTH_PORT: u16 = 8080;
@@ -52,7 +54,7 @@ pub(super) fn judge(case: Case, exchange: &Exchange, taken: &Taken) -> Row {
             taken.broken
         ));
     }
-    let nodes = if case.mode.is_everywhere() { NODES } else { 1 };
+    let nodes = case.nodes();
     if exchange.sent >= REQUESTS_THAT_SPREAD && tally.nodes.len() != usize::from(nodes) {
         let seen = tally.nodes.keys();
         problems.push(format!("the router sent to {seen:?}, of {nodes} nodes"));
@@ -75,6 +77,7 @@ pub(super) fn judge(case: Case, exchange: &Exchange, taken: &Taken) -> Row {
     };
     Row {
         mode: case.mode,
+        transparent: case.listening.is_transparent(),
         family: case.family,
         protocol: case.protocol,
         sent: exchange.sent,
@@ -89,16 +92,20 @@ pub(super) fn judge(case: Case, exchange: &Exchange, taken: &Taken) -> Row {
     }
 }
 
+/// What is wrong with a case of transparent listening if these hosts have these addresses on their interfaces: a VIP among them.
+pub(super) fn configured(case: Case, addresses: &[(Host, IpAddr)]) -> Vec<String> {
+    let vips = addresses
+        .iter()
+        .filter(|(_, address)| case.listening.is_transparent() && case.is_vip(*address));
+    vips.map(|(host, vip)| format!("{host} has the VIP {vip} on an interface"))
+        .collect()
+}
+
 impl Tally {
     fn new(case: Case) -> Self {
-        let columns = case.mode.columns();
+        let columns = case.columns();
         Self {
-            steps: case
-                .mode
-                .steps()
-                .into_iter()
-                .map(|step| (step, 0))
-                .collect(),
+            steps: case.steps().into_iter().map(|step| (step, 0)).collect(),
             captured: Captured {
                 client_to_node: Hop::expecting(columns.client_to_node),
                 node_to_server: Hop::expecting(columns.node_to_server),
@@ -124,10 +131,7 @@ impl Tally {
         };
         self.hop(sighting, named);
         let Some((_, packets)) = self.steps.iter_mut().find(|(step, _)| *step == named.step) else {
-            return self.problem(
-                sighting,
-                &format!("not a step of {}: {}", case.mode, named.step),
-            );
+            return self.problem(sighting, &format!("not a step of {case}: {}", named.step));
         };
         // A bridge shows every frame twice, where it comes from and where it goes; it is counted where it goes.
         if to_host || segment == Segment::Client {
@@ -192,6 +196,7 @@ impl Tally {
         let load = match sighting.frame.load {
             Load::Tcp(..) => "tcp".to_owned(),
             Load::Udp(..) => "udp".to_owned(),
+            Load::Echo => "echo".to_owned(),
             Load::Other(protocol) => format!("IP protocol {protocol}"),
         };
         // Ports are left out, or every connection would be a problem of its own.
@@ -226,7 +231,7 @@ fn exchange_problems(case: Case, exchange: &Exchange) -> Vec<String> {
     }
     problems.extend(exchange.failures.iter().take(3).cloned());
     let servers = exchange.servers();
-    if sent >= REQUESTS_THAT_SPREAD && servers.len() < usize::from(SERVERS) {
+    if case.is_served() && sent >= REQUESTS_THAT_SPREAD && servers.len() < usize::from(SERVERS) {
         problems.push(format!("only {:?} answered", servers.keys()));
     }
     let (sees, called) = (case.mode.server_sees(), case.mode.server_called());

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
+use crate::lab::case::Case;
 use crate::lab::exchange::Exchange;
 use crate::lab::interrupt::Interrupt;
 use crate::lab::namespace::Namespace;
-use crate::lab::sighting::Case;
 use crate::lab::traffic;
 
 /// Requests of one kind before it is the next one's turn.
@@ -30,9 +30,9 @@ impl Flow {
         let stop = Arc::new(AtomicBool::new(false));
         let (total, stopped) = (Arc::clone(&exchange), Arc::clone(&stop));
         let sender = std::thread::spawn(move || {
-            // Connections that end in an agent do not outlive it.
-            let cases = Case::all().into_iter();
-            let cases: Vec<_> = cases.filter(|case| case.mode.is_packets()).collect();
+            // Connections that end in an agent do not outlive it, and neither do its announcements.
+            let outlives = |case: &Case| case.mode.is_packets() && !case.listening.is_transparent();
+            let cases: Vec<_> = Case::all().into_iter().filter(outlives).collect();
             for case in cases.into_iter().cycle() {
                 if stopped.load(Ordering::SeqCst) {
                     break;

@@ -2,7 +2,7 @@ use super::*;
 use crate::lab::exchange::Answer;
 use crate::lab::frame::{Frame, Protocol};
 use crate::lab::mode::{Form, Mode};
-use crate::lab::topology::{Family, address, backend_address, mac};
+use crate::lab::topology::{Family, Listening, address, backend_address, mac};
 
 const SENT: u32 = 4;
 const PORT: u16 = 40_000;
@@ -10,6 +10,7 @@ const PORT: u16 = 40_000;
 fn case(mode: Mode) -> Case {
     Case {
         mode,
+        listening: Listening::Addresses,
         family: Family::Ipv4,
         protocol: Protocol::Tcp,
     }
@@ -27,8 +28,8 @@ fn host(role: Role) -> Host {
 fn address_of(case: Case, party: Party) -> std::net::IpAddr {
     match party {
         Party::Client => case.client(),
-        Party::Vip => case.vip(),
-        Party::Server => backend_address(case.mode, 1, case.family),
+        Party::Vip => case.target(1),
+        Party::Server => backend_address(case.mode, case.listening, 1, case.family),
         Party::Node => address(Segment::Flat, Host::Node(1), case.family),
     }
 }
@@ -36,17 +37,18 @@ fn address_of(case: Case, party: Party) -> std::net::IpAddr {
 fn frame_of(case: Case, step: Step) -> Frame {
     let name = |(from, to)| (address_of(case, from), address_of(case, to));
     let Form { outer, inner } = step.form;
-    let port = case.protocol.port();
     let request = matches!(inner, (Party::Client | Party::Node, _));
     Frame {
         source_mac: mac(step.segment, host(step.from)),
         destination_mac: mac(step.segment, host(step.to)),
         outer: outer.map(name),
         inner: name(inner),
-        load: if request {
-            Load::Tcp(PORT, port)
-        } else {
-            Load::Tcp(port, PORT)
+        load: match (case.protocol, case.protocol.port()) {
+            (Protocol::Tcp, Some(port)) if request => Load::Tcp(PORT, port),
+            (Protocol::Tcp, Some(port)) => Load::Tcp(port, PORT),
+            (_, Some(port)) if request => Load::Udp(PORT, port),
+            (_, Some(port)) => Load::Udp(port, PORT),
+            (_, None) => Load::Echo,
         },
     }
 }
@@ -77,9 +79,15 @@ fn answers(case: Case) -> Exchange {
         saw: address_of(case, case.mode.server_sees()),
         called: address_of(case, case.mode.server_called()),
     };
+    let (served, echoed) = if case.is_served() {
+        (SENT, 0)
+    } else {
+        (0, SENT)
+    };
     Exchange {
         sent: SENT,
-        answers: vec![answer; SENT as usize],
+        answers: vec![answer; served as usize],
+        echoes: echoed,
         failures: Vec::new(),
     }
 }
@@ -95,19 +103,16 @@ fn captured(case: Case, steps: &[Step]) -> Taken {
 #[test]
 fn a_mode_that_gives_what_it_owes_passes() {
     for case in Case::all() {
-        let mut taken = captured(case, &case.mode.steps());
-        if case.protocol == Protocol::Udp {
-            for sighting in &mut taken.sightings {
-                let Load::Tcp(from, to) = sighting.frame.load else {
-                    unreachable!()
-                };
-                sighting.frame.load = Load::Udp(from, to);
-            }
-        }
+        let taken = captured(case, &case.steps());
         let row = judge(case, &answers(case), &taken);
         assert!(row.ok, "{case:?}: {:?}", row.problems);
-        assert_eq!(row.answer_path, case.mode.answer_path().to_string());
-        let columns = case.mode.columns();
+        let path = if case.is_served() {
+            case.mode.answer_path()
+        } else {
+            AnswerPath::Node
+        };
+        assert_eq!(row.answer_path, path.to_string());
+        let columns = case.columns();
         for (hop, expected) in [
             (&row.captured.client_to_node, columns.client_to_node),
             (&row.captured.node_to_server, columns.node_to_server),
@@ -115,7 +120,9 @@ fn a_mode_that_gives_what_it_owes_passes() {
             (&row.captured.answer_to_client, columns.answer_to_client),
         ] {
             assert_eq!(hop.expected, expected);
-            assert_eq!(hop.seen.keys().collect::<Vec<_>>(), [expected], "{case:?}");
+            let seen = hop.seen.keys().map(String::as_str).collect::<Vec<_>>();
+            let is_nothing = expected == "nothing" && seen.is_empty();
+            assert!(is_nothing || seen == [expected], "{case:?}: {seen:?}");
         }
     }
 }
@@ -149,6 +156,51 @@ fn every_step_has_to_be_seen() {
             );
             assert!(!row.ok, "{mode} without step {missing}");
         }
+    }
+}
+
+/// A server that is pinged in the VIP's name says the same as a node; it may not have come to that.
+#[test]
+fn pings_are_for_nodes_alone() {
+    for case in Case::all().into_iter().filter(|case| !case.is_served()) {
+        for missing in 0..case.steps().len() {
+            let mut steps = case.steps();
+            steps.remove(missing);
+            assert!(!judge(case, &answers(case), &captured(case, &steps)).ok);
+        }
+        let forwarded = captured(case, &case.mode.steps());
+        assert!(!judge(case, &answers(case), &forwarded).ok, "{case}");
+        let mut silent = answers(case);
+        silent.echoes -= 1;
+        let row = judge(case, &silent, &captured(case, &case.steps()));
+        assert_eq!((row.ok, row.answered), (false, SENT - 1));
+    }
+}
+
+/// Which is none if it is one of the host's own addresses; the loopback has VIPs of other services.
+#[test]
+fn a_vip_of_transparent_listening_is_on_no_interface() {
+    let of = |listening| Case {
+        listening,
+        ..case(Mode::Reverse)
+    };
+    let [plain, transparent] = Listening::ALL.map(of);
+    let on = |address| (Host::Node(2), address);
+    let own = on(address_of(plain, Party::Node));
+    let fine = [own, on(plain.target(0))];
+    assert_eq!(configured(plain, &fine), Vec::<String>::new());
+    assert_eq!(configured(transparent, &fine), Vec::<String>::new());
+    for number in 0..4 {
+        let problems = configured(transparent, &[own, on(transparent.target(number))]);
+        assert_eq!(problems.len(), 1);
+        let mut row = judge(
+            transparent,
+            &answers(transparent),
+            &captured(transparent, &transparent.steps()),
+        );
+        assert!(row.ok, "{:?}", row.problems);
+        row.blame(problems);
+        assert!(!row.ok && row.problems[0].starts_with("node2 has the VIP "));
     }
 }
 
@@ -264,6 +316,29 @@ fn a_kept_connection_ends_when_it_likes() {
             is_fine,
             "{case:?} {other:?} {party:?}"
         );
+    }
+}
+
+/// Those of the same mode, too, while its VIPs are pinged.
+#[test]
+fn a_kept_connection_ends_beside_pings() {
+    let pinged = |mode| Case {
+        listening: Listening::Transparent,
+        protocol: Protocol::Icmp,
+        ..case(mode)
+    };
+    for (mode, is_fine) in [(Mode::Reverse, true), (Mode::Fullnat, false)] {
+        let case = pinged(mode);
+        let served = Case {
+            protocol: Protocol::Tcp,
+            ..case
+        };
+        let is_to_server = |it: &&Step| it.to == Role::Server;
+        let steps = served.steps();
+        let kept = steps.iter().find(is_to_server).expect("a server is asked");
+        let mut taken = captured(case, &case.steps());
+        taken.sightings.extend(seen(served, *kept));
+        assert_eq!(judge(case, &answers(case), &taken).ok, is_fine, "{case}");
     }
 }
 
