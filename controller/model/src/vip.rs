@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::LazyLock};
 
 use lbfabric_abi::{VIP_BITS_MIN_V4, VIP_BITS_MIN_V6};
 
@@ -20,6 +20,15 @@ const REFUSED: &[(&str, &str)] = &[
     ("fe80::/10", "the link-local network fe80::/10"),
     ("ff00::/8", "the multicast network ff00::/8"),
 ];
+
+/// [`REFUSED`], parsed once: a document may have some hundred thousand addresses.
+static REFUSED_NETWORKS: LazyLock<Vec<(Prefix, &str)>> = LazyLock::new(|| {
+    let parsed = REFUSED.iter().map(|(network, what)| {
+        let network = Prefix::parse(network, "").expect("the table holds prefixes");
+        (network, *what)
+    });
+    parsed.collect()
+});
 
 /// Parses an address that packets on a network can carry, for a server or a node.
 pub(crate) fn parse_unicast(text: &str, path: &str) -> Result<IpAddr, Violation> {
@@ -57,10 +66,10 @@ pub(crate) fn parse_vip(text: &str, path: &str) -> Result<Prefix, Violation> {
 }
 
 fn check_unicast(prefix: Prefix, path: &str) -> Result<(), Violation> {
-    let refused = REFUSED.iter().find(|(network, _)| {
-        let network = Prefix::parse(network, path).expect("the table holds prefixes");
-        network.overlaps(prefix)
-    });
+    let networks = REFUSED_NETWORKS.iter();
+    let refused = networks
+        .copied()
+        .find(|(network, _)| network.overlaps(prefix));
     refused.map_or(Ok(()), |(_, what)| {
         let how = if prefix.is_single() {
             "is of"

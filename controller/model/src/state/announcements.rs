@@ -1,14 +1,14 @@
-use std::collections::BTreeMap;
-
 use crate::{Announcement, Name, Prefix, Service, Violation};
 
 /// What services say of their VIPs' announcement: those that share a VIP say the same, and what has one owner is an address.
 #[derive(Default)]
 pub(super) struct Announcements<'a> {
-    vips: BTreeMap<Prefix, Vec<Announced<'a>>>,
+    services: Vec<Announced<'a>>,
+    /// Each VIP with the place of a service among these.
+    vips: Vec<(Prefix, usize)>,
 }
 
-/// A VIP of a service that says something.
+/// A service that says something.
 struct Announced<'a> {
     /// Of the service's specification, if it is in the document.
     path: Option<&'a str>,
@@ -22,21 +22,25 @@ impl<'a> Announcements<'a> {
         let Some(announcement) = &service.announcement else {
             return;
         };
-        for vip in &service.vips {
-            self.vips.entry(*vip).or_default().push(Announced {
-                path,
-                service: &service.name,
-                announcement: announcement.shared(),
-            });
-        }
+        let vips = service.vips.iter();
+        self.vips
+            .extend(vips.map(|vip| (*vip, self.services.len())));
+        self.services.push(Announced {
+            path,
+            service: &service.name,
+            announcement: announcement.shared(),
+        });
     }
 
     /// Each service of the document that says something else than one before it, or than one that is stored.
-    pub(super) fn violations(&self) -> Vec<Violation> {
+    pub(super) fn violations(mut self) -> Vec<Violation> {
         let mut found = Vec::new();
-        for (vip, services) in &self.vips {
+        self.vips.sort_unstable();
+        let shared = self.vips.chunk_by(|(a, _), (b, _)| a == b);
+        for sharing in shared.filter(|it| it.len() > 1) {
+            let vip = sharing[0].0;
+            let mut services: Vec<_> = sharing.iter().map(|(_, at)| &self.services[*at]).collect();
             // Who is to change it is in the document.
-            let mut services: Vec<_> = services.iter().collect();
             services.sort_by_key(|it| it.path.is_some());
             let [first, rest @ ..] = services.as_slice() else {
                 continue;

@@ -247,7 +247,8 @@ impl<'a> Candidate<'a> {
     fn check_nesting(&self, violations: &mut Vec<Violation>) {
         let mut nesting = Nesting::default();
         for (path, service) in self.services.values() {
-            for (v, vip) in service.vips.iter().enumerate() {
+            let vips = service.vips.iter().enumerate();
+            for (v, vip) in vips.filter(|(_, vip)| !vip.is_single()) {
                 let path = path.as_ref().map(|path| format!("{path}.vips[{v}]"));
                 nesting.add(*vip, path);
             }

@@ -1,12 +1,12 @@
-use std::collections::HashMap;
-
 use crate::{Name, PortRange, Prefix, Protocol, wire_enum::WireEnum as _};
 
 /// Which services claim which ports of which VIPs.
 #[derive(Default)]
-pub(super) struct Endpoints<'a>(HashMap<(Prefix, Protocol), Vec<Claim<'a>>>);
+pub(super) struct Endpoints<'a>(Vec<Claim<'a>>);
 
 struct Claim<'a> {
+    vip: Prefix,
+    protocol: Protocol,
     range: PortRange,
     path: Option<&'a str>,
     service: &'a Name,
@@ -24,23 +24,25 @@ impl<'a> Endpoints<'a> {
         service: &'a Name,
         vip_index: usize,
     ) {
-        let claim = Claim {
+        self.0.push(Claim {
+            vip,
+            protocol,
             range,
             path,
             service,
             vip_index,
-        };
-        self.0.entry((vip, protocol)).or_default().push(claim);
+        });
     }
 
     /// Each overlap of two services' claims: the path of one that is in the document, its VIP's index, and what overlaps.
     pub(super) fn overlaps(self) -> Vec<(String, usize, String)> {
         let mut overlaps = Vec::new();
-        for ((vip, protocol), mut claims) in self.0 {
-            claims.sort_by_key(|claim| claim.range);
+        let mut claims = self.0;
+        claims.sort_by_key(|it| (it.vip, it.protocol, it.range));
+        for claims in claims.chunk_by(|a, b| (a.vip, a.protocol) == (b.vip, b.protocol)) {
             // The claim that reaches furthest so far: any claim that begins before its end overlaps it.
             let mut furthest: Option<&Claim<'_>> = None;
-            for claim in &claims {
+            for claim in claims {
                 if let Some(other) = furthest
                     && other.range.overlaps(claim.range)
                     && other.service != claim.service
@@ -51,7 +53,7 @@ impl<'a> Endpoints<'a> {
                         (other, claim)
                     };
                     if let Some(path) = at.path {
-                        let what = describe(vip, protocol, with.range);
+                        let what = describe(with.vip, with.protocol, with.range);
                         let message =
                             format!("{what} belongs to service `{}` already", with.service);
                         overlaps.push((path.to_owned(), at.vip_index, message));

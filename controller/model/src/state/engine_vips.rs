@@ -6,33 +6,45 @@ use crate::{Prefix, Protocol, Service, ServiceMode, Violation};
 /// and knows nothing of the engine.
 #[derive(Default)]
 pub(super) struct EngineVips<'a> {
-    listening: Vec<(Option<&'a str>, &'a Service)>,
-    packets: HashMap<Prefix, Vec<(Option<&'a str>, &'a Service)>>,
+    listening: Vec<Stated<'a>>,
+    packets: Vec<Stated<'a>>,
+}
+
+/// A service, with its path if it is in the document.
+#[derive(Clone, Copy)]
+struct Stated<'a> {
+    path: Option<&'a str>,
+    service: &'a Service,
 }
 
 impl<'a> EngineVips<'a> {
     /// Adds a service, with its path if it is in the document.
     pub(super) fn add(&mut self, path: Option<&'a str>, service: &'a Service) {
         match service.mode {
-            ServiceMode::L7(_) => self.listening.push((path, service)),
-            ServiceMode::L4(_) => {
-                for vip in &service.vips {
-                    self.packets.entry(*vip).or_default().push((path, service));
-                }
-            }
+            ServiceMode::L7(_) => self.listening.push(Stated { path, service }),
+            ServiceMode::L4(_) => self.packets.push(Stated { path, service }),
         }
     }
 
     /// Each VIP of the engine whose packets another service would get.
     pub(super) fn violations(&self) -> Vec<Violation> {
-        let lengths: BTreeSet<u8> = self.packets.keys().map(|vip| vip.bits()).collect();
+        if self.listening.is_empty() {
+            return Vec::new();
+        }
+        let mut packets: HashMap<Prefix, Vec<Stated<'a>>> = HashMap::new();
+        for stated in &self.packets {
+            for vip in &stated.service.vips {
+                packets.entry(*vip).or_default().push(*stated);
+            }
+        }
+        let lengths: BTreeSet<u8> = packets.keys().map(|vip| vip.bits()).collect();
         let mut found = Vec::new();
-        for (path, service) in &self.listening {
+        for Stated { path, service } in &self.listening {
             for (v, vip) in service.vips.iter().enumerate() {
                 // Within its own VIP the engine leaves packets to whom they are for.
                 let mut over = lengths
                     .range(..=vip.bits())
-                    .filter_map(|bits| self.taker(service, *vip, *bits));
+                    .filter_map(|bits| taker(&packets, service, *vip, *bits));
                 let Some((their_path, their_vip, other)) = over.next_back() else {
                     continue;
                 };
@@ -53,25 +65,26 @@ impl<'a> EngineVips<'a> {
         }
         found
     }
+}
 
-    /// Who has a port of the service at a prefix of this length around its VIP.
-    fn taker(
-        &self,
-        service: &Service,
-        vip: Prefix,
-        bits: u8,
-    ) -> Option<(Option<&'a str>, Prefix, &'a Service)> {
-        let prefix = Prefix::around(vip.address(), bits)?;
-        let (path, other) = self.packets.get(&prefix)?.iter().find(|(_, other)| {
-            // The same VIP, port and protocol is a mistake of its own.
-            let is_same = prefix == vip && other.protocol == service.protocol;
-            let has_protocol =
-                other.protocol == service.protocol || other.protocol == Protocol::Any;
-            let mut ports = service.ports.ranges().iter();
-            has_protocol
-                && !is_same
-                && ports.any(|a| other.ports.ranges().iter().any(|b| a.overlaps(*b)))
-        })?;
-        Some((*path, prefix, other))
-    }
+/// Who has a port of the service at a prefix of this length around its VIP.
+fn taker<'a>(
+    packets: &HashMap<Prefix, Vec<Stated<'a>>>,
+    service: &Service,
+    vip: Prefix,
+    bits: u8,
+) -> Option<(Option<&'a str>, Prefix, &'a Service)> {
+    let prefix = Prefix::around(vip.address(), bits)?;
+    let takes = |other: &Service| {
+        // The same VIP, port and protocol is a mistake of its own.
+        let is_same = prefix == vip && other.protocol == service.protocol;
+        let has_protocol = other.protocol == service.protocol || other.protocol == Protocol::Any;
+        let mut ports = service.ports.ranges().iter();
+        has_protocol
+            && !is_same
+            && ports.any(|a| other.ports.ranges().iter().any(|b| a.overlaps(*b)))
+    };
+    let mut having = packets.get(&prefix)?.iter();
+    let Stated { path, service } = having.find(|it| takes(it.service))?;
+    Some((*path, prefix, service))
 }

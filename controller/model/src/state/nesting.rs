@@ -10,10 +10,8 @@ use crate::{Prefix, Violation};
 pub(super) struct Nesting(BTreeMap<Prefix, Option<String>>);
 
 impl Nesting {
+    /// `vip` is a whole prefix.
     pub(super) fn add(&mut self, vip: Prefix, path: Option<String>) {
-        if vip.is_single() {
-            return;
-        }
         let known = self.0.entry(vip).or_default();
         if known.is_none() {
             *known = path;
