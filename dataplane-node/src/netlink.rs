@@ -17,4 +17,4 @@ pub(crate) use follow::{NetCommand, NetworkWatch};
 pub(crate) use requests::{NetlinkError, Requests};
 #[cfg(test)]
 pub(crate) use table::XdpView;
-pub(crate) use table::{LinkView, NetworkView};
+pub(crate) use table::{LinkView, NetworkView, PlacedAddress};

@@ -36,6 +36,7 @@ impl std::fmt::Debug for v1::BgpNeighborSpec {
             extended_next_hop,
             graceful_restart_secs,
             bfd,
+            import_default,
         } = self;
         f.debug_struct("BgpNeighborSpec")
             .field("name", name)
@@ -54,6 +55,7 @@ impl std::fmt::Debug for v1::BgpNeighborSpec {
             .field("extended_next_hop", extended_next_hop)
             .field("graceful_restart_secs", graceful_restart_secs)
             .field("bfd", bfd)
+            .field("import_default", import_default)
             .finish()
     }
 }

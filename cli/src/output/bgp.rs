@@ -22,6 +22,7 @@ pub fn bgp_neighbors(nodes: &[v1::NodeNeighbors], wide: bool) -> Table {
         "WITHHELD",
         "BFD-DETECTION",
         "BFD-FAULT",
+        "DEFAULT-ROUTES",
         "LAST-END",
     ];
     let mut table = Table::new(if wide { &more } else { &narrow });
@@ -126,6 +127,7 @@ fn row(node: &str, neighbor: &v1::BgpNeighborStatus, wide: bool) -> Vec<String> 
                 in_millis(detection)
             },
             bfd.map_or_else(String::new, |it| it.fault.clone()),
+            default_routes(&neighbor.default_routes),
         ]);
     }
     cells.push(match neighbor.last_end.as_str() {
@@ -133,6 +135,12 @@ fn row(node: &str, neighbor: &v1::BgpNeighborStatus, wide: bool) -> Vec<String> 
         end => format!("{end}, {} s ago", neighbor.last_end_secs),
     });
     cells
+}
+
+/// Where a neighbor would send everything.
+fn default_routes(routes: &[v1::BgpDefaultRoute]) -> String {
+    let route = |it: &v1::BgpDefaultRoute| format!("{} via {}", it.prefix, it.next_hop);
+    routes.iter().map(route).collect::<Vec<_>>().join(",")
 }
 
 /// Nothing for 0.
@@ -187,6 +195,11 @@ mod tests {
                 detection_micros: 150_000,
                 ..v1::BfdSessionStatus::default()
             }),
+            default_routes: vec![v1::BgpDefaultRoute {
+                prefix: "::/0".to_owned(),
+                next_hop: "fe80::1".to_owned(),
+                ..v1::BgpDefaultRoute::default()
+            }],
             ..v1::BgpNeighborStatus::default()
         };
         let nodes = [v1::NodeNeighbors {
@@ -202,6 +215,7 @@ lb1   core      192.0.2.254  65000  established  up   2/3     -
         assert_eq!(shown, expected);
         let wide = bgp_neighbors(&nodes, true).render(Style::plain());
         assert!(wide.contains("ipv4") && wide.contains("90 s") && wide.contains("150 ms"));
+        assert!(wide.contains("::/0 via fe80::1"));
     }
 
     #[test]

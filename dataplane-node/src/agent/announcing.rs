@@ -32,8 +32,7 @@ impl Agent {
             bgp,
             unreadable,
             own: OwnAddresses {
-                on_interface: &progress.view.on_interface,
-                subnets: &progress.view.subnets,
+                on_interface: &progress.view.placed,
             },
             is_drained: settings.is_some_and(|it| it.is_drained),
             has_applied: progress.has_applied,

@@ -7,13 +7,13 @@ use lbfabric_bgp::{
 use lbfabric_model::{AddressFamily, Bfd, Bgp, BgpNeighbor, Prefix};
 use lbfabric_routing::{BfdTimers, InvalidSpeaker, NeighborSetup, SpeakerConfig};
 
+use crate::netlink::PlacedAddress;
+
 /// The node's own addresses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnAddresses<'a> {
     /// Those on its interfaces, in their order.
-    pub(crate) on_interface: &'a [IpAddr],
-    /// The networks that it has addresses in.
-    pub(crate) subnets: &'a [Prefix],
+    pub(crate) on_interface: &'a [PlacedAddress],
 }
 
 /// Why settings that were checked are refused all the same: their limits are not the speaker's.
@@ -66,8 +66,13 @@ fn setup(
         extended_next_hop,
         graceful_restart_secs,
         bfd,
+        imports_default,
     } = neighbor;
-    let chosen = own.towards(*address);
+    let chosen = own.towards(neighbor);
+    let carried = PerFamily {
+        ipv4: families.contains(&AddressFamily::Ipv4),
+        ipv6: families.contains(&AddressFamily::Ipv6),
+    };
     let restart = graceful_restart_secs.map(|secs| GracefulRestart {
         restart_time_secs: secs.get(),
         has_restarted,
@@ -78,10 +83,7 @@ fn setup(
         peer_as: *asn,
         is_passive: *is_passive,
         hold_time_secs: *hold_time_secs,
-        families: PerFamily {
-            ipv4: families.contains(&AddressFamily::Ipv4),
-            ipv6: families.contains(&AddressFamily::Ipv6),
-        },
+        families: carried,
         next_hops: NextHops {
             ipv4: next_hop4.or(chosen.ipv4),
             ipv6: next_hop6.or(chosen.ipv6),
@@ -89,7 +91,11 @@ fn setup(
         },
         extended_next_hop: *extended_next_hop,
         graceful_restart: restart,
-        import_default: PerFamily::default(),
+        import_default: if *imports_default {
+            carried
+        } else {
+            PerFamily::default()
+        },
         enforce_first_as: true,
     };
     let transport = Transport {
@@ -129,16 +135,29 @@ fn timers(bfd: Bfd) -> BfdTimers {
 // === impl OwnAddresses ===
 
 impl OwnAddresses<'_> {
-    /// Of each family the first address in a network that the neighbor is in, or the first one at all.
-    fn towards(self, neighbor: IpAddr) -> NextHops {
-        let near = self.subnets.iter().find(|it| it.contains(neighbor));
-        let is_near = |address: &IpAddr| near.is_some_and(|it| it.contains(*address));
+    /// Of each family the first address in the network that the neighbor is in, or else the first one on the link that leads there, as the network
+    /// is of one family, or else the first one at all.
+    fn towards(self, neighbor: &BgpNeighbor) -> NextHops {
+        let own = self.on_interface.iter();
+        // Of networks within one another the smallest.
+        let around = own.clone().filter(|it| {
+            let network = it.network.as_ref();
+            network.is_some_and(|network| network.contains(neighbor.address))
+        });
+        let around = around.max_by_key(|it| it.network.map(Prefix::bits));
+        let local = own
+            .clone()
+            .find(|it| Some(it.address) == neighbor.local_address);
+        let link = neighbor.interface.as_ref();
+        let link = link.or(local.or(around).map(|it| &it.link));
+        let is_beside = |it: &&PlacedAddress| around.is_some_and(|near| near.network == it.network);
+        let is_on_link = |it: &&PlacedAddress| Some(&it.link) == link;
         let of = |is_wanted: fn(&IpAddr) -> bool| {
-            let addresses = || self.on_interface.iter().filter(|it| is_wanted(it));
-            addresses()
-                .find(|it| is_near(it))
-                .or(addresses().next())
-                .copied()
+            let addresses = || own.clone().filter(|it| is_wanted(&it.address));
+            let beside = addresses().filter(is_on_link).find(is_beside);
+            let beside = beside.or_else(|| addresses().find(is_beside));
+            let on_link = beside.or_else(|| addresses().find(is_on_link));
+            on_link.or(addresses().next()).map(|it| it.address)
         };
         NextHops {
             ipv4: of(IpAddr::is_ipv4).and_then(ipv4),

@@ -1,7 +1,9 @@
 //! What controllers are told of neighbors, in the words of the API.
 
 use lbfabric_bgp::bfd;
-use lbfabric_bgp::{Attributes, End, Family, Negotiated, Prefix, RouteRefresh, State};
+use lbfabric_bgp::{
+    Attributes, DefaultRoute, End, Family, Negotiated, Prefix, RouteRefresh, State,
+};
 use lbfabric_model::{Bgp, BgpNeighbor, Community};
 use lbfabric_proto::v1;
 use lbfabric_routing::BfdReport;
@@ -64,7 +66,36 @@ pub(crate) fn neighbor(settings: &Bgp, row: &NeighborRow) -> v1::BgpNeighborStat
             .map(ToString::to_string)
             .collect(),
         received_updates: report.imports.updates,
+        default_routes: Family::ALL
+            .into_iter()
+            .filter_map(|family| {
+                Some(default_route(
+                    family,
+                    report.default_routes.of(family).as_ref()?,
+                ))
+            })
+            .collect(),
         bfd: wants_bfd.then(|| bfd_session(bfd.as_ref(), bfd_fault.clone().unwrap_or_default())),
+    }
+}
+
+fn default_route(family: Family, route: &DefaultRoute) -> v1::BgpDefaultRoute {
+    let DefaultRoute {
+        next_hop,
+        local_preference,
+        path_length,
+        med,
+    } = route;
+    let prefix = match family {
+        Family::Ipv4 => "0.0.0.0/0",
+        Family::Ipv6 => "::/0",
+    };
+    v1::BgpDefaultRoute {
+        prefix: prefix.to_owned(),
+        next_hop: next_hop.to_string(),
+        local_preference: *local_preference,
+        path_length: count(*path_length),
+        med: *med,
     }
 }
 

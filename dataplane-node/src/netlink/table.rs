@@ -37,6 +37,8 @@ pub(crate) struct NetworkView {
     pub(crate) links: BTreeMap<String, LinkView>,
     /// Global addresses on the followed interfaces, in their order.
     pub(crate) on_interface: Vec<IpAddr>,
+    /// The same, with where they are.
+    pub(crate) placed: Vec<PlacedAddress>,
     /// Global addresses on any interface.
     pub(crate) on_node: Vec<IpAddr>,
     /// The networks that the node has such addresses in, in order.
@@ -47,6 +49,16 @@ pub(crate) struct NetworkView {
     pub(crate) next_hops: BTreeMap<IpAddr, Way>,
     /// How often a rule or a route that brings servers' answers here may have gone, the agent's own removals counted.
     pub(crate) answers_lost: u64,
+}
+
+/// An address of the node's, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlacedAddress {
+    pub(crate) address: IpAddr,
+    /// The interface's name.
+    pub(crate) link: String,
+    /// The network that it is in, unless that says nothing of who is beside whom.
+    pub(crate) network: Option<Prefix>,
 }
 
 /// A network interface.
@@ -188,26 +200,12 @@ impl NetworkTable {
             .iter()
             .filter_map(|(address, route)| Some((*address, self.way(*address, *route)?)))
             .collect();
-        let index_of = |name: &String| {
-            self.links
-                .iter()
-                .find(|(_, (n, _))| n == name)
-                .map(|(index, _)| *index)
-        };
-        let on_interface = interfaces
-            .iter()
-            .filter_map(index_of)
-            .flat_map(|index| {
-                self.addresses
-                    .iter()
-                    .filter(move |own| own.ifindex == index)
-            })
-            .map(|own| own.address)
-            .collect();
+        let placed: Vec<_> = interfaces.iter().flat_map(|it| self.placed(it)).collect();
         NetworkView {
             ready: true,
             links: self.links.values().cloned().collect(),
-            on_interface,
+            on_interface: placed.iter().map(|it| it.address).collect(),
+            placed,
             on_node: self.addresses.iter().map(|own| own.address).collect(),
             subnets: self.subnets(),
             looked_up: wanted.clone(),
@@ -218,10 +216,23 @@ impl NetworkTable {
 
     /// A network of all addresses says nothing of who is beside whom.
     fn subnets(&self) -> Vec<Prefix> {
-        let own = self.addresses.iter().filter(|own| own.prefix_bits > 0);
-        let subnets = own.filter_map(|own| Prefix::around(own.address, own.prefix_bits));
+        let subnets = self.addresses.iter().filter_map(OwnAddress::network);
         let subnets: BTreeSet<Prefix> = subnets.collect();
         subnets.into_iter().collect()
+    }
+
+    /// The node's addresses on an interface.
+    fn placed(&self, link: &str) -> impl Iterator<Item = PlacedAddress> {
+        let mut links = self.links.iter();
+        let index = links.find(|(_, (name, _))| name == link);
+        let index = index.map(|(index, _)| *index);
+        let own = self.addresses.iter();
+        let own = own.filter(move |own| Some(own.ifindex) == index);
+        own.map(move |own| PlacedAddress {
+            address: own.address,
+            link: link.to_owned(),
+            network: own.network(),
+        })
     }
 
     fn way(&self, server: IpAddr, Route { via, mtu }: Route) -> Option<Way> {
@@ -256,6 +267,11 @@ impl NetworkTable {
 }
 
 impl OwnAddress {
+    fn network(&self) -> Option<Prefix> {
+        let network = Prefix::around(self.address, self.prefix_bits);
+        network.filter(|_| self.prefix_bits > 0)
+    }
+
     /// How many of the last address bits tell the hosts of its network apart, if the other address is of it.
     fn host_bits_with(&self, other: IpAddr) -> Option<u8> {
         let (differing, width): (u128, u8) = match (self.address, other) {

@@ -130,6 +130,67 @@ fn a_vip_is_announced_once_it_is_applied_and_withdrawn_with_its_service() {
     });
 }
 
+/// A session over IPv4 on the second link: VIPs of IPv6 are announced with that link's address, not with the first one's. The router's default
+/// routes are taken in, as the node asks for them, and are in no table of its kernel's.
+#[test]
+fn routes_lead_to_the_link_of_the_session() {
+    let fixture = Fixture::new();
+    let Fixture {
+        node: of_node,
+        peer,
+        ..
+    } = &fixture;
+    of_node.ip(&[
+        "link", "add", "lb1", "type", "veth", "peer", "name", "sv1", "netns", &peer.name,
+    ]);
+    for (namespace, link, host) in [(of_node, "lb1", 1), (peer, "sv1", 2)] {
+        for address in [format!("10.89.0.{host}/24"), format!("fd89::{host}/64")] {
+            namespace.ip(&["addr", "add", &address, "dev", link, "nodad"]);
+        }
+        namespace.ip(&["link", "set", link, "up"]);
+    }
+    let protocols = "protocol static { ipv4; route 0.0.0.0/0 unreachable; }
+         protocol static { ipv6; route ::/0 unreachable; }
+         protocol bgp lb1 { local 10.89.0.2 as 65020; neighbor 10.89.0.1 as 65010; passive on;
+           ipv4 { import all; export where net = 0.0.0.0/0; };
+           ipv6 { import all; export where net = ::/0; next hop address fd89::2; }; }";
+    let bird = Bird::start(peer, protocols);
+    fixture.run(|| async {
+        let mut controller = PlayedController::start().await;
+        let mut spec = node();
+        let bgp = spec.bgp.as_mut().expect("it speaks BGP");
+        bgp.neighbors[0].address = "10.89.0.2".to_owned();
+        bgp.neighbors[0].import_default = true;
+        controller.apply(&fabric(spec, pool(), vec![service(0)]));
+        let mut config = fixture.config(Role::LoadBalancer, controller.address);
+        config.interfaces.push("lb1".to_owned());
+        let agent = fixture.start(config).await;
+        until_route(&bird, ROUTE, &["via 10.89.0.1 on sv1"]).await;
+        until_route(&bird, ROUTE6, &["via fd89::1 on sv1"]).await;
+        let mut id = 0;
+        let defaults = loop {
+            id += 1;
+            let about = v1::speaker_question::About::Neighbors(v1::NeighborsQuestion {});
+            let mut answer = ask(&controller, id, about).await;
+            let neighbor = answer.neighbors.pop().expect("there is one");
+            if neighbor.default_routes.len() == 2 || id == 100 {
+                break neighbor.default_routes;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        };
+        let seen = defaults.iter().map(|it| (&*it.prefix, it.path_length));
+        assert_eq!(seen.collect::<Vec<_>>(), [("0.0.0.0/0", 1), ("::/0", 1)]);
+        assert_eq!(defaults[0].next_hop, "10.89.0.2");
+        // Of two next hops that of the link counts (RFC 2545).
+        let of_ipv6 = &defaults[1].next_hop;
+        assert!(of_ipv6.starts_with("fe80::"), "{of_ipv6}");
+        for family in ["-4", "-6"] {
+            assert_eq!(of_node.ip(&[family, "route", "show", "default"]), "");
+        }
+        agent.stop().await;
+    });
+}
+
 #[test]
 fn a_vip_goes_with_its_last_healthy_server_if_the_service_says_so() {
     let fixture = Fixture::new();

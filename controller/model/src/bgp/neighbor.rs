@@ -9,6 +9,10 @@ use crate::{Name, Violation, name::shortened, vip::parse_unicast, wire_enum::Wir
 
 /// A router that a node has a session with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own in the API"
+)]
 pub struct BgpNeighbor {
     /// Its name.
     pub name: Name,
@@ -44,6 +48,8 @@ pub struct BgpNeighbor {
     pub graceful_restart_secs: Option<NonZeroU16>,
     /// BFD beside the session.
     pub bfd: Option<Bfd>,
+    /// Whether its default routes are taken in, of [`Self::families`].
+    pub imports_default: bool,
 }
 
 /// A family of addresses.
@@ -128,6 +134,7 @@ impl BgpNeighbor {
             extended_next_hop: spec.extended_next_hop,
             graceful_restart_secs: NonZeroU16::new(restart?),
             bfd: bfd.flatten(),
+            imports_default: spec.import_default,
         };
         (violations.len() == before).then_some(parsed)
     }
@@ -151,6 +158,7 @@ impl BgpNeighbor {
             extended_next_hop,
             graceful_restart_secs,
             bfd,
+            imports_default,
         } = self;
         let next_hops = next_hop4.map(IpAddr::from).into_iter();
         let next_hops = next_hops.chain(next_hop6.map(IpAddr::from));
@@ -171,6 +179,7 @@ impl BgpNeighbor {
             extended_next_hop: *extended_next_hop,
             graceful_restart_secs: graceful_restart_secs.map_or(0, |it| it.get().into()),
             bfd: bfd.map(Bfd::to_spec),
+            import_default: *imports_default,
         }
     }
 

@@ -41,10 +41,7 @@ fn of(neighbors: Vec<v1::BgpNeighborSpec>) -> v1::BgpSpec {
     }
 }
 
-const NOWHERE: OwnAddresses<'_> = OwnAddresses {
-    on_interface: &[],
-    subnets: &[],
-};
+const NOWHERE: OwnAddresses<'_> = OwnAddresses { on_interface: &[] };
 
 #[test]
 fn settings_are_the_speakers() {
@@ -55,6 +52,7 @@ fn settings_are_the_speakers() {
         ttl_security: true,
         families: vec![v1::AddressFamily::Ipv6.into()],
         graceful_restart_secs: 30,
+        import_default: true,
         bfd: Some(v1::BfdSpec {
             interval_ms: 10,
             ..v1::BfdSpec::default()
@@ -79,7 +77,10 @@ fn settings_are_the_speakers() {
             restart_time_secs: 30,
             has_restarted: true,
         }),
-        import_default: PerFamily::default(),
+        import_default: PerFamily {
+            ipv4: false,
+            ipv6: true,
+        },
         enforce_first_as: true,
     };
     assert_eq!(setup.config, expected.try_into().unwrap());
@@ -116,21 +117,61 @@ fn distances() {
     assert_eq!(hops(3, true), Hops::Proven(3));
 }
 
+/// An address with its network, on a link.
+fn placed(link: &str, text: &str) -> PlacedAddress {
+    let (address, bits) = text.split_once('/').unwrap();
+    let address = address.parse().unwrap();
+    PlacedAddress {
+        address,
+        link: link.to_owned(),
+        network: Prefix::around(address, bits.parse().unwrap()),
+    }
+}
+
 #[test]
 fn routes_lead_to_an_address_that_the_neighbor_can_reach() {
-    let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    let on_interface = ["192.0.2.1", "2001:db8::1", "10.88.0.1"].map(address);
-    let subnets = [(address("192.0.2.0"), 24), (address("10.88.0.0"), 24)]
-        .map(|(address, bits)| Prefix::new(address, bits).unwrap());
+    let on_interface = [
+        placed("eth0", "192.0.2.1/24"),
+        placed("eth0", "2001:db8::1/64"),
+        placed("eth1", "10.88.0.1/24"),
+        placed("eth1", "2001:db8:1::1/64"),
+        placed("eth1", "10.88.7.1/16"),
+        placed("eth2", "10.99.0.1/24"),
+    ];
     let own = OwnAddresses {
         on_interface: &on_interface,
-        subnets: &subnets,
     };
-    let near = own.towards(address("10.88.0.2"));
-    assert_eq!(near.ipv4, Some(Ipv4Addr::new(10, 88, 0, 1)));
-    assert_eq!(near.ipv6.map(IpAddr::from), Some(on_interface[1]));
-    let far = own.towards(address("198.51.100.1"));
-    assert_eq!(far.ipv4, Some(Ipv4Addr::new(192, 0, 2, 1)));
+    let towards = |change: fn(&mut v1::BgpNeighborSpec)| {
+        let mut spec = neighbor();
+        change(&mut spec);
+        let bgp = received(of(vec![spec])).unwrap();
+        let NextHops { ipv4, ipv6, .. } = own.towards(&bgp.neighbors[0]);
+        [ipv4.map(IpAddr::from), ipv6.map(IpAddr::from)]
+            .map(|it| it.map_or_else(String::new, |it| it.to_string()))
+    };
+    // The session's network is of IPv4: VIPs of IPv6 lead to the same link, not to the first one.
+    assert_eq!(towards(|_| ()), ["10.88.0.1", "2001:db8:1::1"]);
+    let over_ipv6 = towards(|it| it.address = "2001:db8:1::2".to_owned());
+    assert_eq!(over_ipv6, ["10.88.0.1", "2001:db8:1::1"]);
+    // Of networks within one another the smallest.
+    let in_wide = towards(|it| it.address = "10.88.9.2".to_owned());
+    assert_eq!(in_wide, ["10.88.7.1", "2001:db8:1::1"]);
+    let on_link = towards(|it| {
+        it.address = "fe80::2".to_owned();
+        it.interface = "eth1".to_owned();
+    });
+    assert_eq!(on_link, ["10.88.0.1", "2001:db8:1::1"]);
+    // A neighbor further away is reached over the link of the session's address, where that is said.
+    let far = |it: &mut v1::BgpNeighborSpec| it.address = "198.51.100.1".to_owned();
+    assert_eq!(towards(far), ["192.0.2.1", "2001:db8::1"]);
+    let from_second = towards(|it| {
+        it.address = "198.51.100.1".to_owned();
+        it.local_address = "10.88.0.1".to_owned();
+    });
+    assert_eq!(from_second, ["10.88.0.1", "2001:db8:1::1"]);
+    // A link without IPv6 has to do with what there is elsewhere.
+    let without = towards(|it| it.address = "10.99.0.2".to_owned());
+    assert_eq!(without, ["10.99.0.1", "2001:db8::1"]);
 }
 
 /// Numbers about the limits of what is not there, what is there, and what is too much.
@@ -177,34 +218,34 @@ fn any_neighbor() -> impl Strategy<Value = v1::BgpNeighborSpec> {
         (address, interface, local),
         numbers,
         (password, families, next_hops),
-        (any::<bool>(), any::<bool>(), any::<bool>()),
+        any::<[bool; 4]>(),
         prop::option::of(any_bfd()),
     )
-        .prop_map(
-            |(texts, numbers, lists, (passive, ttl_security, extended_next_hop), bfd)| {
-                let (address, interface, local) = texts;
-                let (asn, port, hold_time_secs, hops, graceful_restart_secs) = numbers;
-                let (password, families, next_hops) = lists;
-                v1::BgpNeighborSpec {
-                    name: "router".to_owned(),
-                    address: address.to_owned(),
-                    interface: interface.to_owned(),
-                    asn,
-                    port,
-                    passive,
-                    local_address: local.to_owned(),
-                    md5_password: password.map(|length| "x".repeat(length)),
-                    hold_time_secs,
-                    hops,
-                    ttl_security,
-                    families,
-                    next_hops: next_hops.into_iter().map(str::to_owned).collect(),
-                    extended_next_hop,
-                    graceful_restart_secs,
-                    bfd,
-                }
-            },
-        )
+        .prop_map(|(texts, numbers, lists, switches, bfd)| {
+            let [passive, ttl_security, extended_next_hop, import_default] = switches;
+            let (address, interface, local) = texts;
+            let (asn, port, hold_time_secs, hops, graceful_restart_secs) = numbers;
+            let (password, families, next_hops) = lists;
+            v1::BgpNeighborSpec {
+                name: "router".to_owned(),
+                address: address.to_owned(),
+                interface: interface.to_owned(),
+                asn,
+                port,
+                passive,
+                local_address: local.to_owned(),
+                md5_password: password.map(|length| "x".repeat(length)),
+                hold_time_secs,
+                hops,
+                ttl_security,
+                families,
+                next_hops: next_hops.into_iter().map(str::to_owned).collect(),
+                extended_next_hop,
+                graceful_restart_secs,
+                bfd,
+                import_default,
+            }
+        })
 }
 
 proptest! {

@@ -175,4 +175,15 @@ fn only_global_addresses_that_are_ready_count() {
     let view = table.view(&["eth0".to_owned()], &BTreeSet::new());
     assert_eq!(view.on_interface, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(view.on_node.len(), 2);
+    let links = |view: &NetworkView| -> Vec<_> {
+        let placed = view.placed.iter();
+        placed.map(|it| (it.link.clone(), it.address)).collect()
+    };
+    assert_eq!(links(&view), [("eth0".to_owned(), view.on_interface[0])]);
+    // In the order of the interfaces that are followed.
+    let both = ["eth1", "eth0"].map(str::to_owned);
+    let view = table.view(&both, &BTreeSet::new());
+    let expected = ["eth1", "eth0"].map(str::to_owned).into_iter();
+    let expected = expected.zip(view.on_interface.iter().copied());
+    assert_eq!(links(&view), expected.collect::<Vec<_>>());
 }

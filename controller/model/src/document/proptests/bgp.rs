@@ -48,12 +48,12 @@ fn neighbor() -> impl Strategy<Value = v1::BgpNeighborSpec> {
         prop::collection::vec(0..4, 0..3),
         prop::collection::vec(prop::sample::select(vec!["192.0.2.1", "2001:db8::1"]), 0..3),
     );
-    let switches = any::<[bool; 3]>();
+    let switches = any::<[bool; 4]>();
     (texts, numbers, prop::option::of(bfd), lists, switches).prop_map(
         |(texts, numbers, bfd, (families, next_hops), switches)| {
             let (name, address, interface, password) = texts;
             let (asn, port, hold_time_secs, hops, graceful_restart_secs) = numbers;
-            let [passive, ttl_security, extended_next_hop] = switches;
+            let [passive, ttl_security, extended_next_hop, import_default] = switches;
             v1::BgpNeighborSpec {
                 name: name.to_owned(),
                 address: address.to_owned(),
@@ -71,6 +71,7 @@ fn neighbor() -> impl Strategy<Value = v1::BgpNeighborSpec> {
                 extended_next_hop,
                 graceful_restart_secs,
                 bfd,
+                import_default,
             }
         },
     )
