@@ -5,7 +5,8 @@
 //! leases ──► VipOwner ─┬► LeasedVips ── LEASED_VIPS, LEASE ──► programs
 //!                      │      ▲ └── VIP_CLAIMS, of the programs ──► Rivals ──► report, log, metrics
 //!                      │    agent: LINKS
-//!                      └► Announcer (a thread) ── gratuitous ARP, unsolicited advertisements ──► neighbors
+//!                      ├► Announcer (a thread) ── gratuitous ARP, unsolicited advertisements ──► neighbors
+//!                      └► Predecessors ◄── ARP and neighbor discovery ──► who has a VIP that the node is to have next
 //! ```
 //!
 //! What the programs do not answer, the kernel does not see. VIPs of layer 7 are addresses of its loopback, and `arp_announce` keeps it from
@@ -17,6 +18,7 @@ mod announcer;
 mod frames;
 mod leased_vips;
 mod owner;
+mod predecessors;
 mod rivals;
 mod socket;
 

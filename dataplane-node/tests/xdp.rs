@@ -60,6 +60,7 @@ mod xdp {
     mod outer_source;
     mod packets;
     mod ports_taken;
+    mod predecessor;
     mod prefixes;
     mod quic;
     mod reference;

@@ -31,6 +31,8 @@ use crate::{
 
 /// Events that wait for the thread's task.
 const EVENTS_MAX: usize = 64;
+/// How often a node looks whether it is ready for a VIP that it was asked to get ready for.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How often a node looks around that has no lease and needs none.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -38,6 +40,10 @@ const IDLE: Duration = Duration::from_millis(500);
 pub trait VipAnswers: Send {
     /// What the agent before this one answered for, and until when.
     fn adopted(&mut self) -> Adopted;
+    /// Get ready for a VIP that another node still answers for.
+    fn warm(&mut self, vip: IpAddr);
+    /// Whether there is nothing more to wait for before the VIP is taken.
+    fn is_warm(&mut self, vip: IpAddr) -> bool;
     /// Answer for a VIP and announce it.
     fn answer(&mut self, vip: IpAddr, epoch: Epoch);
     /// Do not answer for a VIP any more.
@@ -216,8 +222,20 @@ impl Keeper {
         } else {
             IDLE
         };
+        let every = if self.can_be_warm().next().is_some() {
+            every.min(LOOK_EVERY)
+        } else {
+            every
+        };
         let left = self.owner.end().map(|end| end.since(now()));
         left.map_or(every, |left| left.min(every))
+    }
+
+    /// What it was asked to get ready for, and can serve.
+    fn can_be_warm(&self) -> impl Iterator<Item = IpAddr> {
+        let vips = self.readiness.borrow().vips.clone();
+        let able = self.warming.iter().filter(move |vip| vips.contains(vip));
+        able.copied()
     }
 
     /// Whether it wants leases.
@@ -228,11 +246,14 @@ impl Keeper {
     fn tick(&mut self, peers: &mut Peers) {
         let actions = self.owner.tick(now());
         self.act(actions, peers);
-        let Readiness { vips, unfit, .. } = self.readiness.borrow().clone();
+        let unfit = self.readiness.borrow().unfit.clone();
         let actions = self.owner.unfit(now(), &unfit);
         self.act(actions, peers);
-        let ready: Vec<_> = self.warming.intersection(&vips).copied().collect();
-        for vip in ready {
+        let able: Vec<_> = self.can_be_warm().collect();
+        for vip in able {
+            if !self.answers.is_warm(vip) {
+                continue;
+            }
             self.warming.remove(&vip);
             let actions = self.owner.ready(now(), vip);
             self.act(actions, peers);
@@ -316,6 +337,7 @@ impl Keeper {
                 }
                 OwnerAction::Until(end) => self.answers.until(end),
                 OwnerAction::Warm(vip) => {
+                    self.answers.warm(vip);
                     self.warming.insert(vip);
                 }
                 OwnerAction::Request(request) => {

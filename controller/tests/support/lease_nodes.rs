@@ -43,6 +43,12 @@ impl VipAnswers for Map {
         self.0.lock().unwrap().clone()
     }
 
+    fn warm(&mut self, _vip: IpAddr) {}
+
+    fn is_warm(&mut self, _vip: IpAddr) -> bool {
+        true
+    }
+
     fn answer(&mut self, vip: IpAddr, epoch: Epoch) {
         self.0.lock().unwrap().vips.insert(vip, epoch);
     }

@@ -87,6 +87,8 @@ counted! {
         /// ARP, or neighbor discovery, by which another host takes itself for the owner of a VIP that this node holds: noted in
         /// `VIP_CLAIMS`, and passed to the kernel untouched.
         PassVipClaim = 19 => "pass-vip-claim",
+        /// Of a TCP connection to a leased VIP that began before the node held it: sent on as it is to the node that held it before.
+        ToPredecessor = 20 => "to-predecessor",
     }
 }
 
@@ -153,6 +155,9 @@ counted! {
         LeaseOver = 27 => "drop-lease-over",
         /// An ARP request or a neighbor solicitation for a leased VIP of a form that the RFCs tell not to answer.
         BadSolicitation = 28 => "drop-bad-solicitation",
+        /// Of a TCP connection that is not known here, to a leased VIP that the node has just given up: whoever sends it again finds the
+        /// node that has it.
+        VipMoved = 29 => "drop-vip-moved",
     }
 }
 

@@ -80,7 +80,7 @@ pub use filter::{FILTER_WORDS, FilterBit, FilterRegion};
 pub use flow_hash::{FLOW_KEY_WORDS, FlowKey, slot_of};
 pub use flow_table::{FLOW_WAYS, FlowBucket, FlowEntry, FlowPlace, FlowTick};
 pub use guard::{Guard, RateLimit, SOURCE_WAYS, SourcePrefix, SourceTokens, TOKEN_UNITS};
-pub use lease::{ClaimsSeen, LeasedVip, LinkAddress, VipClaim};
+pub use lease::{ClaimsSeen, LeasedVip, LinkAddress, OlderConnections, VipClaim};
 pub use limits::*;
 pub use nat::{Flow, Reverse};
 pub use next_program::NextProgram;

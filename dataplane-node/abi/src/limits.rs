@@ -1,7 +1,7 @@
 //! Every limit of the fabric. The API refuses what would exceed one; no node ever finds out by `E2BIG`.
 
 /// Version of the pinned maps' layout. Maps of another version are never opened; a new set is built beside them.
-pub const LAYOUT_VERSION: u32 = 8;
+pub const LAYOUT_VERSION: u32 = 9;
 
 /// Services of a fabric; ids are below it.
 pub const SERVICES_MAX: u32 = 65_536;

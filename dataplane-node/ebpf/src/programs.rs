@@ -54,6 +54,7 @@ mod own;
 mod packet;
 mod parse;
 mod plain;
+mod predecessor;
 mod quic;
 mod rewrite;
 mod ring;

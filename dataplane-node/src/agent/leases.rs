@@ -194,6 +194,14 @@ impl VipAnswers for Answers {
         }
     }
 
+    fn warm(&mut self, vip: IpAddr) {
+        self.0.warm(vip);
+    }
+
+    fn is_warm(&mut self, vip: IpAddr) -> bool {
+        self.0.is_warm(vip)
+    }
+
     fn answer(&mut self, vip: IpAddr, epoch: Epoch) {
         Self::note(self.0.answer(vip, epoch.0), "a VIP is not answered for");
     }

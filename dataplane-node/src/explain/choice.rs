@@ -1,17 +1,17 @@
 //! Which server a packet goes to: `ring.rs` and `affinity.rs` of the eBPF side, without writing anything.
 
 use lbfabric_abi::{
-    Backend, DropReason, FlowBucket, FlowEntry, FlowTick, Mode, RingSlot, Session, VipService,
-    slot_of,
+    Backend, DropReason, FlowBucket, FlowEntry, FlowTick, Mode, OlderConnections, Protocol,
+    RingSlot, Session, Verdict, VipService, slot_of,
 };
 
 use super::{
     lookup::Lookup,
     session,
-    told::{Choice, Step, Stop, Told},
+    told::{Choice, Packet, Step, Stop, Told},
     way::Question,
 };
-use crate::maps::ReadMapError;
+use crate::maps::{ReadMapError, boot_clock};
 
 /// The server, and the hash that has led to its slot.
 pub(super) fn server<M: Lookup>(
@@ -63,13 +63,13 @@ pub(super) fn server<M: Lookup>(
     Ok((server, hash))
 }
 
-/// The server of the packet's session, of destination NAT or of full NAT, or else `otherwise`.
+/// The server of the packet's session, of destination NAT or of full NAT, or else `otherwise`: unless the packet goes to another node.
 fn by_session<M: Lookup>(
     question: &Question<'_, M>,
     otherwise: u32,
     told: &mut Told,
     is_dnat: bool,
-) -> Result<u32, ReadMapError> {
+) -> Result<u32, Stop> {
     told.session = session_for(question, otherwise, is_dnat)?;
     told.choice(match (told.session.is_some(), is_dnat) {
         (true, false) => Choice::Session,
@@ -77,7 +77,35 @@ fn by_session<M: Lookup>(
         (false, false) => Choice::AtAdmission,
         (false, true) => Choice::ExactAtAdmission,
     });
-    Ok(told.session.map_or(otherwise, |it| it.backend.into()))
+    let Some(session) = told.session else {
+        go_on_elsewhere(question, told)?;
+        return Ok(otherwise);
+    };
+    Ok(session.backend.into())
+}
+
+/// A connection that has no session here may have one where the VIP was before: `predecessor.rs` of the eBPF side.
+fn go_on_elsewhere<M: Lookup>(question: &Question<'_, M>, told: &mut Told) -> Result<(), Stop> {
+    let Packet { flow, is_syn, .. } = &question.packet;
+    if *is_syn || flow.protocol != Protocol::Tcp as u8 {
+        return Ok(());
+    }
+    let Some((vip, lease_end)) = question.maps.leased_vip(&flow.destination)? else {
+        return Ok(());
+    };
+    let [now, lease_end] =
+        [boot_clock(), lease_end].map(|it| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX));
+    match vip.older_connections(now, lease_end) {
+        OlderConnections::Nowhere => Ok(()),
+        OlderConnections::Elsewhere => {
+            told.server = None;
+            Err(told.stop(Step::VipMoved, DropReason::VipMoved))
+        }
+        OlderConnections::At(predecessor) => {
+            (told.server, told.hop) = (None, Some(*predecessor));
+            Err(told.stop(Step::ToPredecessor, Verdict::ToPredecessor))
+        }
+    }
 }
 
 /// Whether the server would answer the client past the node.

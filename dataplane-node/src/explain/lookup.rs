@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Session,
-    SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipPrefix, VipService,
+    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, LeasedVip, Reverse, RingSlot,
+    Session, SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipPrefix,
+    VipService,
 };
 
 use crate::maps::ReadMapError;
@@ -57,6 +60,9 @@ pub(crate) trait Lookup {
 
     /// A line of words that lead to sessions.
     fn session_tags(&self, line: u32) -> Result<Option<SessionLine>, ReadMapError>;
+
+    /// A leased VIP, and the end of the node's lease, of `CLOCK_BOOTTIME`.
+    fn leased_vip(&self, vip: &Address) -> Result<Option<(LeasedVip, Duration)>, ReadMapError>;
 
     /// A bucket of the flow table.
     fn flow_bucket(&self, index: u32) -> Result<Option<FlowBucket>, ReadMapError>;

@@ -165,6 +165,12 @@ impl Text<'_> {
             ),
             Step::NoSource => "the node has no address of the family to send from".to_owned(),
             Step::Delivery(delivery) => self.delivery(delivery),
+            Step::VipMoved => format!(
+                "the node has just given {vip} up, and the connection is not one of its own: it is left to the node that has it"
+            ),
+            Step::ToPredecessor => format!(
+                "the node holds {vip}, and the connection began before it did: the packet goes as it is to the node that held it before"
+            ),
         }
     }
 

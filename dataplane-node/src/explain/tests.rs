@@ -1,15 +1,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use lbfabric_abi::{
     Address, Affinity, Backend, Endpoint, EndpointPrefix, FilterBit, FilterRegion, FlowBucket,
-    FlowEntry, FlowKey, FlowTick, Guard, Mode, NextHop, RateLimit, Reverse, RingSlot, Session,
-    SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipFlags, VipPrefix,
+    FlowEntry, FlowKey, FlowTick, Guard, LeasedVip, Mode, NextHop, RateLimit, Reverse, RingSlot,
+    Session, SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipFlags, VipPrefix,
     VipService,
 };
 use lbfabric_model::{BackendId, ServiceId};
 
 mod exact_state;
+mod predecessor;
 
 use super::*;
 use crate::{
@@ -30,6 +32,7 @@ struct Maps {
     tags: BTreeMap<u32, SessionLine>,
     service_tokens: u64,
     source_tokens: SourceTokens,
+    leased: Option<LeasedVip>,
 }
 
 impl Maps {
@@ -43,6 +46,7 @@ impl Maps {
             tags: BTreeMap::new(),
             service_tokens: 0,
             source_tokens: SourceTokens::default(),
+            leased: None,
         };
         let vip: SocketAddr = VIP.parse().unwrap();
         let address = Address::from(vip.ip());
@@ -191,6 +195,12 @@ impl Lookup for Maps {
         let rules = self.content.observed.source_rules.iter();
         let rules = rules.map(|(key, rule)| (source_bytes(&key.data), key.bits, rule));
         Ok(longest(rules, &source_bytes(client)).copied())
+    }
+
+    fn leased_vip(&self, vip: &Address) -> Result<Option<(LeasedVip, Duration)>, ReadMapError> {
+        let its: SocketAddr = VIP.parse().unwrap();
+        let leased = self.leased.filter(|_| *vip == its.ip().into());
+        Ok(leased.map(|it| (it, Duration::MAX)))
     }
 
     fn service_tokens(&self, _: u32) -> Result<Option<u64>, ReadMapError> {

@@ -98,6 +98,10 @@ pub(crate) enum Step {
     /// The node has no address to send from.
     NoSource,
     Delivery(Delivery),
+    /// Its connection is older than the node's hold on the VIP: who held that before has its session.
+    ToPredecessor,
+    /// The node has just given the VIP up, and does not know its connection.
+    VipMoved,
 }
 
 /// One thing that is decided on the way to a server.

@@ -1,10 +1,12 @@
+use std::time::Duration;
+
 use aya::{
     Pod,
     maps::{Array, HashMap, MapData, MapError, lpm_trie::Key, lpm_trie::LpmTrie},
 };
 use lbfabric_abi::{
-    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, Reverse, RingSlot, Session,
-    SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipPort6, VipPrefix,
+    Address, Backend, Endpoint, EndpointPrefix, FlowBucket, Guard, LeasedVip, Reverse, RingSlot,
+    Session, SessionLine, SessionRecord, Settings, SourcePrefix, SourceTokens, VipPort6, VipPrefix,
     VipService,
 };
 
@@ -96,6 +98,11 @@ impl Lookup for AyaMaps {
 
     fn session_tags(&self, line: u32) -> Result<Option<SessionLine>, ReadMapError> {
         Ok(self.sessions.tags(line))
+    }
+
+    fn leased_vip(&self, vip: &Address) -> Result<Option<(LeasedVip, Duration)>, ReadMapError> {
+        let found = self.leased_vips().look_up(vip);
+        found.map_err(unreadable("LEASED_VIPS"))
     }
 
     fn flow_bucket(&self, index: u32) -> Result<Option<FlowBucket>, ReadMapError> {

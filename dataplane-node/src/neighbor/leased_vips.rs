@@ -10,7 +10,7 @@ use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError},
 };
-use lbfabric_abi::{Address, ClaimsSeen, LeasedVip, LinkAddress, VipClaim};
+use lbfabric_abi::{Address, ClaimsSeen, LeasedVip, LinkAddress, NextHop, VipClaim};
 
 use super::{
     Mac,
@@ -81,6 +81,9 @@ pub enum LeasedVipsError {
     },
 }
 
+/// After so long no neighbor takes the node for a VIP's owner any more: the next one has announced itself five times by then.
+const SETTLING: Duration = Duration::from_secs(3);
+
 const VIPS: &str = "LEASED_VIPS";
 const END: &str = "LEASE";
 const LINKS: &str = "LINKS";
@@ -116,13 +119,29 @@ impl LeasedVips {
         self.end.words()[0].store(nanoseconds, Ordering::Release);
     }
 
-    /// Answers for a VIP from now on, while the lease lasts.
+    /// Answers for a VIP from now on, while the lease lasts; what belongs to older connections goes on to `predecessor`. One that is held
+    /// already keeps its own.
     ///
     /// # Errors
-    /// The kernel does not take the entry.
-    pub fn answer(&self, vip: IpAddr, epoch: u64) -> Result<(), LeasedVipsError> {
+    /// The kernel does not read or take the entry.
+    pub fn answer(
+        &self,
+        vip: IpAddr,
+        epoch: u64,
+        predecessor: Option<NextHop>,
+    ) -> Result<(), LeasedVipsError> {
         let mut tables = self.tables();
-        tables.put(vip, LeasedVip::held(epoch))?;
+        let before = tables
+            .get(&vip.into())
+            .map_err(|source| LeasedVipsError::Read { map: VIPS, source })?
+            .filter(LeasedVip::is_held)
+            .map(|it| it.predecessor);
+        let predecessor = before.or(predecessor).unwrap_or_default();
+        let held = LeasedVip {
+            predecessor,
+            ..LeasedVip::held(epoch)
+        };
+        tables.put(vip, held)?;
         tables.rivals.take(vip, boot_clock());
         Ok(())
     }
@@ -135,7 +154,18 @@ impl LeasedVips {
     pub fn stop(&self, vip: IpAddr) -> Result<(), LeasedVipsError> {
         let mut tables = self.tables();
         tables.rivals.give_up(vip);
-        tables.put(vip, LeasedVip::default())
+        let settles_at = (boot_clock() + SETTLING).as_nanos();
+        let settles_at = u64::try_from(settles_at).unwrap_or(u64::MAX);
+        tables.put(vip, LeasedVip::given_up(settles_at))
+    }
+
+    /// A VIP as the programs see it now, and the end of the lease; none if it is not leased.
+    ///
+    /// # Errors
+    /// The kernel does not read the map.
+    pub fn look_up(&self, vip: &Address) -> Result<Option<(LeasedVip, Duration)>, MapError> {
+        let found = self.tables().get(vip)?;
+        Ok(found.map(|it| (it, self.end())))
     }
 
     /// Whether the programs answer for a VIP now.
@@ -241,8 +271,17 @@ impl Tables {
             .map_err(|source| LeasedVipsError::Write { map: VIPS, source })
     }
 
+    fn get(&self, vip: &Address) -> Result<Option<LeasedVip>, MapError> {
+        match self.vips.get(vip, 0) {
+            Ok(vip) => Ok(Some(vip)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn is_held(&self, vip: &Address) -> bool {
-        self.vips.get(vip, 0).is_ok_and(|it| it.is_held())
+        let found = self.get(vip);
+        found.is_ok_and(|it| it.is_some_and(|it| it.is_held()))
     }
 
     fn claims(&self) -> Result<Vec<(VipClaim, ClaimsSeen)>, LeasedVipsError> {

@@ -11,6 +11,7 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{Xdp, XdpMode},
 };
+use lbfabric_abi::NextHop;
 use lbfabric_node::{LeasedVips, Mac, VipOwner, object};
 use nix::{
     net::if_::if_nametoindex,
@@ -339,6 +340,54 @@ fn a_stranger_with_the_vip_is_noticed_and_not_fought() {
     assert_eq!(of_second.expect("it is readable"), []);
     for vip in vips() {
         site.assert_owned_by(first, vip);
+    }
+}
+
+/// In a planned move: the next owner asks while the one before still answers.
+#[test]
+fn the_next_owner_finds_the_one_before() {
+    let site = Site::new();
+    let [first, second] = &site.nodes;
+    let predecessor = |node: &Node, vip: IpAddr| {
+        let found = node.vips.look_up(&vip.into()).expect("it is readable");
+        found.expect("it is leased").0.predecessor
+    };
+    // Nobody has them: it is not waited for long.
+    for vip in vips() {
+        second.owner.warm(vip);
+        let begun = boot_clock();
+        until("the search ends", || {
+            second.owner.is_warm(vip).then_some(())
+        });
+        assert!(boot_clock() >= begun + Duration::from_millis(30));
+    }
+    first.take();
+    for vip in vips() {
+        assert_eq!(predecessor(first, vip), NextHop::default());
+    }
+    for (from, to) in [(first, second), (second, first)] {
+        for vip in vips() {
+            // A question may be lost on a busy machine, and is one for nothing then.
+            until("the owner is found", || {
+                to.owner.warm(vip);
+                until("the search ends", || to.owner.is_warm(vip).then_some(()));
+                from.owner.stop(vip).expect("it is writable");
+                to.owner.answer(vip, 7).expect("it is writable");
+                let found = predecessor(to, vip);
+                if found.is_resolved() {
+                    assert_eq!((found.mac, found.source_mac), (from.mac, to.mac));
+                    return Some(());
+                }
+                to.owner.stop(vip).expect("it is writable");
+                from.owner.answer(vip, 6).expect("it is writable");
+                None
+            });
+            assert_eq!(predecessor(from, vip), NextHop::default());
+            // Whoever says so again, as a new agent may, keeps it.
+            let before = predecessor(to, vip);
+            to.owner.answer(vip, 8).expect("it is writable");
+            assert_eq!(predecessor(to, vip), before);
+        }
     }
 }
 

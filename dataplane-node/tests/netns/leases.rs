@@ -1,6 +1,9 @@
 //! A VIP with a lease on a flat network: a controller, two nodes as processes, a client that asks all the time who has the VIP, and a server. At no
 //! time do two nodes answer.
 
+#[path = "leases/handed_on.rs"]
+mod handed_on;
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -57,7 +60,12 @@ struct Node {
 }
 
 impl Site {
+    /// With a service whose server answers clients past the nodes.
     fn new() -> Self {
+        Self::serving(v1::Mode::L4Dsr)
+    }
+
+    fn serving(mode: v1::Mode) -> Self {
         let bridge = Namespace::new("b");
         bridge.ip(&["link", "add", "br0", "type", "bridge"]);
         bridge.ip(&["addr", "add", &format!("{CONTROLLER}/24"), "dev", "br0"]);
@@ -84,7 +92,7 @@ impl Site {
             stop: Some(stop),
             controller: Some(controller),
         };
-        site.apply(fabric());
+        site.apply(fabric(mode));
         site
     }
 
@@ -217,7 +225,7 @@ impl Node {
 }
 
 /// A service with one server.
-fn fabric() -> v1::FabricSpec {
+fn fabric(mode: v1::Mode) -> v1::FabricSpec {
     v1::FabricSpec {
         pools: vec![v1::PoolSpec {
             name: "web".to_owned(),
@@ -232,7 +240,7 @@ fn fabric() -> v1::FabricSpec {
             name: "web".to_owned(),
             vips: vec![VIP.to_string()],
             ports: vec![PORT.to_string()],
-            mode: v1::Mode::L4Dsr.into(),
+            mode: mode.into(),
             pool: "web".to_owned(),
             announce: Some(v1::AnnouncementSpec {
                 by: Some(By::Lease(v1::LeaseSpec::default())),
@@ -410,7 +418,7 @@ fn a_vip_goes_where_its_servers_are_reached() {
     let _server = site
         .server
         .within(|| TcpListener::bind((SERVER, PORT)).expect("it has the address"));
-    let mut fabric = fabric();
+    let mut fabric = fabric(v1::Mode::L4Dsr);
     fabric.pools[0].health_check = Some(v1::HealthCheckSpec {
         check: Some(v1::health_check_spec::Check::Tcp(v1::TcpCheckSpec {
             port: PORT.into(),

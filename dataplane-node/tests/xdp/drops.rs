@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use lbfabric_abi::{
-    Backend, DropReason, Guard, Mode, NextHop, Protocol, RateLimit, RingSlot, Settings,
+    Backend, DropReason, Guard, LeasedVip, Mode, NextHop, Protocol, RateLimit, RingSlot, Settings,
     SourcePrefix, VipService,
 };
 
@@ -124,10 +124,7 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
             let frame = plain().from(Family::V4.vip()).build();
             Some((Fabric::new(Mode::Dsr), frame))
         }
-        DropReason::ExtensionHeaders => {
-            let frame = with_options(9);
-            Some((Fabric::new(Mode::Dsr), frame))
-        }
+        DropReason::ExtensionHeaders => Some((Fabric::new(Mode::Dsr), with_options(9))),
         DropReason::TtlExpired => {
             let (mut fabric, frame) = (Fabric::new(Mode::Dnat), plain().ttl(1).build());
             fabric.settings(nameless());
@@ -188,9 +185,10 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
         }
         DropReason::ServiceLimit => Some(limited(RateLimit::new(1, 1), RateLimit::default())),
         DropReason::SourceLimit => Some(limited(RateLimit::default(), RateLimit::new(1, 1))),
-        DropReason::VipNotHeld | DropReason::LeaseOver | DropReason::BadSolicitation => {
-            Some(provoke_arp(reason))
-        }
+        DropReason::VipNotHeld
+        | DropReason::LeaseOver
+        | DropReason::BadSolicitation
+        | DropReason::VipMoved => Some(provoke_by_lease(reason)),
         DropReason::EchoUnserved
         | DropReason::BadQuote
         | DropReason::UnknownFlow
@@ -206,7 +204,12 @@ fn provoke(reason: DropReason) -> Option<(Fabric, Vec<u8>)> {
 }
 
 /// As [`provoke`], for what has to do with leases.
-fn provoke_arp(reason: DropReason) -> (Fabric, Vec<u8>) {
+fn provoke_by_lease(reason: DropReason) -> (Fabric, Vec<u8>) {
+    if reason == DropReason::VipMoved {
+        let mut fabric = Fabric::new(Mode::Fullnat);
+        fabric.lease(Family::V4.vip().ip(), LeasedVip::given_up(u64::MAX));
+        return (fabric, plain().established().build());
+    }
     let mut fabric = Fabric::with_leases();
     let mut request = Arp::request();
     match reason {

@@ -17,6 +17,7 @@ use super::{
     ip::Ip,
     maps,
     packet::{Family, Packet, Piece, Scratch},
+    predecessor,
     rewrite::{self, Rewritten},
     route,
     v4::V4,
@@ -97,6 +98,14 @@ pub(crate) fn lead_to_kernel(scratch: &mut Scratch) {
     }
 }
 
+/// Has those that follow a first fragment sent on to the VIP's predecessor.
+#[inline(always)]
+pub(crate) fn lead_to_predecessor(scratch: &mut Scratch) {
+    if scratch.packet.piece == Piece::First {
+        remember(scratch, Verdict::ToPredecessor);
+    }
+}
+
 #[inline(always)]
 fn remember(scratch: &mut Scratch, verdict: Verdict) {
     scratch.lead.service = scratch.service;
@@ -114,6 +123,7 @@ pub(crate) fn follow(frame: &Frame) -> Step {
     const THROUGH_NODE: u32 = Verdict::Fullnat as u32;
     const DNAT_ANSWER: u32 = Verdict::DnatAnswer as u32;
     const FULLNAT_ANSWER: u32 = Verdict::FullnatAnswer as u32;
+    const TO_PREDECESSOR: u32 = Verdict::ToPredecessor as u32;
 
     let Some(scratch) = maps::scratch() else {
         return Step::Drop(DropReason::Internal);
@@ -138,6 +148,7 @@ pub(crate) fn follow(frame: &Frame) -> Step {
         THROUGH_NODE => to_server(frame, &scratch.packet, lead).into(),
         DNAT_ANSWER => to_client(frame, &scratch.packet, lead, Verdict::DnatAnswer).into(),
         FULLNAT_ANSWER => to_client(frame, &scratch.packet, lead, Verdict::FullnatAnswer).into(),
+        TO_PREDECESSOR => predecessor::send_or(frame, scratch, DropReason::Fragment).into(),
         _ => Step::Leave(Exit::pass(Verdict::PassNotServed)),
     }
 }

@@ -22,6 +22,7 @@ use super::{
     ip::Ip,
     maps,
     packet::{Family, Scratch},
+    predecessor,
     rewrite::{self, Rewritten},
     route,
     session::{self, Held},
@@ -55,12 +56,16 @@ pub(crate) fn forward(frame: &Frame) -> Step {
     sent.unwrap_or_else(Step::Drop)
 }
 
-/// Enters the flow of a client's packet, which `forward` has found to have no session, and sends the packet.
+/// Enters the flow of a client's packet, which `forward` has found to have no session, and sends the packet; one of an older flow than
+/// the node has its VIP goes to whoever had it.
 #[inline(always)]
 pub(crate) fn admit(frame: &Frame) -> Step {
     let Some(scratch) = maps::scratch() else {
         return Step::Drop(DropReason::Internal);
     };
+    if let Some(step) = predecessor::hand_on(frame, scratch) {
+        return step;
+    }
     let sent = match scratch.packet.family {
         Family::Ipv4 => begin::<V4>(frame, scratch),
         Family::Ipv6 => begin::<V6>(frame, scratch),

@@ -16,6 +16,7 @@ mod maps;
 mod message;
 
 pub(crate) use arp::{ETHERTYPE as ARP_ETHERTYPE, is_whole as is_whole_arp};
+pub(crate) use holding::older_connections;
 use lbfabric_abi::DropReason;
 pub(crate) use message::{ADVERTISEMENT, SOLICITATION};
 

@@ -15,17 +15,22 @@ use crate::programs::{
     ip::Ip,
     maps,
     packet::{Family, Scratch},
+    predecessor,
     session::{self, Ends, Held},
     v4::V4,
     v6::V6,
 };
 
-/// Enters the flow of a client's packet, which `lbfabric_exact_forward` has found to have no session, and sends the packet.
+/// Enters the flow of a client's packet, which `lbfabric_exact_forward` has found to have no session, and sends the packet; one of an
+/// older flow than the node has its VIP goes to whoever had it.
 #[inline(always)]
 pub(crate) fn admit(frame: &Frame) -> Step {
     let Some(scratch) = maps::scratch() else {
         return Step::Drop(DropReason::Internal);
     };
+    if let Some(step) = predecessor::hand_on(frame, scratch) {
+        return step;
+    }
     let sent = match scratch.packet.family {
         Family::Ipv4 => begin::<V4>(frame, scratch),
         Family::Ipv6 => begin::<V6>(frame, scratch),

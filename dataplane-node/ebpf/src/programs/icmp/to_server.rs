@@ -11,9 +11,10 @@ use crate::programs::{
     affinity, dnat, dsr,
     exit::Exit,
     frame::Frame,
-    headers::Headers,
+    headers::{Headers, protocol},
     maps,
     packet::Scratch,
+    predecessor,
     rewrite::{self, Rewritten},
     ring, session, tunnel,
     vip::{self, Found},
@@ -50,7 +51,13 @@ pub(super) fn from_client<I: Icmp>(
         DNAT if !has_sessions && !is_hairpin(scratch, quote) => {
             by_dnat(frame, scratch, headers, quote)
         }
-        DNAT | FULLNAT => by_session(frame, headers, quote),
+        DNAT | FULLNAT => match by_session(frame, headers, quote) {
+            Err(DropReason::UnknownFlow) if scratch.packet.flow.protocol == protocol::TCP => {
+                // It may have begun at another node, which is told then.
+                return predecessor::send_or(frame, scratch, DropReason::UnknownFlow);
+            }
+            outcome => outcome,
+        },
         DSR => by_dsr::<I>(frame, scratch),
         TUNNEL => by_tunnel(frame, scratch, headers),
         // The agent writes no other mode.

@@ -1,6 +1,6 @@
 //! Whether the node answers for an address.
 
-use lbfabric_abi::Address;
+use lbfabric_abi::{Address, OlderConnections};
 
 use super::maps;
 
@@ -31,4 +31,12 @@ impl Holding {
             Self::Over
         }
     }
+}
+
+/// Where TCP connections to a VIP are that the node does not know.
+#[inline(always)]
+pub(crate) fn older_connections(vip: &Address) -> OlderConnections<'static> {
+    maps::leased_vip(vip).map_or(OlderConnections::Nowhere, |it| {
+        it.older_connections(maps::boot_clock(), maps::lease_end())
+    })
 }
