@@ -43,7 +43,8 @@ const BIRD: &str = "router id 192.0.2.254;
 protocol device {}
 protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; }
 protocol bgp node { local 192.0.2.254 as 65000; neighbor 192.0.2.1 as 65010; bfd on; password \"correct-horse\";
-  ipv4 { import all; export none; }; }";
+  ipv4 { import all; export where net = 0.0.0.0/0; }; }
+protocol static { ipv4; route 0.0.0.0/0 unreachable; }";
 
 #[test]
 fn every_command_of_the_page_says_what_there_is() {
@@ -73,6 +74,18 @@ fn every_command_of_the_page_says_what_there_is() {
     for (command, words) in commands.iter().zip(expected) {
         script += &["until_said '", words, "' ", command, "\n"].concat();
     }
+    // A default route is taken in where it is asked for, and not into the kernel's table.
+    script += "
+lbfabric bgp neighbors -o wide > said
+if grep -F '0.0.0.0/0 via' said; then cat said; exit 1; fi
+sed 's/^\\( *\\)bfd: {}/&\\n\\1import_default: true/' fabric.yaml > importing.yaml
+grep -q 'import_default: true' importing.yaml
+until_said . lbfabric apply -f importing.yaml
+until_said '0.0.0.0/0 via 192.0.2.254' lbfabric bgp neighbors -o wide
+until_said '\"nextHop\": *\"192.0.2.254\"|\"next_hop\": *\"192.0.2.254\"' lbfabric bgp neighbors -o json
+ip route show default > said
+if [ -s said ]; then cat said; exit 1; fi
+";
     // Why not, for people and for programs.
     script += "sed 's/- name: dev/- name: dev\\n    drained: true/' fabric.yaml > drained.yaml
 until_said . lbfabric apply -f drained.yaml
