@@ -147,7 +147,7 @@ pub(crate) fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
 
 fn make(target: &mut Target, observed: &Observed, scope: &Scope, ops: &mut Vec<MapOp>) {
     if observed.settings != Some(target.settings) {
-        ops.push(MapOp::PutSettings(target.settings));
+        ops.push(MapOp::PutSettings(Box::new(target.settings)));
     }
     // The filter lets a packet through before a table knows its address, never the other way round.
     if scope.has_filter() {

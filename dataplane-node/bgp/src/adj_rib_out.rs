@@ -19,6 +19,9 @@ use sets::{SetId, Sets};
 #[derive(Debug, Default)]
 pub struct AdjRibOut {
     entries: BTreeMap<Prefix, Entry>,
+    /// How many of them are to be announced, and how many the neighbor knows: it is asked for often.
+    desired_count: usize,
+    sent_count: usize,
     sets: Sets,
     session: Option<Session>,
     is_draining: bool,
@@ -47,6 +50,8 @@ struct Session {
     /// What to tell, in the order to tell it.
     pending: BTreeSet<(Change, Prefix)>,
     pending_counts: PerFamily<usize>,
+    /// What is to be announced and cannot be carried.
+    withheld: BTreeSet<Prefix>,
     /// To be sent once all of a family's routes are.
     ends: PerFamily<Ends>,
     /// To be sent at once.
@@ -79,6 +84,8 @@ impl AdjRibOut {
         let desired = attributes.map(|attributes| self.sets.hold(attributes));
         let entry = self.entries.entry(prefix).or_default();
         let before = std::mem::replace(&mut entry.desired, desired);
+        self.desired_count += usize::from(desired.is_some());
+        self.desired_count -= usize::from(before.is_some());
         self.queue(prefix);
         if let Some(before) = before {
             self.sets.release(before);
@@ -95,8 +102,12 @@ impl AdjRibOut {
 
     /// Prefixes that are to be announced.
     pub fn desired_count(&self) -> usize {
-        let entries = self.entries.values();
-        entries.filter(|entry| entry.desired.is_some()).count()
+        self.desired_count
+    }
+
+    /// How many prefixes [`Self::sent`] has.
+    pub fn sent_count(&self) -> usize {
+        self.sent_count
     }
 
     /// Prefixes that the neighbor has been told of.
@@ -109,19 +120,8 @@ impl AdjRibOut {
 
     /// Prefixes that the session cannot carry: of a family that was not agreed on, or without a next hop.
     pub fn withheld(&self) -> impl Iterator<Item = Prefix> {
-        let session = self.session.as_ref();
-        let is_withheld = move |prefix: Prefix, entry: &Entry| {
-            let Some((session, desired)) = session.zip(entry.desired) else {
-                return false;
-            };
-            !session
-                .terms
-                .can_send(prefix, self.sets.attributes(desired))
-        };
-        self.entries
-            .iter()
-            .filter(move |(prefix, entry)| is_withheld(**prefix, entry))
-            .map(|(prefix, _)| *prefix)
+        let session = self.session.iter();
+        session.flat_map(|session| session.withheld.iter().copied())
     }
 
     /// Whether the neighbor has been told everything.
@@ -147,6 +147,7 @@ impl AdjRibOut {
             terms: Terms::new(config.clone(), negotiated),
             pending: BTreeSet::new(),
             pending_counts: PerFamily::default(),
+            withheld: BTreeSet::new(),
             ends: PerFamily::from_each(|family| Ends {
                 of_rib: marks_end && *families.of(family),
                 of_refresh: false,
@@ -162,6 +163,7 @@ impl AdjRibOut {
     /// The session has ended: what the neighbor knew is of no use.
     pub(crate) fn end(&mut self) {
         self.session = None;
+        self.sent_count = 0;
         let sets = &mut self.sets;
         self.entries.retain(|_, entry| {
             entry.queued = None;
@@ -240,6 +242,8 @@ impl AdjRibOut {
         };
         entry.queued = None;
         let before = std::mem::replace(&mut entry.sent, sent);
+        self.sent_count += usize::from(sent.is_some());
+        self.sent_count -= usize::from(before.is_some());
         if entry.desired.is_none() && entry.sent.is_none() {
             self.entries.remove(&prefix);
         }
@@ -257,6 +261,11 @@ impl AdjRibOut {
             let is_sendable =
                 |set: &SetId| session.terms.can_send(prefix, self.sets.attributes(*set));
             let desired = entry.desired.filter(is_sendable);
+            if desired == entry.desired {
+                session.withheld.remove(&prefix);
+            } else {
+                session.withheld.insert(prefix);
+            }
             let change = desired.map_or(Change::Withdraw, Change::Announce);
             let change = (desired != entry.sent).then_some(change);
             session.replace(prefix, entry.queued, change);

@@ -369,7 +369,7 @@ impl Session {
             last_end: ended,
             sessions: neighbor.sessions(),
             desired: neighbor.routes().desired_count(),
-            sent: neighbor.routes().sent().count(),
+            sent: neighbor.routes().sent_count(),
             is_settled: neighbor.routes().is_settled(),
             withheld: neighbor.routes().withheld().collect(),
             imports: neighbor.import_counts(),

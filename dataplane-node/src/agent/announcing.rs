@@ -3,14 +3,14 @@ use std::sync::Arc;
 
 use lbfabric_bgp::Attributes;
 use lbfabric_model::{
-    AnnouncedBy, BgpRoute, ObjectKey, ObjectKind, PoolId, Prefix, ServiceId, snapshot::NodePool,
+    AnnouncedBy, BgpRoute, ObjectKey, ObjectKind, PoolId, ServiceId, snapshot::NodePool,
 };
 use lbfabric_proto::v1::{self, speaker_reply, sync_request::Message};
 use tokio::time::Instant;
 
 use super::run::Agent;
 use crate::{
-    announce::{OwnAddresses, ServiceTruth, Situation, attributes_of, missing_label, prefix_of},
+    announce::{OwnAddresses, ServiceTruth, Situation, attributes_of, missing_label},
     controller::SessionId,
     plan::{Health, HealthView},
 };
@@ -84,7 +84,7 @@ impl Agent {
             let AnnouncedBy::Bgp(route) = &announcement.by else {
                 continue;
             };
-            let Some((vips, pool)) = self.vips_and_pool(*id) else {
+            let (Some(vips), Some(pool)) = (desired.routes.get(id), self.pool_of(*id)) else {
                 continue;
             };
             let key = ObjectKey {
@@ -100,7 +100,7 @@ impl Agent {
             let refusals = &self.progress.applied.refusals;
             services.push(ServiceTruth {
                 name: desired.names.get(&key).map_or("", String::as_str).into(),
-                vips: vips.into_iter().map(prefix_of).collect(),
+                vips: Arc::clone(vips),
                 attributes: Arc::clone(
                     attributes
                         .entry(route)
@@ -118,13 +118,10 @@ impl Agent {
         (services, knows_all)
     }
 
-    fn vips_and_pool(&self, id: ServiceId) -> Option<(Vec<Prefix>, PoolId)> {
+    fn pool_of(&self, id: ServiceId) -> Option<PoolId> {
         let desired = &self.progress.desired;
-        if let Some(service) = desired.services.get(&id) {
-            return Some((service.vips.clone(), service.pool));
-        }
-        let service = desired.proxies.get(&id)?;
-        Some((service.vips.clone(), service.pool))
+        let service = desired.services.get(&id).map(|it| it.pool);
+        service.or_else(|| Some(desired.proxies.get(&id)?.pool))
     }
 
     /// The node's interfaces, if none of them is up.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lbfabric_bgp::{Aggregate, Attributes, AttributesSpec, Prefix};
-use lbfabric_model::Bgp;
+use lbfabric_model::{Bgp, BgpAggregate};
 use lbfabric_proto::v1;
 use lbfabric_routing::{Routes, Speaker, SpeakerConfig};
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::{
     answer::Prepared,
     bfd::{Bfd, BfdAccess, GivenBfd},
-    decision::{Decision, Verdict},
+    decision::{Decided, Decision, Verdict},
     drain::Drain,
     prefix_of,
     settings::{OwnAddresses, speaker_config},
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::chain::Chain;
 
-/// Tells routers what the node serves: feeds a speaker with what [`Decision`] says.
+/// Tells routers what the node serves: feeds a speaker with what [`Decided`] says.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     speaking: Option<Speaking>,
@@ -30,7 +30,11 @@ pub(crate) struct Announcer {
     has_restarted: bool,
     /// That of the agent before this one, until there is a speaker.
     resumed: Bfd,
-    decision: Decision,
+    decided: Decided,
+    /// Prefixes that the settings want announced for those within them.
+    aggregates: Vec<BgpAggregate>,
+    /// The speaker has been told of all that.
+    is_told: bool,
     /// Since when each VIP has been announced, or not.
     since: BTreeMap<Prefix, Instant>,
     drain: Drain,
@@ -90,7 +94,9 @@ impl Announcer {
             speaking: None,
             has_restarted,
             resumed,
-            decision: Decision::default(),
+            decided: Decided::default(),
+            aggregates: Vec::new(),
+            is_told: false,
             since: BTreeMap::new(),
             drain: Drain::default(),
             is_asked: false,
@@ -121,7 +127,7 @@ impl Announcer {
         } = situation;
         let was_asked = std::mem::replace(&mut self.is_asked, bgp.is_some());
         let grace = Duration::from_secs(bgp.map_or(0, |bgp| bgp.drain_secs).into());
-        let announces = self.decision.announced().next().is_some();
+        let announces = self.decided.counts().0 > 0;
         self.drain = self.drain.next(is_drained, announces, grace, now);
         let node = NodeTruth {
             has_applied,
@@ -130,7 +136,7 @@ impl Announcer {
             drain: self.drain,
         };
         let services = bgp.map_or(Vec::new(), |_| services);
-        let mut is_new = self.decide(Decision::of(&node, services), now);
+        let mut is_new = self.decide(&node, services, now);
         is_new |= was_asked != self.is_asked;
         let is_ready = has_applied && (knows_servers || self.has_lost_patience(now));
         match bgp {
@@ -162,15 +168,13 @@ impl Announcer {
     pub(crate) fn status(&self) -> Option<v1::BgpStatus> {
         let neighbors = self.speaking.as_ref().map(|it| it.table.rows());
         let neighbors = neighbors.unwrap_or_default();
-        let vips = self.decision.vips.values();
-        let announced = vips.filter(|verdict| verdict.is_announced()).count();
-        let withheld = self.decision.vips.len() - announced;
+        let (announced, withheld) = self.decided.counts();
         let is_asked = self.is_asked || self.fault.is_some();
         is_asked.then(|| v1::BgpStatus {
             fault: self.fault.clone().unwrap_or_default(),
             announced_vips: told::count(announced),
             withheld_vips: told::count(withheld),
-            is_draining: self.decision.is_draining,
+            is_draining: self.decided.decision().is_draining,
             neighbors: neighbors.iter().map(told::brief).collect(),
         })
     }
@@ -190,7 +194,8 @@ impl Announcer {
 
     /// What becomes of a VIP, as far as the node alone decides.
     fn vip(&self, node: &str, vip: Prefix, now: Instant) -> Option<v1::VipAnnouncement> {
-        let verdict = self.decision.vips.get(&vip)?;
+        let decision = self.decided.decision();
+        let verdict = decision.vips.get(&vip)?;
         let since = self.since.get(&vip).copied().unwrap_or(now);
         Some(v1::VipAnnouncement {
             vip: told::vip_text(vip),
@@ -202,7 +207,7 @@ impl Announcer {
             },
             for_secs: now.saturating_duration_since(since).as_secs(),
             neighbors: Vec::new(),
-            is_draining: self.decision.is_draining,
+            is_draining: decision.is_draining,
         })
     }
 
@@ -230,19 +235,19 @@ impl Announcer {
         drop(speaking.bfd);
     }
 
-    fn decide(&mut self, next: Decision, now: Instant) -> bool {
-        if next == self.decision {
+    fn decide(&mut self, node: &NodeTruth, services: Vec<ServiceTruth>, now: Instant) -> bool {
+        let Some(before) = self.decided.follow(node, services) else {
             return false;
-        }
-        let before = std::mem::replace(&mut self.decision, next);
-        let next = &self.decision.vips;
-        self.since.retain(|vip, _| next.contains_key(vip));
-        for (vip, verdict) in next {
-            let was = before.vips.get(vip);
-            if was.map(Verdict::is_announced) != Some(verdict.is_announced()) {
-                self.since.insert(*vip, now);
-            }
-        }
+        };
+        self.is_told = false;
+        let next = self.decided.decision().vips.iter();
+        let since = next.map(|(vip, verdict)| {
+            let was = before.vips.get(vip).map(Verdict::is_announced);
+            let known = self.since.get(vip).copied();
+            let known = known.filter(|_| was == Some(verdict.is_announced()));
+            (*vip, known.unwrap_or(now))
+        });
+        self.since = since.collect();
         true
     }
 
@@ -262,7 +267,7 @@ impl Announcer {
                 return self.fault != fault_before;
             }
         };
-        let decision = &self.decision;
+        let decision = self.decided.decision();
         let speaking = self.speaking.get_or_insert_with(|| {
             let routes = routes(decision, Some(bgp));
             let bfd = std::mem::take(&mut self.resumed);
@@ -287,9 +292,16 @@ impl Announcer {
         self.fault != fault_before
     }
 
-    fn announce(&self, bgp: Option<&Bgp>) {
-        if let Some(speaking) = &self.speaking {
-            let routes = routes(&self.decision, bgp);
+    fn announce(&mut self, bgp: Option<&Bgp>) {
+        let aggregates = bgp.map_or(&[][..], |bgp| &bgp.aggregates);
+        if self.aggregates != aggregates {
+            self.aggregates = aggregates.to_vec();
+            self.is_told = false;
+        }
+        if let Some(speaking) = &self.speaking
+            && !std::mem::replace(&mut self.is_told, true)
+        {
+            let routes = routes(self.decided.decision(), bgp);
             speaking.routes.send_if_modified(|known| {
                 let is_other = *known != routes;
                 *known = routes;

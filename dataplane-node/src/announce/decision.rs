@@ -18,6 +18,33 @@ pub(crate) struct Decision {
     pub(crate) is_draining: bool,
 }
 
+/// The last decision, and what it follows from: while that is the same, nothing is done for each VIP.
+#[derive(Debug, Default)]
+pub(crate) struct Decided {
+    grounds: Grounds,
+    decision: Decision,
+    /// VIPs that are announced.
+    announced: usize,
+}
+
+/// All that a decision follows from.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Grounds {
+    /// What keeps the node from announcing anything.
+    of_node: Option<Arc<[Reason]>>,
+    is_draining: bool,
+    services: Vec<Claim>,
+}
+
+/// What a service makes of its VIPs.
+#[derive(Debug, PartialEq, Eq)]
+struct Claim {
+    vips: Arc<[Prefix]>,
+    attributes: Arc<Attributes>,
+    /// What keeps them from being announced.
+    reason: Option<Reason>,
+}
+
 /// What becomes of a VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -68,24 +95,22 @@ pub(crate) enum Reason {
 impl Decision {
     /// A VIP is announced while the node can serve every service that has it: what is lacking of one of them would be lost
     /// here, and other nodes may have it.
-    pub(crate) fn of(node: &NodeTruth, services: impl IntoIterator<Item = ServiceTruth>) -> Self {
-        let of_node = node.reasons();
+    fn from(grounds: &Grounds) -> Self {
         let mut vips: BTreeMap<Prefix, Verdict> = BTreeMap::new();
-        for service in services {
-            let of_service = service.reason();
-            for vip in &service.vips {
-                let verdict = vips.entry(*vip).or_insert_with(|| match &of_node {
+        for claim in &grounds.services {
+            for vip in claim.vips.iter() {
+                let verdict = vips.entry(*vip).or_insert_with(|| match &grounds.of_node {
                     Some(reasons) => Verdict::Withheld(Arc::clone(reasons)),
-                    None => Verdict::Announced(Arc::clone(&service.attributes)),
+                    None => Verdict::Announced(Arc::clone(&claim.attributes)),
                 });
-                if let Some(reason) = &of_service {
+                if let Some(reason) = &claim.reason {
                     verdict.withhold(reason);
                 }
             }
         }
         Self {
             vips,
-            is_draining: matches!(node.drain, Drain::Asking { .. }),
+            is_draining: grounds.is_draining,
         }
     }
 
@@ -95,6 +120,55 @@ impl Decision {
             Verdict::Announced(attributes) => Some((*vip, attributes)),
             Verdict::Withheld(_) => None,
         })
+    }
+}
+
+// === impl Decided ===
+
+impl Decided {
+    /// Decides about what is true now. What was decided before, if that was something else.
+    pub(crate) fn follow(
+        &mut self,
+        node: &NodeTruth,
+        services: impl IntoIterator<Item = ServiceTruth>,
+    ) -> Option<Decision> {
+        let grounds = Grounds::of(node, services);
+        if grounds == self.grounds {
+            return None;
+        }
+        let next = Decision::from(&grounds);
+        self.grounds = grounds;
+        if next == self.decision {
+            return None;
+        }
+        self.announced = next.announced().count();
+        Some(std::mem::replace(&mut self.decision, next))
+    }
+
+    pub(crate) fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// How many VIPs are announced, and how many are not.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.announced, self.decision.vips.len() - self.announced)
+    }
+}
+
+// === impl Grounds ===
+
+impl Grounds {
+    fn of(node: &NodeTruth, services: impl IntoIterator<Item = ServiceTruth>) -> Self {
+        let claim = |service: ServiceTruth| Claim {
+            reason: service.reason(),
+            vips: service.vips,
+            attributes: service.attributes,
+        };
+        Self {
+            of_node: node.reasons(),
+            is_draining: matches!(node.drain, Drain::Asking { .. }),
+            services: services.into_iter().map(claim).collect(),
+        }
     }
 }
 

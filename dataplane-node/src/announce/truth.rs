@@ -23,8 +23,8 @@ pub(crate) struct NodeTruth {
 pub(crate) struct ServiceTruth {
     /// Its name.
     pub(crate) name: Arc<str>,
-    /// Its addresses and prefixes.
-    pub(crate) vips: Vec<Prefix>,
+    /// Its addresses and prefixes: the same ones, not equal ones, as long as the service has not changed.
+    pub(crate) vips: Arc<[Prefix]>,
     /// What it is announced with. All services of a VIP agree on that.
     pub(crate) attributes: Arc<Attributes>,
     /// A label that it wants and the node does not have, as `key=value`.

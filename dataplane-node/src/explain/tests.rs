@@ -52,11 +52,11 @@ impl Maps {
         let address = Address::from(vip.ip());
         let FilterBit { word, bit } = FilterRegion::Vip.bit_of(address);
         maps.put(&MapOp::PutFilterWord(word, 1 << bit));
-        maps.put(&MapOp::PutSettings(Settings {
+        maps.put(&MapOp::PutSettings(Box::new(Settings {
             flow_key: FlowKey::expand([1, 2]),
             flow_idle_ticks: 10,
             ..Settings::default()
-        }));
+        })));
         for n in [1, 2] {
             maps.put(&MapOp::PutBackend(BackendId(n.into()), backend(n)));
         }

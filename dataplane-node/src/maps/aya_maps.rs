@@ -196,7 +196,7 @@ impl AyaMaps {
 
     fn put(&mut self, op: &MapOp) -> Result<(), MapError> {
         match *op {
-            MapOp::PutSettings(settings) => self.settings.set(0, settings, 0),
+            MapOp::PutSettings(ref settings) => self.settings.set(0, **settings, 0),
             MapOp::PutBackend(BackendId(id), backend) => self.backends.set(id, backend, 0),
             MapOp::PutPool(PoolId(id), ring) => self.pools.insert(id, ring, 0),
             MapOp::PutFilterWord(index, word) => self.filter.set(index, word, 0),

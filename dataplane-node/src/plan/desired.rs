@@ -3,14 +3,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lbfabric_model::{
-    Announcement, CertificateId, Generation, ObjectKey, ObjectKind, PoolId, ServiceId,
+    AnnouncedBy, Announcement, CertificateId, Generation, ObjectKey, ObjectKind, PoolId, Prefix,
+    ServiceId,
     snapshot::{
         NodeCertificate, NodePool, NodeProxy, NodeService, NodeSettings, ServerVips, SnapshotBody,
         SnapshotObject,
     },
 };
 
-use crate::snapshot::{HeldObject, HeldSnapshot};
+use crate::{
+    announce::prefix_of,
+    snapshot::{HeldObject, HeldSnapshot},
+};
 
 /// A node's snapshot, decoded: what the controller wants of this node.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +29,8 @@ pub(crate) struct Desired {
     pub(crate) certificates: BTreeMap<CertificateId, Arc<NodeCertificate>>,
     /// How services' VIPs are announced, of those that say so.
     pub(crate) announcements: BTreeMap<ServiceId, Announcement>,
+    /// The VIPs of those of them that are announced by BGP, as neighbors are told of them.
+    pub(crate) routes: BTreeMap<ServiceId, Arc<[lbfabric_bgp::Prefix]>>,
     /// What a server takes in.
     pub(crate) server: ServerVips,
     /// Names of all objects that were decoded and have one.
@@ -84,6 +90,7 @@ impl Desired {
                 self.services.remove(&ServiceId(key.id));
                 self.proxies.remove(&ServiceId(key.id));
                 self.announcements.remove(&ServiceId(key.id));
+                self.routes.remove(&ServiceId(key.id));
             }
             ObjectKind::ServerVips => self.server = ServerVips::default(),
             ObjectKind::Certificate => {
@@ -102,7 +109,12 @@ impl Desired {
         self.names.insert(key, name);
         self.generations.insert(key, generation);
         if let (ObjectKind::Service, Some(announcement)) = (key.kind, announcement) {
-            self.announcements.insert(ServiceId(key.id), announcement);
+            let id = ServiceId(key.id);
+            if let AnnouncedBy::Bgp(_) = announcement.by {
+                let vips = vips_of(&body).iter().copied().map(prefix_of);
+                self.routes.insert(id, vips.collect());
+            }
+            self.announcements.insert(id, announcement);
         }
         match (key.kind, body) {
             (ObjectKind::Settings, SnapshotBody::Settings(settings)) => {
@@ -142,6 +154,18 @@ impl Desired {
                 v4.into_iter().chain(v6)
             })
             .collect()
+    }
+}
+
+/// The VIPs of a service.
+fn vips_of(body: &SnapshotBody) -> &[Prefix] {
+    match body {
+        SnapshotBody::Service(service) => &service.vips,
+        SnapshotBody::Proxy(service) => &service.vips,
+        SnapshotBody::Settings(_)
+        | SnapshotBody::Pool(_)
+        | SnapshotBody::ServerVips(_)
+        | SnapshotBody::Certificate(_) => &[],
     }
 }
 

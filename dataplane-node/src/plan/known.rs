@@ -40,7 +40,12 @@ impl Known {
             digests: desired.digests.clone(),
             settings: desired.settings.clone(),
             pools: desired.pools.clone(),
-            services: desired.services.clone(),
+            // Beside digests nobody looks at them, and their VIPs are many.
+            services: if desired.digests.is_empty() {
+                desired.services.clone()
+            } else {
+                BTreeMap::new()
+            },
             undecodable: desired.undecodable.clone(),
             health: inputs.health.clone(),
             next_hops: inputs.next_hops.clone(),

@@ -86,7 +86,7 @@ impl Observed {
     /// Takes over a write that has succeeded.
     pub(crate) fn apply(&mut self, op: &MapOp) {
         match *op {
-            MapOp::PutSettings(settings) => self.settings = Some(settings),
+            MapOp::PutSettings(ref settings) => self.settings = Some(**settings),
             MapOp::PutFilterWord(index, 0) => {
                 self.filter.remove(&index);
             }

@@ -23,12 +23,9 @@ pub(crate) struct SourceKey {
 /// One write to one map, or to a ring's slots one after the other. Each is idempotent, and takes effect at once for every
 /// packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a plan is as long as what has changed, and is gone at once"
-)]
 pub(crate) enum MapOp {
-    PutSettings(Settings),
+    /// Boxed: there is one in a plan, which may be some hundred thousand writes long.
+    PutSettings(Box<Settings>),
     /// The word at an index of the address filter.
     PutFilterWord(u32, u64),
     PutBackend(BackendId, Backend),
@@ -60,3 +57,8 @@ pub(crate) enum MapOp {
     RemovePool(PoolId),
     ClearBackend(BackendId),
 }
+
+const _: () = assert!(
+    size_of::<MapOp>() <= 72,
+    "many of them are in memory at once"
+);

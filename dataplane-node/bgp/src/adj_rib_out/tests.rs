@@ -329,11 +329,12 @@ proptest! {
                     rib.begin(&config(), negotiated());
                 }
             }
+            prop_assert_eq!(rib.desired_count(), desired.len());
+            prop_assert_eq!(rib.sent_count(), rib.sent().count());
         }
         tell(&mut rib, &mut peer);
         let known: BTreeMap<Prefix, u32> = peer.meds();
         prop_assert_eq!(&known, &desired);
-        prop_assert_eq!(rib.desired_count(), desired.len());
         let sets: BTreeSet<u32> = desired.values().copied().collect();
         prop_assert_eq!(rib.sets.len(), sets.len());
         rib.end();

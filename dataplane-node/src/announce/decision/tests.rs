@@ -38,6 +38,17 @@ fn service(name: &str, vips: &[u8]) -> ServiceTruth {
     }
 }
 
+fn decided<const N: usize>(node: &NodeTruth, services: [ServiceTruth; N]) -> Decision {
+    let mut decided = Decided::default();
+    decided.follow(node, services);
+    let announced = decided.decision.announced().count();
+    assert_eq!(
+        decided.counts(),
+        (announced, decided.decision.vips.len() - announced)
+    );
+    decided.decision
+}
+
 /// Why the VIP is withheld; nothing if it is announced.
 fn why(decision: &Decision, last: u8) -> Vec<String> {
     match &decision.vips[&vip(last)] {
@@ -51,7 +62,7 @@ fn why(decision: &Decision, last: u8) -> Vec<String> {
 
 #[test]
 fn what_can_be_served_is_announced() {
-    let decision = Decision::of(&node(), [service("a", &[1, 2]), service("b", &[2, 3])]);
+    let decision = decided(&node(), [service("a", &[1, 2]), service("b", &[2, 3])]);
     let announced: Vec<_> = decision.announced().map(|(prefix, _)| prefix).collect();
     assert_eq!(announced, [1, 2, 3].map(vip));
     assert!(!decision.is_draining);
@@ -62,7 +73,7 @@ fn what_is_not_true_of_the_node_withholds_everything() {
     let with = |change: fn(&mut NodeTruth)| {
         let mut node = node();
         change(&mut node);
-        let decision = Decision::of(&node, [service("a", &[1]), service("b", &[2])]);
+        let decision = decided(&node, [service("a", &[1]), service("b", &[2])]);
         assert_eq!(decision.announced().count(), 0);
         assert_eq!(why(&decision, 1), why(&decision, 2));
         why(&decision, 1)
@@ -89,7 +100,7 @@ fn a_drain_begins_with_a_word_and_all_routes() {
     node.drain = Drain::Asking {
         until: Instant::now(),
     };
-    let decision = Decision::of(&node, [service("a", &[1])]);
+    let decision = decided(&node, [service("a", &[1])]);
     assert!(decision.is_draining);
     assert_eq!(why(&decision, 1), [""; 0]);
 }
@@ -101,12 +112,12 @@ fn a_vip_needs_all_of_its_services() {
         min_healthy_servers: 1,
         ..service("b", &[2, 3])
     };
-    let decision = Decision::of(&node(), [service("a", &[1, 2]), few(0)]);
+    let decision = decided(&node(), [service("a", &[1, 2]), few(0)]);
     assert_eq!(why(&decision, 1), [""; 0]);
     let expected = ["service `b` has 0 healthy servers and needs 1"];
     assert_eq!(why(&decision, 2), expected);
     assert_eq!(why(&decision, 3), expected);
-    let decision = Decision::of(&node(), [service("a", &[1, 2]), few(1)]);
+    let decision = decided(&node(), [service("a", &[1, 2]), few(1)]);
     assert_eq!(decision.announced().count(), 3);
 }
 
@@ -115,7 +126,7 @@ fn the_reason_that_others_follow_from_is_told() {
     let mut service = service("a", &[1]);
     service.min_healthy_servers = 3;
     service.refusal = Some("no source address".into());
-    let told = |service: &ServiceTruth| why(&Decision::of(&node(), [service.clone()]), 1);
+    let told = |service: &ServiceTruth| why(&decided(&node(), [service.clone()]), 1);
     let expected = "the node has refused service `a`: no source address";
     assert_eq!(told(&service), [expected]);
     service.missing_label = Some("site=east".into());
@@ -129,6 +140,35 @@ fn what_is_lacking_of_several_services_is_told_of_each() {
         min_healthy_servers: 3,
         ..service(name, &[1])
     };
-    let decision = Decision::of(&node(), [lacking("a"), service("b", &[1]), lacking("c")]);
+    let decision = decided(&node(), [lacking("a"), service("b", &[1]), lacking("c")]);
     assert_eq!(why(&decision, 1).len(), 2);
+}
+
+#[test]
+fn nothing_is_decided_anew_while_nothing_has_changed() {
+    let mut decided = Decided::default();
+    let few = |healthy_servers| ServiceTruth {
+        healthy_servers,
+        min_healthy_servers: 2,
+        ..service("b", &[2])
+    };
+    let (one, lacking, enough) = (service("a", &[1]), few(1), few(2));
+    assert!(
+        decided
+            .follow(&node(), [one.clone(), lacking.clone()])
+            .is_some()
+    );
+    let reasons = |of: &Decided| match &of.decision().vips[&vip(2)] {
+        Verdict::Withheld(reasons) => Arc::as_ptr(reasons),
+        Verdict::Announced(_) => panic!("it has too few servers"),
+    };
+    let before = reasons(&decided);
+    assert_eq!(decided.follow(&node(), [one.clone(), lacking]), None);
+    // What is made anew lies elsewhere.
+    assert_eq!(reasons(&decided), before);
+    let withheld = decided.follow(&node(), [one.clone(), enough]);
+    assert_eq!(withheld.map(|it| it.announced().count()), Some(1));
+    assert_eq!(decided.counts(), (2, 0));
+    // More than enough is the same.
+    assert_eq!(decided.follow(&node(), [one, few(5)]), None);
 }
