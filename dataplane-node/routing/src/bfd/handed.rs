@@ -128,7 +128,7 @@ mod tests {
         let remote = [192, 0, 2, 254].into();
         let interface = 2;
         assert_eq!(single.route.path, Path::SingleHop { remote, interface });
-        for text in ["", "2 192.0.2.1", &session] {
+        for text in ["", "2 192.0.2.1", session] {
             assert_eq!(text.parse::<BfdFacts>(), Err(NoHandedSession));
         }
     }
