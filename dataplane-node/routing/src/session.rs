@@ -156,9 +156,9 @@ impl Session {
             self.hear(Direction::Incoming);
             self.report_due();
         }
-        // The partner is told while the last words are sent.
-        self.bfd.stop();
         while self.parting.join_next().await.is_some() {}
+        // Last: a partner that hears of BFD's end first takes the neighbor for lost, and not for stopped.
+        self.bfd.stop();
         if self.before.is_some() {
             ended(self.before.as_mut()).await;
         }

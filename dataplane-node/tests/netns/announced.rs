@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     bird::Bird,
-    fixture::{Fixture, eventually},
+    fixture::{Fixture, eventually, until},
     played_controller::PlayedController,
     specs::{pool, probed_pool},
 };
@@ -149,6 +149,11 @@ fn routes_lead_to_the_link_of_the_session() {
         }
         namespace.ip(&["link", "set", link, "up"]);
     }
+    // The router gives it as a next hop once it may use it.
+    until("the router's link has an address of its own", || {
+        let text = peer.ip(&["-6", "addr", "show", "dev", "sv1", "scope", "link"]);
+        (text.contains("fe80::") && !text.contains("tentative")).then_some(())
+    });
     let protocols = "protocol static { ipv4; route 0.0.0.0/0 unreachable; }
          protocol static { ipv6; route ::/0 unreachable; }
          protocol bgp lb1 { local 10.89.0.2 as 65020; neighbor 10.89.0.1 as 65010; passive on;
