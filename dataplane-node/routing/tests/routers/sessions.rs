@@ -52,6 +52,8 @@ fn hears_why_we_end_sessions(kind: &str) {
     node.reset();
     router.until_heard(6, 4);
     node.until_established(1);
+    // The router has to have it too: FRR forgets why a session ended that it was only about to have.
+    router.until_path(PREFIX, |_| true);
     let mut setup = peering.setup(0);
     setup.spec.hold_time_secs = 60;
     node.configure(setup);
