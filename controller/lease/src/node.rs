@@ -154,7 +154,7 @@ impl Keeper {
         counts: watch::Sender<LeaseCounts>,
     ) -> Self {
         let adopted = answers.adopted();
-        if !adopted.vips.is_empty() {
+        if !adopted.vips.is_empty() && now() < adopted.until {
             info!(
                 vips = adopted.vips.len(),
                 "goes on answering for VIPs of the agent before"

@@ -218,8 +218,16 @@ impl Node {
     }
 
     fn restart(&mut self, name: &str) {
+        self.kill();
+        self.start(name);
+    }
+
+    fn kill(&mut self) {
         self.agent.kill().expect("it runs");
         self.agent.wait().expect("it is ours");
+    }
+
+    fn start(&mut self, name: &str) {
         self.agent = start_agent(name, &self.namespace, &self.pin_dir, self.state_dir.path());
     }
 }
@@ -370,6 +378,24 @@ fn whatever_happens_to_the_owner_one_node_answers() {
         gap.as_millis()
     );
     assert!(gap < TAKE_OVER, "{gap:?}");
+}
+
+/// What stands in its maps is of a lease that has run out long ago.
+#[test]
+fn an_agent_that_starts_late_answers_for_nothing() {
+    let mut site = Site::new();
+    let (owner, other) = site.settled();
+    let killed = site.nodes.get_mut(owner).expect("it is there");
+    killed.kill();
+    site.until_owner(other);
+    let watch = site.watch();
+    let killed = site.nodes.get_mut(owner).expect("it is there");
+    killed.start(owner);
+    assert_eq!(site.settled().0, other);
+    std::thread::sleep(Duration::from_millis(500));
+    let heard = watch.heard();
+    let owners: Vec<_> = turns(&heard).into_iter().map(|(mac, _)| mac).collect();
+    assert_eq!(owners, [site.nodes[other].mac]);
 }
 
 #[test]

@@ -98,12 +98,14 @@ impl Owner {
         adopted: Adopted,
     ) -> Self {
         let Adopted { vips, until } = adopted;
+        // What ran out while nobody was there still stands in the map: it is stopped before anything is granted.
+        let is_something = now < until || !vips.is_empty();
         Self {
             timers,
             node,
             policy,
             session,
-            holding: (now < until).then(|| Holding::adopted(vips, until)),
+            holding: is_something.then(|| Holding::adopted(vips, until)),
             released: BTreeMap::new(),
             warm: BTreeSet::new(),
             ready: BTreeSet::new(),

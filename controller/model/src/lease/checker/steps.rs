@@ -265,9 +265,6 @@ impl World {
             vips: it.map.vips.clone(),
             until: it.map.until,
         };
-        if NOW >= adopted.until {
-            it.map.vips.clear();
-        }
         it.owner = owner(setup, node, self.sessions, adopted);
         it.request = None;
         it.asks_controllers = None;

@@ -80,6 +80,10 @@ fn states() -> Vec<(&'static str, Owner)> {
         vips: [(ONE, VERSION)].into(),
         until: at(NOW + 50),
     };
+    let old_map = Adopted {
+        until: at(NOW - 1),
+        ..map.clone()
+    };
     let mut idle = started(100, Adopted::default());
     idle.somebody_leads(at(NOW - 10));
     let mut promised = started(100, Adopted::default());
@@ -108,6 +112,7 @@ fn states() -> Vec<(&'static str, Owner)> {
     vec![
         ("just started", started(NOW, Adopted::default())),
         ("just started, with a map", started(NOW, map)),
+        ("just started, with an old map", started(NOW, old_map)),
         ("idle", idle),
         ("leased", leased(10)),
         ("leased, and promised to peers", promised),
