@@ -166,6 +166,13 @@ impl Site {
         });
     }
 
+    /// Checks that this node has answered, and no other.
+    fn assert_alone(&self, watch: ArpWatch, name: &str) {
+        let turns = turns(&watch.heard());
+        let owners: Vec<Mac> = turns.iter().map(|(mac, _)| *mac).collect();
+        assert_eq!(owners, [self.nodes[name].mac], "{turns:?}");
+    }
+
     /// Checks that the VIP went from one node to the other, once, and says for how long nobody answered.
     fn assert_moved(&self, watch: ArpWatch, from: &str, to: &str) -> Duration {
         let (from, to) = (self.nodes[from].mac, self.nodes[to].mac);
@@ -351,9 +358,7 @@ fn whatever_happens_to_the_owner_one_node_answers() {
     let watch = site.watch();
     site.nodes[owner].signal(Signal::SIGCONT);
     assert_eq!(site.settled().0, other);
-    let heard = watch.heard();
-    let owners: Vec<_> = turns(&heard).into_iter().map(|(mac, _)| mac).collect();
-    assert_eq!(owners, [site.nodes[other].mac]);
+    site.assert_alone(watch, other);
 
     let (owner, other) = (other, owner);
     let watch = site.watch();
@@ -393,9 +398,7 @@ fn an_agent_that_starts_late_answers_for_nothing() {
     killed.start(owner);
     assert_eq!(site.settled().0, other);
     std::thread::sleep(Duration::from_millis(500));
-    let heard = watch.heard();
-    let owners: Vec<_> = turns(&heard).into_iter().map(|(mac, _)| mac).collect();
-    assert_eq!(owners, [site.nodes[other].mac]);
+    site.assert_alone(watch, other);
 }
 
 #[test]
@@ -488,9 +491,5 @@ fn a_vip_goes_where_its_servers_are_reached() {
     unfit(&["n1", "n2"]);
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(site.settled().0, other);
-    let turns: Vec<_> = turns(&watch.heard())
-        .into_iter()
-        .map(|(mac, _)| mac)
-        .collect();
-    assert_eq!(turns, [site.nodes[other].mac]);
+    site.assert_alone(watch, other);
 }
