@@ -36,7 +36,9 @@ pub(crate) fn measure(programs: &Programs, seconds: u64) -> Calm {
     let folder = tempfile::tempdir().unwrap();
     let network = Network::new();
     let document = Fabric::document_of_both();
-    let _fabric = Fabric::on(programs, &network, folder.path(), &document);
+    let fabric = Fabric::on(programs, &network, folder.path(), &document);
+    // Else it goes home once that node has been there for long enough, if the other one was there first.
+    fabric.move_vip(&network.controllers, flat::VIP, 0);
     let settings = bird::router(&routed::NODES, true);
     let router = Bird::start(&network.router, folder.path(), "router", ROUTER, &settings);
     routed::settle(&network.router, &router, true);
