@@ -82,12 +82,12 @@ pub(crate) fn measure(programs: &Programs, rounds: &dyn Fn(&str) -> u32, only: &
         (
             Event::Hang,
             "owner's agent hangs: not served",
-            Limit::none(),
+            Limit::worst(0),
         ),
         (
             Event::Kill,
             "owner's agent is killed: not served",
-            Limit::none(),
+            Limit::worst(0),
         ),
     ];
     let mut rows = Vec::new();
