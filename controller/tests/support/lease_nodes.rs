@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -67,12 +67,16 @@ impl VipAnswers for Map {
     }
 }
 
+/// Tests take turns: leases that last 120 ms are lost where others' threads have the same priority.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Nodes by name, those that run and those that have ended.
 pub(crate) struct Nodes {
     controllers: Vec<String>,
     vips: Arc<BTreeSet<IpAddr>>,
     maps: BTreeMap<String, Map>,
     running: BTreeMap<String, (NodeLeases, watch::Sender<Readiness>)>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Nodes {
@@ -84,6 +88,8 @@ impl Nodes {
             vips: Arc::new(vips.into_iter().collect()),
             maps: BTreeMap::new(),
             running: BTreeMap::new(),
+            // Of a test that has failed nothing is left but that.
+            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
