@@ -186,9 +186,9 @@ fn keeps_routes_while_an_agent_is_replaced(kind: &str) {
             restart_time_secs: 20,
             has_restarted: true,
         });
-        let new = Node::resume(&network.nodes[0], setup, handed);
+        let routes = routes(&[VIP], &AttributesSpec::default());
+        let new = Node::resume(&network.nodes[0], setup, routes, handed);
         drop(old);
-        new.announce(routes(&[VIP], &AttributesSpec::default()));
         new.until_established(1);
         until_bfd(&*router, &new, 0);
         throughout(
@@ -274,9 +274,9 @@ fn begins_anew_with_a_router_that_keeps_nothing(kind: &str) {
     let (router, mut nodes) = met(kind, &network, peering);
     let mut old = nodes.pop().expect("there is one");
     let handed = old.hand_over();
-    let new = Node::resume(&network.nodes[0], peering.setup(0), handed);
+    let routes = routes(&[VIP], &AttributesSpec::default());
+    let new = Node::resume(&network.nodes[0], peering.setup(0), routes, handed);
     drop(old);
-    new.announce(routes(&[VIP], &AttributesSpec::default()));
     new.until_established(1);
     until_bfd(&*router, &new, 0);
     throughout("the session", Duration::from_secs(2), || {

@@ -1,6 +1,7 @@
 //! As many VIPs as a node may have.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::network::{Network, until};
 use crate::node::Node;
 use crate::peering::Peering;
 use crate::router::{beside, start};
+use crate::script::{KEEPALIVE, Script, UPDATE, message, open_for_ends};
 
 const COUNT: usize = 100_000;
 
@@ -55,3 +57,23 @@ fn learns_a_hundred_thousand_vips(kind: &str) {
     assert_eq!(node.report().sessions, 1);
 }
 beside!(learns_a_hundred_thousand_vips: bird, frr);
+
+/// All of them come before the mark of their end (RFC 4724 section 2), behind which a router that has kept others drops them.
+#[test]
+fn a_first_session_begins_with_all_vips() {
+    const END_OF_IPV4: [u8; 4] = [0; 4];
+    /// A length and an address.
+    const PREFIX_LEN: usize = 5;
+    let network = Network::new(1);
+    let listener = Script::listen(&network);
+    let _node = Node::start_with_routes(&network.nodes[0], Peering::PLAIN.setup(0), many());
+    let mut script = Script::accept(&listener);
+    script.send(&open_for_ends());
+    script.send(&message(KEEPALIVE, &[]));
+    let updates = iter::repeat_with(|| script.until(UPDATE));
+    let before: usize = updates
+        .take_while(|it| *it != END_OF_IPV4)
+        .map(|it| it.len())
+        .sum();
+    assert!(before > COUNT * PREFIX_LEN, "{before} bytes");
+}

@@ -31,14 +31,24 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 impl Node {
     pub(crate) fn start(namespace: &Namespace, setup: Setup) -> Self {
-        Self::start_with(namespace, setup, || {
+        Self::start_with_routes(namespace, setup, Routes::default())
+    }
+
+    /// One that has something to say from its first session on: what that leaves out, a router that kept it takes for withdrawn.
+    pub(crate) fn start_with_routes(namespace: &Namespace, setup: Setup, routes: Routes) -> Self {
+        Self::start_with(namespace, setup, routes, || {
             BfdThread::start().expect("the namespace's ports are free")
         })
     }
 
-    /// One that goes on with what another has given.
-    pub(crate) fn resume(namespace: &Namespace, setup: Setup, handed: HandedBfd) -> Self {
-        Self::start_with(namespace, setup, || {
+    /// As [`Self::start_with_routes`]; it goes on with what another has given.
+    pub(crate) fn resume(
+        namespace: &Namespace,
+        setup: Setup,
+        routes: Routes,
+        handed: HandedBfd,
+    ) -> Self {
+        Self::start_with(namespace, setup, routes, || {
             BfdThread::resume(handed).expect("a thread can be made")
         })
     }
@@ -46,6 +56,7 @@ impl Node {
     fn start_with(
         namespace: &Namespace,
         setup: Setup,
+        routes: Routes,
         bfd: impl FnOnce() -> BfdThread + Send,
     ) -> Self {
         namespace.within(|| {
@@ -56,7 +67,7 @@ impl Node {
                 .build()
                 .expect("a runtime can be made");
             let (config, configs) = watch::channel(Arc::new(speaker(Some(setup.done()))));
-            let (routes, wanted) = watch::channel(Arc::default());
+            let (routes, wanted) = watch::channel(Arc::new(routes));
             let speaker = {
                 let _inside = runtime.enter();
                 Speaker::start(configs, wanted, Some(bfd.handle()))

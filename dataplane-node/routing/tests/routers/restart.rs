@@ -43,8 +43,8 @@ fn keeps_routes_while_an_agent_restarts(kind: &str) {
             .then_some(())
             .ok_or_else(|| router.state())
     });
-    let node = Node::start(&network.nodes[0], restarted());
-    node.announce(routes(&VIPS[..1], &AttributesSpec::default()));
+    let left = routes(&VIPS[..1], &AttributesSpec::default());
+    let node = Node::start_with_routes(&network.nodes[0], restarted(), left);
     node.until_established(1);
     router.until_no_path(LEFT_OUT, PATIENCE);
     assert_eq!(router.paths(KEPT).len(), 1, "{}", router.state());

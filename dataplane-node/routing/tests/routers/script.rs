@@ -108,6 +108,11 @@ pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// An OPEN with IPv4, IPv6 and AS numbers of four bytes.
 pub(crate) fn open(asn: u32, id: Ipv4Addr, hold_time_secs: u16) -> Vec<u8> {
+    open_with(asn, id, hold_time_secs, &[])
+}
+
+/// As [`open`], with more capabilities.
+fn open_with(asn: u32, id: Ipv4Addr, hold_time_secs: u16, more: &[u8]) -> Vec<u8> {
     let mut body = vec![4];
     let two_bytes = u16::try_from(asn).expect("the tests' AS numbers are short");
     body.extend(two_bytes.to_be_bytes());
@@ -115,6 +120,7 @@ pub(crate) fn open(asn: u32, id: Ipv4Addr, hold_time_secs: u16) -> Vec<u8> {
     body.extend(id.octets());
     let mut capabilities = vec![1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 65, 4];
     capabilities.extend(asn.to_be_bytes());
+    capabilities.extend(more);
     let length = u8::try_from(capabilities.len()).expect("they are few");
     body.extend([length + 2, 2, length]);
     body.extend(capabilities);
@@ -124,6 +130,13 @@ pub(crate) fn open(asn: u32, id: Ipv4Addr, hold_time_secs: u16) -> Vec<u8> {
 /// The OPEN of an external neighbor that is as it should be.
 pub(crate) fn right_open() -> Vec<u8> {
     open(ROUTER_AS, Ipv4Addr::new(192, 0, 2, 254), 90)
+}
+
+/// As [`right_open`], of a neighbor that wants to know when it has been told all (RFC 4724 section 3).
+pub(crate) fn open_for_ends() -> Vec<u8> {
+    let graceful_restart = [64, 2, 0, 0];
+    let id = Ipv4Addr::new(192, 0, 2, 254);
+    open_with(ROUTER_AS, id, 90, &graceful_restart)
 }
 
 /// An UPDATE of these three parts.
