@@ -186,8 +186,8 @@ fn keeps_routes_while_an_agent_is_replaced(kind: &str) {
             restart_time_secs: 20,
             has_restarted: true,
         });
-        let routes = routes(&[VIP], &AttributesSpec::default());
-        let new = Node::resume(&network.nodes[0], setup, routes, handed);
+        let announced = routes(&[VIP], &AttributesSpec::default());
+        let new = Node::resume(&network.nodes[0], setup, announced, handed);
         drop(old);
         new.until_established(1);
         until_bfd(&*router, &new, 0);
@@ -274,8 +274,8 @@ fn begins_anew_with_a_router_that_keeps_nothing(kind: &str) {
     let (router, mut nodes) = met(kind, &network, peering);
     let mut old = nodes.pop().expect("there is one");
     let handed = old.hand_over();
-    let routes = routes(&[VIP], &AttributesSpec::default());
-    let new = Node::resume(&network.nodes[0], peering.setup(0), routes, handed);
+    let announced = routes(&[VIP], &AttributesSpec::default());
+    let new = Node::resume(&network.nodes[0], peering.setup(0), announced, handed);
     drop(old);
     new.until_established(1);
     until_bfd(&*router, &new, 0);
