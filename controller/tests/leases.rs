@@ -17,6 +17,9 @@ use tonic::{Code, transport::Channel};
 /// A lease, its margin, a round that is as old as one may be, what comes afterwards, and a busy machine.
 const TAKE_OVER: Duration = Duration::from_millis(400);
 
+/// Nodes try a member again after a second at the latest. Until they have found it, it can tell them nothing.
+const FOUND_AGAIN: Duration = Duration::from_millis(1_500);
+
 fn vip() -> IpAddr {
     vips(1).next().unwrap()
 }
@@ -70,6 +73,7 @@ async fn owners_keep_their_vips_while_leaders_change() {
         }
         members.run(leader);
         members.all_ready().await;
+        tokio::time::sleep(FOUND_AGAIN).await;
     }
 }
 
