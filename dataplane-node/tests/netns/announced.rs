@@ -23,6 +23,7 @@ pub(crate) fn router(fixture: &Fixture, more: &str) -> Bird {
         "protocol kernel {{ ipv4 {{ import none; export where source = RTS_BGP; }}; }}
          protocol bfd {{ interface \"sv0\" {{ interval 50 ms; multiplier 3; }}; }}
          protocol bgp lb1 {{ local 10.88.0.2 as 65020; neighbor 10.88.0.1 as 65010; passive on; {more}
+           error wait time 1, 2;
            ipv4 {{ import all; export none; }}; ipv6 {{ import all; export none; }}; }}"
     );
     Bird::start(&fixture.peer, &protocols)
