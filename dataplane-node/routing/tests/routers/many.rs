@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lbfabric_bgp::{Attributes, AttributesSpec, Prefix};
 use lbfabric_routing::Routes;
 
-use crate::network::{Network, until};
+use crate::network::{Network, Over, until};
 use crate::node::Node;
 use crate::peering::Peering;
 use crate::router::{beside, start};
@@ -66,7 +66,13 @@ fn a_first_session_begins_with_all_vips() {
     const PREFIX_LEN: usize = 5;
     let network = Network::new(1);
     let listener = Script::listen(&network);
-    let _node = Node::start_with_routes(&network.nodes[0], Peering::PLAIN.setup(0), many());
+    // The first one's session is at work elsewhere while the second one's begins.
+    let second = Peering {
+        over: Over::Ipv6,
+        ..Peering::PLAIN
+    };
+    let setups = [Peering::PLAIN, second].map(|it| it.setup(0));
+    let _node = Node::start_all(&network.nodes[0], setups, many());
     let mut script = Script::accept(&listener);
     script.send(&open_for_ends());
     script.send(&message(KEEPALIVE, &[]));

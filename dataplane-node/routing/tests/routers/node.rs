@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lbfabric_bgp::{Attributes, AttributesSpec, End, Prefix, State};
 use lbfabric_routing::{
-    BfdReport, BfdThread, HandedBfd, NeighborReport, NeighborSetup, Routes, Speaker, SpeakerConfig,
+    BfdReport, BfdThread, HandedBfd, NeighborReport, Routes, Speaker, SpeakerConfig,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use crate::namespace::Namespace;
 use crate::network::until;
 use crate::peering::Setup;
 
-/// A speaker with BFD in a namespace, and one neighbor.
+/// A speaker with BFD in a namespace, and one neighbor that is asked about.
 pub(crate) struct Node {
     speaker: Option<Speaker>,
     config: watch::Sender<Arc<SpeakerConfig>>,
@@ -24,6 +24,8 @@ pub(crate) struct Node {
 }
 
 pub(crate) const NEIGHBOR: &str = "router";
+/// Its session begins after the first one's.
+const SECOND: &str = "router2";
 /// For what takes a router a connection or two.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -36,7 +38,16 @@ impl Node {
 
     /// One that has something to say from its first session on: what that leaves out, a router that kept it takes for withdrawn.
     pub(crate) fn start_with_routes(namespace: &Namespace, setup: Setup, routes: Routes) -> Self {
-        Self::start_with(namespace, setup, routes, || {
+        Self::start_all(namespace, [setup], routes)
+    }
+
+    /// As [`Self::start_with_routes`], with up to two neighbors.
+    pub(crate) fn start_all(
+        namespace: &Namespace,
+        setups: impl IntoIterator<Item = Setup> + Send,
+        routes: Routes,
+    ) -> Self {
+        Self::start_with(namespace, setups, routes, || {
             BfdThread::start().expect("the namespace's ports are free")
         })
     }
@@ -48,25 +59,25 @@ impl Node {
         routes: Routes,
         handed: HandedBfd,
     ) -> Self {
-        Self::start_with(namespace, setup, routes, || {
+        Self::start_with(namespace, [setup], routes, || {
             BfdThread::resume(handed).expect("a thread can be made")
         })
     }
 
     fn start_with(
         namespace: &Namespace,
-        setup: Setup,
+        setups: impl IntoIterator<Item = Setup> + Send,
         routes: Routes,
         bfd: impl FnOnce() -> BfdThread + Send,
     ) -> Self {
         namespace.within(|| {
             let bfd = bfd();
             let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
+                .worker_threads(2)
                 .enable_all()
                 .build()
                 .expect("a runtime can be made");
-            let (config, configs) = watch::channel(Arc::new(speaker(Some(setup.done()))));
+            let (config, configs) = watch::channel(Arc::new(speaker(setups)));
             let (routes, wanted) = watch::channel(Arc::new(routes));
             let speaker = {
                 let _inside = runtime.enter();
@@ -83,13 +94,12 @@ impl Node {
     }
 
     pub(crate) fn configure(&self, setup: Setup) {
-        let setup = Some(setup.done());
-        self.config.send_replace(Arc::new(speaker(setup)));
+        self.config.send_replace(Arc::new(speaker([setup])));
     }
 
     /// It has no neighbor any more.
     pub(crate) fn forget(&self) {
-        self.config.send_replace(Arc::new(speaker(None)));
+        self.config.send_replace(Arc::new(speaker([])));
     }
 
     pub(crate) fn announce(&self, routes: Routes) {
@@ -172,9 +182,10 @@ impl Node {
     }
 }
 
-fn speaker(setup: Option<NeighborSetup>) -> SpeakerConfig {
-    let neighbors = setup.map(|setup| (NEIGHBOR.to_owned(), setup));
-    let neighbors: BTreeMap<_, _> = neighbors.into_iter().collect();
+fn speaker(setups: impl IntoIterator<Item = Setup>) -> SpeakerConfig {
+    let names = [NEIGHBOR, SECOND].map(str::to_owned);
+    let setups = setups.into_iter().map(Setup::done);
+    let neighbors: BTreeMap<_, _> = names.into_iter().zip(setups).collect();
     SpeakerConfig::new(Some(179), neighbors).expect("these settings are valid")
 }
 

@@ -15,6 +15,7 @@ pub(crate) const NOTIFICATION: u8 = 3;
 pub(crate) const KEEPALIVE: u8 = 4;
 
 const PORT: u16 = 179;
+const ROUTER_ID: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 /// For an answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -90,7 +91,7 @@ impl Script {
 
     /// Agrees on a session.
     pub(crate) fn meet(&mut self, asn: u32) {
-        self.send(&open(asn, Ipv4Addr::new(192, 0, 2, 254), 90));
+        self.send(&open(asn, ROUTER_ID, 90));
         self.send(&message(KEEPALIVE, &[]));
         self.until(KEEPALIVE);
     }
@@ -129,14 +130,13 @@ fn open_with(asn: u32, id: Ipv4Addr, hold_time_secs: u16, more: &[u8]) -> Vec<u8
 
 /// The OPEN of an external neighbor that is as it should be.
 pub(crate) fn right_open() -> Vec<u8> {
-    open(ROUTER_AS, Ipv4Addr::new(192, 0, 2, 254), 90)
+    open(ROUTER_AS, ROUTER_ID, 90)
 }
 
 /// As [`right_open`], of a neighbor that wants to know when it has been told all (RFC 4724 section 3).
 pub(crate) fn open_for_ends() -> Vec<u8> {
     let graceful_restart = [64, 2, 0, 0];
-    let id = Ipv4Addr::new(192, 0, 2, 254);
-    open_with(ROUTER_AS, id, 90, &graceful_restart)
+    open_with(ROUTER_AS, ROUTER_ID, 90, &graceful_restart)
 }
 
 /// An UPDATE of these three parts.
