@@ -193,11 +193,6 @@ impl RaftNode {
         self.log.vote().map(|vote| Tenure::of(vote.leader_id()))
     }
 
-    /// How long ago this member heard from a leader; for the leader: roughly, from a majority.
-    pub(crate) fn heard_leader_ago(&self) -> Option<Duration> {
-        self.heard.ago()
-    }
-
     /// The members whose majority decides.
     pub(crate) fn voters(&self) -> BTreeSet<u64> {
         use openraft::async_runtime::watch::WatchReceiver as _;

@@ -9,16 +9,21 @@ mod members;
 
 use std::{net::IpAddr, time::Duration};
 
-use lbfabric_proto::v1::{self, change_vip_request::Change, vip_service_client::VipServiceClient};
+use lbfabric_proto::v1::{
+    self, change_vip_request::Change, lease_service_client::LeaseServiceClient, renew_request,
+    renew_response, vip_service_client::VipServiceClient,
+};
 use lease_nodes::{Nodes, apply_leased, vips};
 use members::{Members, apply_request, timed};
-use tonic::{Code, transport::Channel};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming, transport::Channel};
 
 /// A lease, its margin, a round that is as old as one may be, what comes afterwards, and a busy machine.
 const TAKE_OVER: Duration = Duration::from_millis(400);
 
-/// Nodes try a member again after a second at the latest. Until they have found it, it can tell them nothing.
-const FOUND_AGAIN: Duration = Duration::from_millis(1_500);
+/// Nodes try a member again after a quarter of a second at the latest. Until they have found it, it can tell them nothing.
+const FOUND_AGAIN: Duration = Duration::from_millis(750);
 
 fn vip() -> IpAddr {
     vips(1).next().unwrap()
@@ -74,6 +79,74 @@ async fn owners_keep_their_vips_while_leaders_change() {
         members.run(leader);
         members.all_ready().await;
         tokio::time::sleep(FOUND_AGAIN).await;
+    }
+}
+
+/// A stream of a node that asks the member of nothing but who leads.
+struct Asking {
+    requests: mpsc::Sender<v1::RenewRequest>,
+    answers: Streaming<v1::RenewResponse>,
+}
+
+impl Asking {
+    async fn start(members: &Members, id: u64) -> Self {
+        let (requests, receiver) = mpsc::channel(1);
+        let hello = v1::LeaseHello {
+            node: "asking".to_owned(),
+            peer_port: 0,
+        };
+        let message = Some(renew_request::Message::Hello(hello));
+        requests.send(v1::RenewRequest { message }).await.unwrap();
+        let channel = lbfabric_lease::channel(&members.address(id)).unwrap();
+        let requests_of_it = ReceiverStream::new(receiver);
+        let answers = LeaseServiceClient::new(channel).renew(requests_of_it).await;
+        Self {
+            requests,
+            answers: answers.unwrap().into_inner(),
+        }
+    }
+
+    async fn hears_that_nobody_leads(&mut self) -> bool {
+        let question = v1::LeaderQuestion { asked_nanos: 1 };
+        let message = Some(renew_request::Message::Question(question));
+        let request = v1::RenewRequest { message };
+        self.requests.send(request).await.unwrap();
+        loop {
+            let said = self.answers.message().await.unwrap();
+            let said = said.expect("the stream goes on").message;
+            if let Some(renew_response::Message::Answer(answer)) = said {
+                return answer.nobody_leads;
+            }
+        }
+    }
+}
+
+/// A new leader sends the log long before a slow disk has its first entry, and grants nothing until then.
+#[tokio::test]
+async fn a_member_does_not_take_the_logs_traffic_for_a_leader_of_leases() {
+    let members = Members::start(3);
+    members.all_ready().await;
+    let _turn = Nodes::new(&members, vips(1));
+    // Nothing is leased, and nobody leads leases.
+    for id in members.ids() {
+        let mut asking = Asking::start(&members, id).await;
+        // One that has just started waits for half a lease.
+        members::eventually("the member to say so", async || {
+            asking.hears_that_nobody_leads().await.then_some(())
+        })
+        .await;
+        for _ in 0..50 {
+            assert!(asking.hears_that_nobody_leads().await, "member {id}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    apply_leased(&members, vips(1)).await;
+    for id in members.ids() {
+        let mut asking = Asking::start(&members, id).await;
+        members::eventually("a leader to be heard", async || {
+            (!asking.hears_that_nobody_leads().await).then_some(())
+        })
+        .await;
     }
 }
 

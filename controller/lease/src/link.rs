@@ -14,7 +14,8 @@ use tracing::{info, warn};
 /// Requests that wait for a member. What does not find room comes again.
 const OUTBOUND_MAX: usize = 4;
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// A member that is back can say that nobody leads once nodes have found it.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// What happens on the stream to the member at this place of the list.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use lbfabric_lease::now;
 use lbfabric_model::{
     Command, FabricState, LeaseCommand, Leases, Name, Outcome,
     lease::{
-        Assign, Assignments, Leader, LeaderAction, LeaderView, LeaseRequest, Moment,
-        PlacementRules, Timers, Witness, WitnessReport,
+        Assign, Assignments, Leader, LeaderAction, LeaderView, LeaseRequest, PlacementRules,
+        Timers, Witness, WitnessReport,
     },
 };
 use lbfabric_proto::{
@@ -68,8 +68,6 @@ pub(crate) struct Keeper {
     raft: Arc<RaftNode>,
     events: mpsc::Sender<Event>,
     witness: Witness,
-    /// When this member heard from a leader last, or as one from a majority.
-    heard: Moment,
     leading: Option<Leading>,
     state: Arc<FabricState>,
     rules: Arc<PlacementRules>,
@@ -97,7 +95,6 @@ impl Keeper {
             id,
             timers: Timers::default(),
             witness: Witness::new(now()),
-            heard: now(),
             leading: None,
             rules: Arc::new(state.placement_rules()),
             is_active: false,
@@ -190,7 +187,9 @@ impl Keeper {
         };
         let actions = leading.leader.tick(now());
         self.act(actions);
-        self.begin_round();
+        if self.is_active {
+            self.begin_round();
+        }
     }
 
     fn take(&mut self, event: Event) {
@@ -261,7 +260,6 @@ impl Keeper {
     }
 
     fn question(&mut self, key: &NodeKey, asked_nanos: u64) {
-        self.note_leader();
         let nobody_leads = self.witness.ask(now(), &key.node, self.timers);
         if nobody_leads {
             debug!(node = %key.node, "a node was told that nobody leads");
@@ -272,18 +270,6 @@ impl Keeper {
             nobody_leads,
         });
         self.nodes.answer(key, answer);
-    }
-
-    /// What is known of a leader from the log's traffic.
-    fn note_leader(&mut self) {
-        if let Some(ago) = self.raft.heard_leader_ago() {
-            self.heard_leader(now() - ago);
-        }
-    }
-
-    fn heard_leader(&mut self, at: Moment) {
-        self.heard = self.heard.max(at);
-        self.witness.heard_leader(self.heard);
     }
 
     fn witness(&mut self, question: &WitnessQuestion) -> WitnessAnswer {
@@ -298,7 +284,7 @@ impl Keeper {
             };
         }
         let now = now();
-        self.heard_leader(now);
+        self.witness.heard_leader(now);
         let report = self.witness.report(now, self.timers);
         report.to_proto(question.round)
     }
@@ -338,7 +324,7 @@ impl Keeper {
         if let Some(round) = rounds.report(round, member, report, *members) {
             let now = now();
             let actions = leader.round(now, &round);
-            self.heard_leader(now);
+            self.witness.heard_leader(now);
             self.act(actions);
         }
     }

@@ -38,13 +38,9 @@ impl LastHeard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    pub(crate) fn ago(&self) -> Option<Duration> {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.map(|at| at.elapsed())
-    }
-
     fn is_recent(&self) -> bool {
-        self.ago().is_some_and(|ago| ago < CUT_OFF_AFTER)
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|at| at.elapsed() < CUT_OFF_AFTER)
     }
 }
 

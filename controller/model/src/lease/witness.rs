@@ -26,7 +26,7 @@ impl Witness {
         }
     }
 
-    /// This controller has heard from the leader, or leads and has heard from a majority.
+    /// A leader's round has come to this controller, or one of its own has come to a majority.
     pub fn heard_leader(&mut self, now: Moment) {
         self.heard = Some(now);
     }
