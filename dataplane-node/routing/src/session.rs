@@ -57,8 +57,8 @@ pub(crate) struct Session {
     incoming: Option<Link>,
     /// Connections that are being closed.
     parting: JoinSet<()>,
-    /// The session before, which has to end first.
-    before: Option<oneshot::Receiver<()>>,
+    /// Ends once the session before is over, and the neighbor had its rest.
+    before: Option<Before>,
     bfd: Bfd,
     /// More can be sent at once.
     has_more: bool,
@@ -82,8 +82,12 @@ enum Wake {
     Free,
 }
 
+type Before = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Dialling = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
+/// A router's BFD tells its BGP that we have ended it, in FRR by way of a third process. A session that is there before that would be
+/// taken for the lost one.
+const REST_AFTER_BFD: Duration = Duration::from_millis(300);
 /// How much may wait to be sent before updates are asked for.
 const BUDGET: usize = 64 << 10;
 /// How much is read at once.
@@ -99,9 +103,16 @@ impl Session {
         name: String,
         setup: NeighborSetup,
         bfd: Option<BfdHandle>,
-        before: Option<oneshot::Receiver<()>>,
+        before: Option<oneshot::Receiver<Duration>>,
     ) -> (Self, mpsc::UnboundedSender<Command>) {
         let (outbox, inbox) = mpsc::unbounded_channel();
+        let before = before.map(|before| -> Before {
+            Box::pin(async move {
+                // A task that panicked says nothing.
+                let rest = before.await.unwrap_or_default();
+                tokio::time::sleep(rest).await;
+            })
+        });
         let session = Self {
             neighbor: Neighbor::new(setup.config.clone(), random()),
             name,
@@ -126,8 +137,8 @@ impl Session {
         (session, outbox)
     }
 
-    /// Until it is told to stop.
-    pub(crate) async fn run(mut self) {
+    /// Until it is told to stop. Gives how long the neighbor needs before its next session begins.
+    pub(crate) async fn run(mut self) -> Duration {
         if self.before.is_none() {
             self.step(Event::Start);
         }
@@ -158,9 +169,14 @@ impl Session {
         }
         while self.parting.join_next().await.is_some() {}
         // Last: a partner that hears of BFD's end first takes the neighbor for lost, and not for stopped.
-        self.bfd.stop();
-        if self.before.is_some() {
-            ended(self.before.as_mut()).await;
+        let had_bfd = self.bfd.stop();
+        if let Some(before) = self.before {
+            before.await;
+        }
+        if had_bfd {
+            REST_AFTER_BFD
+        } else {
+            Duration::ZERO
         }
     }
 
@@ -394,10 +410,13 @@ impl Session {
 // === impl Bfd ===
 
 impl Bfd {
-    fn stop(&mut self) {
-        if let (Some((_, key)), Some(handle)) = (self.running.take(), &self.handle) {
+    /// Whether there was anything to stop.
+    fn stop(&mut self) -> bool {
+        let running = self.running.take();
+        if let (Some((_, key)), Some(handle)) = (running, &self.handle) {
             handle.close(key);
         }
+        running.is_some()
     }
 }
 
@@ -415,10 +434,9 @@ async fn dialled(dialling: Option<&mut Dialling>) -> io::Result<TcpStream> {
 }
 
 /// Waits for the end of another session; for ever if there is none.
-async fn ended(session: Option<&mut oneshot::Receiver<()>>) {
+async fn ended(session: Option<&mut Before>) {
     match session {
-        // It tells by being dropped.
-        Some(session) => drop(session.await),
+        Some(session) => session.await,
         None => std::future::pending().await,
     }
 }

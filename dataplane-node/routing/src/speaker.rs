@@ -54,8 +54,8 @@ struct Speaking {
 struct Running {
     setup: NeighborSetup,
     commands: mpsc::UnboundedSender<Command>,
-    /// Nothing comes of it but its end, when the task's connections are closed.
-    ended: oneshot::Receiver<()>,
+    /// Comes when the task's connections are closed: how long the neighbor needs before its next session begins.
+    ended: oneshot::Receiver<Duration>,
 }
 
 /// After how long a port that was in use is tried again.
@@ -218,7 +218,12 @@ impl Speaking {
     }
 
     /// Begins a neighbor's session; after the one before, since the neighbor would take its connection for a second one of that.
-    fn begin(&mut self, name: String, setup: NeighborSetup, before: Option<oneshot::Receiver<()>>) {
+    fn begin(
+        &mut self,
+        name: String,
+        setup: NeighborSetup,
+        before: Option<oneshot::Receiver<Duration>>,
+    ) {
         let bfd = self.bfd.clone();
         let (session, commands) = Session::new(name.clone(), setup.clone(), bfd, before);
         let (ends, ended) = oneshot::channel();
@@ -231,8 +236,9 @@ impl Speaking {
         let all = self.table.exported(&name, self.table.all().into());
         running.tell(Command::Routes(all));
         self.tasks.spawn(async move {
-            session.run().await;
-            drop(ends);
+            let rest = session.run().await;
+            // Of most sessions there is no next one.
+            ends.send(rest).ok();
         });
         self.sessions.insert(name, running);
     }
