@@ -147,7 +147,9 @@ fn routes_outlive_controllers_and_follow_the_agent() {
         signal(&agent, Signal::SIGTERM);
         let ended = agent.wait().await.expect("it was started");
         assert!(ended.success(), "{ended}");
+        let gone = Instant::now();
         until_no_route(&bird, ROUTE).await;
+        assert!(gone.elapsed() < SOON, "{:?}", gone.elapsed());
         // BFD's good-bye may replace the error that BGP's has left, not its words.
         let status = bird.ask("show protocols all lb1");
         assert!(status.contains("the node's agent stops"), "{status}");
