@@ -49,6 +49,14 @@ impl Side {
     }
 }
 
+/// Who has made the connection that this is an end of.
+fn maker((side, direction): (Side, Direction)) -> Side {
+    match direction {
+        Direction::Outgoing => side,
+        Direction::Incoming => side.other(),
+    }
+}
+
 // === impl Pair ===
 
 impl Pair {
@@ -151,8 +159,7 @@ impl Pair {
 
     fn send(&mut self, to: Side, delivery: Delivery) {
         let maker = match &delivery {
-            Delivery::Bytes(Direction::Outgoing, _) => Some(to),
-            Delivery::Bytes(Direction::Incoming, _) => Some(to.other()),
+            Delivery::Bytes(direction, _) => Some(maker((to, *direction))),
             Delivery::Dialled | Delivery::Accepted | Delivery::Failed(_) => None,
         };
         if self.is_cut {
@@ -204,6 +211,7 @@ impl Pair {
     fn reset(&mut self, is_told: [bool; 2]) {
         self.under_way.clear();
         let open: Vec<_> = self.open.iter().copied().collect();
+        self.dead.extend(open.iter().map(|end| maker(*end)));
         for (side, direction) in open {
             if is_told[side as usize] && self.open.remove(&(side, direction)) {
                 self.is_cut = true;
