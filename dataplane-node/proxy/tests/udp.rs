@@ -27,8 +27,8 @@ struct Engine {
 
 /// A worker on a thread of its own, which lives as long as the process of the tests.
 fn engine(address: &str, config: UdpConfig) -> Engine {
-    let listener = udp_listener(address.parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
+    let address = free(address);
+    let listener = udp_listener(address).unwrap();
     let counters = Arc::new(UdpCounters::default());
     let counted = counters.clone();
     thread::spawn(move || {
@@ -41,6 +41,11 @@ fn engine(address: &str, config: UdpConfig) -> Engine {
             .unwrap();
     });
     Engine { address, counters }
+}
+
+/// With a port that nobody has. The kernel would give an engine one that another engine of these tests has, as they share ports.
+fn free(address: &str) -> SocketAddr {
+    socket(address).local_addr().unwrap()
 }
 
 fn to(servers: &[&UdpSocket]) -> UdpConfig {
@@ -286,7 +291,7 @@ fn started(workers: usize) -> (tokio::runtime::Runtime, Workers) {
 fn another_engine_goes_on_with_all_that_there_is() {
     const KEY: ServiceKey = ServiceKey { id: 7, part: 0 };
     let [server, other] = [(); 2].map(|()| socket("127.0.0.1:0"));
-    let address = socket("127.0.0.1:0").local_addr().unwrap();
+    let address = free("127.0.0.1:0");
     let apply = |runtime: &tokio::runtime::Runtime, engine: &Workers, config: UdpConfig| {
         let service = UdpService {
             listen: vec![address],
@@ -364,7 +369,7 @@ fn the_engine_keeps_a_client_with_its_server_through_changes() {
     const KEY: ServiceKey = ServiceKey { id: 7, part: 0 };
     let [one, other, third] = [(); 3].map(|()| socket("127.0.0.1:0"));
     let (runtime, engine) = started(2);
-    let address = socket("127.0.0.1:0").local_addr().unwrap();
+    let address = free("127.0.0.1:0");
     let counters = Arc::new(UdpCounters::default());
     let apply = |config: UdpConfig| {
         let service = UdpService {
